@@ -1,0 +1,235 @@
+//! The checked configuration: what a start needs, with types that cannot be wrong. [`raw`] mirrors the TOML, `check`
+//! turns it into this and reports every fault at once.
+
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+use url::Url;
+
+use crate::reset::process::Process;
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where requests come in.
+    pub listen: Listen,
+    /// Where operators look.
+    pub admin: Admin,
+    /// Where every other path goes.
+    pub upstream: Upstream,
+    /// Where accounts are.
+    pub identity: Identity,
+    /// The reset itself.
+    pub reset: Reset,
+    /// Its tokens.
+    pub token: Token,
+    /// Its code cache.
+    pub codes: Codes,
+    /// Its limits.
+    pub limits: Limits,
+    /// Its mail.
+    pub mail: Mail,
+    /// What is printed.
+    pub log: Log,
+}
+
+/// `[listen]`
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// At least one.
+    pub addresses: Vec<Address>,
+    /// Peers that may say who the client is.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether peers on a Unix socket may (`"unix"` in `trusted_proxies`).
+    pub trust_unix: bool,
+    /// The one header that a trusted peer says it with.
+    pub client_header: ClientHeader,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// `0.0.0.0:8080`, `[::]:8080`
+    Tcp(SocketAddr),
+    /// `unix:/run/resetgate/http.sock`
+    Unix(PathBuf),
+}
+
+/// How a trusted peer names the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientHeader {
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239)
+    Forwarded,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Of `/livez`, `/readyz`, `/metrics`.
+    pub address: SocketAddr,
+}
+
+/// `[upstream]`
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// `http` or `https`; host, port; no path.
+    pub url: Url,
+}
+
+/// `[identity]`
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The base below which the process file's `identityServiceUrl` lies; no trailing slash in its path.
+    pub url: Url,
+    /// The service user: `X-OpenIDM-Username`.
+    pub username: String,
+    /// `X-OpenIDM-Password`.
+    pub password: SecretString,
+}
+
+/// `[reset]`
+#[derive(Clone, Debug)]
+pub struct Reset {
+    /// The intercepted path: starts with `/`, no trailing slash, plain segments.
+    pub path: String,
+    /// The stages.
+    pub process: Process,
+    /// The mailed link's life.
+    pub link_lifetime: Duration,
+    /// User queries are answered at its next multiple.
+    pub answer_floor: Duration,
+    /// How long an equal POST gets an equal answer.
+    pub repeat_window: Duration,
+    /// Within it of a mail, another start sends none.
+    pub mail_gap: Duration,
+    /// Whether the GET's body has `_id` and `_rev`.
+    pub crest_ids: bool,
+    /// IDM's own behaviour: an unknown account is told.
+    pub reveal_unknown_accounts: bool,
+    /// `[reset.cors] origins`: pages of other sites that may post, such as `https://login.example.com`.
+    pub cors_origins: Vec<String>,
+}
+
+/// `[token]`
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// Newest first; each 32 bytes. Never empty: `ephemeral = true` draws one at start.
+    pub keys: Vec<TokenKey>,
+}
+
+/// A token key.
+#[derive(Clone)]
+pub struct TokenKey(pub zeroize::Zeroizing<[u8; 32]>);
+
+impl std::fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenKey(..)")
+    }
+}
+
+/// `[codes]`, in memory.
+#[derive(Clone, Debug)]
+pub struct Codes {
+    /// Per flow and lane.
+    pub tries: u32,
+    /// Accounts with live flows.
+    pub capacity: usize,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Every request to the reset path, per client.
+    pub client: Option<Rate>,
+    /// User queries, per client.
+    pub start_per_client: Option<Rate>,
+    /// User queries of everyone.
+    pub start_total: Option<Rate>,
+    /// Mails queued, per account.
+    pub mail_per_account: Option<Rate>,
+    /// Mails sent, of everyone: a pace.
+    pub mail_total: Option<Rate>,
+}
+
+/// `"count/period"`: a GCRA of that burst, refilled evenly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many at once.
+    pub count: NonZeroU32,
+    /// In which time as many come back.
+    pub period: Duration,
+}
+
+impl Rate {
+    /// The time after which one more is allowed.
+    pub fn refill(&self) -> Duration {
+        self.period / self.count.get()
+    }
+}
+
+/// `[mail]`
+#[derive(Clone, Debug)]
+pub struct Mail {
+    /// How mail leaves.
+    pub transport: Transport,
+    /// The sender: one mailbox.
+    pub from: String,
+    /// `EHLO` name, where not the host's own.
+    pub helo: Option<String>,
+    /// Mails waiting, decoys included.
+    pub capacity: usize,
+}
+
+/// How mail leaves.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// Over SMTP.
+    Smtp(Smtp),
+    /// Into a folder, one file (0600) a mail: for development.
+    File(PathBuf),
+}
+
+/// An SMTP relay.
+#[derive(Clone, Debug)]
+pub struct Smtp {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Whether and how it is encrypted.
+    pub tls: SmtpTls,
+    /// A PEM file of additional roots to trust, already read.
+    pub ca: Option<String>,
+    /// `AUTH`, where asked for.
+    pub credentials: Option<(String, SecretString)>,
+}
+
+/// Encryption of SMTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmtpTls {
+    /// `smtp://`
+    None,
+    /// `smtp+starttls://`: required.
+    StartTls,
+    /// `smtps://`
+    Implicit,
+}
+
+/// `[log]`
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    /// One JSON object a line, or text for people.
+    pub format: LogFormat,
+}
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}

@@ -1,0 +1,5 @@
+//! resetgate: a reverse proxy that puts a safe password reset in front of an identity store that it does not own.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod reset;

@@ -1,0 +1,3 @@
+//! resetgate: the program.
+
+fn main() {}

@@ -1,0 +1,489 @@
+//! What the engine needs from the world, as traits: one domain step a call, never "get, then set".
+//!
+//! Adapters live outside `reset` ([`crate::identity`], [`crate::mail`], [`crate::flows`], [`crate::limits`],
+//! [`crate::keys`], [`crate::telemetry`]); `app` picks them. Every call has a deadline of its own inside the adapter.
+
+use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, time::Duration};
+
+use async_trait::async_trait;
+use zeroize::Zeroizing;
+
+use super::{filter::Filter, wire::Reply};
+
+/// A keyed MAC, cut to 128 bits. It names accounts, mail addresses, codes and passwords where the thing itself
+/// must not be kept.
+pub type Digest = [u8; 16];
+
+/// A point in time: milliseconds since the Unix epoch, as the product's own [`Clock`] tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(u64);
+
+impl Time {
+    /// The time that many milliseconds after the Unix epoch.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+    /// Milliseconds since the Unix epoch.
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+    /// Whole seconds since the Unix epoch, rounded down.
+    pub const fn secs(self) -> u64 {
+        self.0 / 1000
+    }
+    /// This time plus `span`; the far end of time where that would overflow.
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+    }
+    /// How long after `earlier` this is; zero if it is not.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A text that must never be printed: wiped when dropped, opaque to `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the text into custody.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+    /// The text, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// An attribute of an account, such as `mail`: a JSON pointer without its leading slash.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Field(String);
+
+impl Field {
+    /// The attribute that `pointer` names; leading and trailing slashes mean nothing in CREST.
+    pub fn new(pointer: &str) -> Self {
+        Self(pointer.trim_matches('/').to_owned())
+    }
+    /// The pointer without slashes around it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A kind of account in the identity store: the process file's `identityServiceUrl` and `identityIdField`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// The path below the store's base URL, such as `managed/user`; no slash around it.
+    pub path: String,
+    /// The attribute that holds an account's id, `_id` in IDM.
+    pub id_field: Field,
+}
+
+/// An account's id in its store: untrusted text, to be encoded as one path segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountId(pub String);
+
+/// A store's revision of an account, to be sent back as `If-Match`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revision(pub String);
+
+/// What the store says of one account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The id under which the store knows it.
+    pub id: AccountId,
+    /// The revision that was read, where the store has revisions.
+    pub revision: Option<Revision>,
+    /// The asked attributes that are there and are strings, numbers or booleans (as text); lists and objects are left out.
+    pub attributes: BTreeMap<Field, String>,
+}
+
+impl Account {
+    /// The attribute's text, if the store gave one.
+    pub fn text(&self, field: &Field) -> Option<&str> {
+        self.attributes.get(field).map(String::as_str)
+    }
+}
+
+/// One attribute to replace.
+pub struct Change<'a> {
+    /// Which attribute.
+    pub field: &'a Field,
+    /// Its new value.
+    pub value: &'a Secret,
+}
+
+/// One password rule that the store says was broken, in the terms that IDM's client renders.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyFailure {
+    /// The requirement's name, such as `MIN_LENGTH`.
+    pub requirement: String,
+    /// Its parameters, such as `{"minLength": 8}`.
+    pub params: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// How a store answered a PATCH that it did answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Patched {
+    /// It is done.
+    Done,
+    /// The store's policy refused the value; nothing changed.
+    Refused(Vec<PolicyFailure>),
+    /// The revision given is not the current one; nothing changed.
+    Stale,
+    /// There is no such account.
+    Gone,
+}
+
+/// A service that could not do its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Down {
+    /// The effect may have happened all the same.
+    pub sent: bool,
+    /// When trying again makes sense.
+    pub retry_after: Duration,
+}
+
+/// The identity store.
+#[async_trait]
+pub trait Accounts: Send + Sync {
+    /// At most two accounts that the store gives for `filter`. The caller still compares what it asked for.
+    async fn find(&self, at: &Resource, filter: &Filter, want: &[Field]) -> Result<Vec<Account>, Down>;
+    /// The account of that id; `None` if there is none.
+    async fn read(&self, at: &Resource, id: &AccountId, want: &[Field]) -> Result<Option<Account>, Down>;
+    /// Replaces attributes, on condition that the revision still holds where one is given.
+    async fn patch(
+        &self,
+        at: &Resource,
+        id: &AccountId,
+        revision: Option<&Revision>,
+        changes: &[Change<'_>],
+    ) -> Result<Patched, Down>;
+}
+
+/// Where a flow's record is: one record an account, in it one entry a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowRef {
+    /// MAC of process and store id; random for a decoy, so that nothing is found.
+    pub account: Digest,
+    /// The flow's own id.
+    pub flow: [u8; 16],
+}
+
+/// Which of a flow's two tokens asks: each has tries of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// The token in the answer to the user query: whoever asked.
+    Asker,
+    /// The token in the mailed link: whoever reads the mail.
+    Link,
+}
+
+/// A code about to be mailed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewCode {
+    /// MAC of account and code.
+    pub digest: Digest,
+    /// The mailed link's end.
+    pub expires: Time,
+}
+
+/// How a flow was entered in its account's record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// With the new code: mail it, or [`Flows::withdraw`] the flow.
+    Mail,
+    /// With the code mailed within the gap: send nothing.
+    Joined,
+    /// Not at all: the account has its few live flows. Go on as a decoy.
+    Crowded,
+    /// Not at all: no capacity is left for another account.
+    Full,
+}
+
+/// The right to set the password of a flow whose code was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Ours until settled or until the lease ends.
+    Granted,
+    /// This flow has set this very password already.
+    AlreadySet,
+    /// Somebody is at it, or this flow's earlier password may still arrive: only that one may be tried again.
+    Busy,
+    /// No such flow: never there, expired, ended by a set password, or tried out.
+    Gone,
+}
+
+/// How a claimed attempt to set the password ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The password is set: every flow of the account ends.
+    Set,
+    /// The store's policy refused it: counted, the flow goes on until the given time at least.
+    Refused {
+        /// The end of the fresh token.
+        until: Time,
+    },
+    /// The store was never asked, or surely did nothing: as before.
+    NotSent,
+    /// The store may have done it: only the same password may be tried again.
+    Unknown,
+}
+
+/// The code cache: one record an account, changed only by atomic steps.
+#[async_trait]
+pub trait Flows: Send + Sync {
+    /// Whether another account's record would find room; asked before any look-up, for everyone alike.
+    fn has_room(&self) -> bool;
+    /// Enters a flow in its account's record.
+    async fn open(&self, at: &FlowRef, code: NewCode) -> Result<Opened, Down>;
+    /// Takes back a code that will not be mailed, with every flow that joined it.
+    async fn withdraw(&self, at: &FlowRef) -> Result<(), Down>;
+    /// Takes one of the lane's tries, then compares; right codes prolong the flow to `until` at least.
+    async fn attempt(&self, at: &FlowRef, lane: Lane, code: Digest, until: Time) -> Result<bool, Down>;
+    /// Leases the record to set the password with that digest.
+    async fn claim(&self, at: &FlowRef, password: Digest, lease: Duration) -> Result<Claim, Down>;
+    /// Ends a granted claim.
+    async fn settle(&self, at: &FlowRef, how: Settled) -> Result<(), Down>;
+}
+
+/// Work whose answer equal requests share.
+pub type Work<'a> = Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
+
+/// Equal requests within the repeat window get one run's answer.
+#[async_trait]
+pub trait Repeats: Send + Sync {
+    /// Runs `work`, or waits for the run of an equal request, or repeats its answer. An answer of 200 or 400 is kept
+    /// for the window; others are only shared with those waiting.
+    async fn once<'a>(&self, key: Digest, work: Work<'a>) -> Reply;
+}
+
+/// A rate limit of the configuration's `[limits]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rule {
+    /// Every request to the reset path, per client.
+    Client,
+    /// User queries, per client.
+    StartPerClient,
+    /// User queries of everyone.
+    StartTotal,
+    /// Mails queued, per account.
+    MailPerAccount,
+    /// Mails sent, of everyone: a pace.
+    MailTotal,
+}
+
+/// Whom a client is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Client {
+    /// One IPv4 address (IPv4-mapped IPv6 folded into it).
+    V4([u8; 4]),
+    /// One IPv6 /64.
+    V6([u8; 8]),
+    /// No address, or one that could not be read: all such share one strict bucket.
+    Unknown,
+}
+
+/// What a rule counts by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitKey {
+    /// A client.
+    Client(Client),
+    /// An account's record key.
+    Account(Digest),
+    /// Nothing: one bucket for all.
+    Everyone,
+}
+
+/// Whether a rule lets the request through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Within the budget, which has been charged.
+    Allowed,
+    /// Over the budget, which has not been charged.
+    Denied {
+        /// When the budget allows one more.
+        retry_after: Duration,
+    },
+}
+
+/// The rate limits.
+#[async_trait]
+pub trait Limits: Send + Sync {
+    /// Charges `rule` once for `key`.
+    async fn charge(&self, rule: Rule, key: LimitKey) -> Decision;
+}
+
+/// A mail to send: the letter itself is made from the process file's translations when its turn comes.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The account's record key, for the audit trail.
+    pub account: Digest,
+    /// The stored address, which [`Outbox::deliverable`] said yes to.
+    pub to: Secret,
+    /// The whole link.
+    pub link: Secret,
+    /// The asker's `Accept-Language`.
+    pub languages: String,
+    /// The link's end: after it, the mail is worth nothing.
+    pub until: Time,
+}
+
+/// The outbox has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// When trying again makes sense.
+    pub retry_after: Duration,
+}
+
+/// A place in the outbox, taken before the look-up by everyone.
+pub trait Slot: Send {
+    /// Queues a mail.
+    fn send(self: Box<Self>, job: Job);
+    /// Sends nothing, but keeps the place as long as a mail would, `until` at most.
+    fn decoy(self: Box<Self>, until: Time);
+}
+
+/// Mail, off the request path.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// Whether a stored text is exactly one mail address.
+    fn deliverable(&self, address: &str) -> bool;
+    /// Takes a place.
+    fn reserve(&self) -> Result<Box<dyn Slot>, Full>;
+    /// Waits until everything queued is sent or given up.
+    async fn drained(&self);
+}
+
+/// What a MAC is for: digests for one purpose are worth nothing for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// A record's key, from process and store id.
+    Account,
+    /// A mail address.
+    Mail,
+    /// A code.
+    Code,
+    /// A new password.
+    Password,
+    /// A request's identity for [`Repeats`].
+    Repeat,
+}
+
+/// A token that opened.
+pub struct OpenedToken {
+    /// The sealed state.
+    pub state: Zeroizing<Vec<u8>>,
+    /// The token's end. Judging it is the caller's.
+    pub expires: Time,
+    /// Names the sealed field.
+    pub id: Digest,
+}
+
+/// Seals, opens, MACs and draws.
+pub trait Keys: Send + Sync {
+    /// A token around `state`; `None` only if the crypto library fails.
+    fn seal(&self, state: &[u8], expires: Time) -> Option<String>;
+    /// What a token of ours holds; `None` for anything else.
+    fn open(&self, token: &str) -> Option<OpenedToken>;
+    /// A digest of the parts, each told apart from the next. Its key does not change with the token keys.
+    fn mac(&self, purpose: Purpose, parts: &[&[u8]]) -> Digest;
+    /// 128 bits from the system's generator; `None` if it fails.
+    fn random(&self) -> Option<[u8; 16]>;
+}
+
+/// Time, as a parameter.
+#[async_trait]
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Time;
+    /// Returns at that time.
+    async fn until(&self, at: Time);
+}
+
+/// Why a flow goes on without an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Decoy {
+    /// Nobody by that name.
+    Unknown,
+    /// More than one, or not what was asked for.
+    Ambiguous,
+    /// The status is not the valid one.
+    Inactive,
+    /// No address, or not exactly one.
+    NoAddress,
+    /// The account's id is longer than a token holds.
+    LongId,
+    /// The account's mail budget is spent.
+    OverBudget,
+    /// The account has its few live flows.
+    Crowded,
+    /// The store failed on this look-up, though not on others.
+    LookUpFailed,
+}
+
+/// Which outside service an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// The identity store.
+    Identity,
+    /// The code cache.
+    Codes,
+    /// The crypto library.
+    Keys,
+}
+
+/// What happened, for the audit trail and the metrics. No name, address, code, token or password is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "`account` is always the record key, `lane` the token's lane")]
+pub enum Event {
+    /// A rule refused a request.
+    Limited { rule: Rule },
+    /// A user query went on without an account.
+    Decoyed { why: Decoy },
+    /// A code was queued for mailing.
+    MailQueued { account: Digest },
+    /// A start joined the code mailed a moment ago.
+    MailJoined { account: Digest },
+    /// The relay took the mail.
+    MailSent { account: Digest },
+    /// One attempt to send failed and will be repeated.
+    MailDelayed { account: Digest },
+    /// The relay refused the mail for good, or the link died before it could be sent.
+    MailDropped { account: Digest },
+    /// The outbox was full.
+    OutboxFull,
+    /// The code cache was full.
+    CodesFull,
+    /// The right code was shown.
+    CodeRight { account: Digest, lane: Lane },
+    /// A wrong, spent or expired code was shown, or a decoy's.
+    CodeWrong { account: Digest, lane: Lane },
+    /// The store's policy refused a password.
+    PasswordRefused { account: Digest },
+    /// The password was set.
+    PasswordSet { account: Digest },
+    /// The account was changed or removed since the mail was sent.
+    LinkInvalid { account: Digest },
+    /// The store may have set the password; nobody knows.
+    OutcomeUnknown { account: Digest },
+    /// A look-up took longer than the answer floor.
+    FloorMissed,
+    /// A service could not do its work.
+    ServiceDown { service: Service },
+    /// The engine met a state that it should never meet.
+    Broken { what: &'static str },
+}
+
+/// Audit trail and metrics.
+pub trait Events: Send + Sync {
+    /// Takes note.
+    fn record(&self, event: Event);
+}

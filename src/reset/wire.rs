@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::Serialize;
 
-/// An answer on the reset path. Its body is JSON and ends without a line break.
+/// An answer on the reset path. Its body is compact JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The HTTP status.
@@ -15,4 +16,53 @@ pub struct Reply {
     pub retry_after: Option<Duration>,
     /// `ETag`, on the GET.
     pub etag: Option<String>,
+}
+
+impl Reply {
+    /// A 200 with that body.
+    pub fn ok(body: &impl Serialize) -> Self {
+        // Values made of maps, texts and booleans always serialise; an empty body would only make a client complain.
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        Self { status: 200, body: body.into(), retry_after: None, etag: None }
+    }
+
+    /// A CREST error: `{"code","reason","message"}`. `message` must be a constant of ours: clients render it as HTML.
+    pub fn error(status: u16, message: &str) -> Self {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            code: u16,
+            reason: &'static str,
+            message: &'a str,
+        }
+        Self { status, ..Self::ok(&Body { code: status, reason: reason(status), message }) }
+    }
+
+    /// The same, with `Retry-After`.
+    pub fn retry(status: u16, message: &str, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..Self::error(status, message) }
+    }
+}
+
+/// CREST's reason phrases, which are not quite HTTP's: 408 and 504 are "Time-out", unknown codes "Resource Exception".
+pub const fn reason(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Time-out",
+        409 => "Conflict",
+        412 => "Precondition Failed",
+        413 => "Request Entity Too Large",
+        415 => "Unsupported Media Type",
+        428 => "Precondition Required",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Time-out",
+        _ => "Resource Exception",
+    }
 }

@@ -1,5 +1,6 @@
 //! resetgate: a reverse proxy that puts a safe password reset in front of an identity store that it does not own.
 #![forbid(unsafe_code)]
 
+pub mod clock;
 pub mod config;
 pub mod reset;

@@ -1,0 +1,56 @@
+//! The token's inside: state that only we can read.
+//!
+//! Strangers drive how many tokens are sealed, so a 96-bit random nonce under one key would be too narrow in the long
+//! run. Each token has a key of its own instead, from a 256-bit random salt; its one nonce may then be fixed.
+
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    hkdf,
+    rand::{SecureRandom, SystemRandom},
+};
+use zeroize::Zeroizing;
+
+const SALT: usize = 32;
+const TAG: usize = 16;
+
+/// Seals and opens with one key.
+pub(super) struct Sealer(Zeroizing<[u8; 32]>);
+
+impl Sealer {
+    pub(super) const fn new(key: Zeroizing<[u8; 32]>) -> Self {
+        Self(key)
+    }
+
+    /// Salt, ciphertext, tag; readable only together with the same `exp`. `None` if the crypto library fails.
+    pub(super) fn seal(&self, state: &[u8], exp: u64, random: &SystemRandom) -> Option<Vec<u8>> {
+        let mut salt = [0; SALT];
+        random.fill(&mut salt).ok()?;
+        // One allocation, so that no copy of the plaintext stays behind in a buffer that was too small.
+        let mut sealed = Vec::with_capacity(SALT + state.len() + TAG);
+        sealed.extend_from_slice(&salt);
+        sealed.extend_from_slice(state);
+        let plain = sealed.get_mut(SALT..)?;
+        let tag = self.subkey(&salt)?.seal_in_place_separate_tag(nonce(), Aad::from(exp.to_be_bytes()), plain).ok()?;
+        sealed.extend_from_slice(tag.as_ref());
+        Some(sealed)
+    }
+
+    /// Turns `sealed` into the state; `None`, and `sealed` then worthless, if it is not ours.
+    pub(super) fn open(&self, sealed: &mut Zeroizing<Vec<u8>>, exp: u64) -> Option<()> {
+        let key = self.subkey(sealed.get(..SALT)?)?;
+        let state = key.open_within(nonce(), Aad::from(exp.to_be_bytes()), sealed, SALT..).ok()?.len();
+        sealed.truncate(state);
+        Some(())
+    }
+
+    fn subkey(&self, salt: &[u8]) -> Option<LessSafeKey> {
+        let drawn = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(&*self.0);
+        let key = UnboundKey::from(drawn.expand(&[b"resetgate token state v1"], &AES_256_GCM).ok()?);
+        Some(LessSafeKey::new(key))
+    }
+}
+
+/// Fixed: a subkey seals once.
+fn nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; 12])
+}

@@ -4,4 +4,5 @@
 pub mod clock;
 pub mod config;
 pub mod keys;
+pub mod limits;
 pub mod reset;

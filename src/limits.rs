@@ -1,0 +1,9 @@
+//! The rate limits: GCRA (a leaky bucket as a meter) by the `governor` crate, over a store of our own whose size is
+//! bounded.
+
+mod governor;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use self::governor::{DEFAULT_CAPACITY, Governor};

@@ -1,0 +1,143 @@
+//! Where the limiters keep their state: a map that never grows beyond a fixed number of keys.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::{BuildHasherDefault, Hash, Hasher},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use governor::{
+    nanos::Nanos,
+    state::{StateStore, keyed::ShrinkableKeyedStateStore},
+};
+use parking_lot::Mutex;
+
+/// Locks, and maps that grow one at a time. Enough that a core rarely waits for another, few enough to be small.
+const SHARDS: u64 = 64;
+
+/// A keyed hash of what is limited. Its key is ours, so nobody can choose where it lands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    shard: u64,
+    slot: u64,
+}
+
+impl Key {
+    /// The key made of those 128 bits.
+    pub(super) fn new(hash: [u8; 16]) -> Self {
+        let all = u128::from_be_bytes(hash);
+        Self { shard: (all >> 64) as u64, slot: all as u64 }
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.slot);
+    }
+}
+
+/// Takes a [`Key`]'s own bits: hashing a hash again would gain nothing.
+#[derive(Default)]
+struct Taken(u64);
+
+impl Hasher for Taken {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write_u64(&mut self, bits: u64) {
+        self.0 = bits;
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        // Not reached by `Key`; right for anything else all the same.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+}
+
+type Shard = Mutex<HashMap<Key, Nanos, BuildHasherDefault<Taken>>>;
+
+/// GCRA states of at most `max` keys. A new key that finds it full is counted in one state shared by all such keys:
+/// together they get what one key would get alone, so a full store refuses more, never less.
+pub(super) struct Bounded {
+    shards: Vec<Shard>,
+    len: AtomicUsize,
+    max: usize,
+    overflow: Mutex<Option<Nanos>>,
+}
+
+impl Bounded {
+    pub(super) fn new(max: usize) -> Self {
+        let shards = (0..SHARDS).map(|_| Shard::default()).collect();
+        Self { shards, len: AtomicUsize::new(0), max, overflow: Mutex::default() }
+    }
+
+    fn reserve(&self) -> bool {
+        let more = |len| (len < self.max).then_some(len + 1);
+        self.len.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+}
+
+impl StateStore for Bounded {
+    type Key = Key;
+
+    fn measure_and_replace<T, F, E>(&self, key: &Key, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        if let Some(shard) = self.shards.get((key.shard % SHARDS) as usize) {
+            // The lock is held over measuring and replacing: parallel requests cannot both take the last one.
+            match shard.lock().entry(*key) {
+                Entry::Occupied(mut state) => {
+                    let (outcome, next) = f(Some(*state.get()))?;
+                    state.insert(next);
+                    return Ok(outcome);
+                }
+                Entry::Vacant(place) => {
+                    if self.reserve() {
+                        // A fresh bucket is never empty; should it be, the count is given back below.
+                        return match f(None) {
+                            Ok((outcome, next)) => {
+                                place.insert(next);
+                                Ok(outcome)
+                            }
+                            Err(denied) => {
+                                self.len.fetch_sub(1, Ordering::Relaxed);
+                                Err(denied)
+                            }
+                        };
+                    }
+                }
+            }
+        }
+        let mut state = self.overflow.lock();
+        let (outcome, next) = f(*state)?;
+        *state = Some(next);
+        Ok(outcome)
+    }
+}
+
+impl ShrinkableKeyedStateStore<Key> for Bounded {
+    /// Drops the keys whose state says nothing any more, and gives memory back where a shard is mostly empty. Each
+    /// shard is locked on its own, for well under a millisecond.
+    fn retain_recent(&self, drop_below: Nanos) {
+        for shard in &self.shards {
+            let mut states = shard.lock();
+            let before = states.len();
+            states.retain(|_, state| *state > drop_below);
+            self.len.fetch_sub(before - states.len(), Ordering::Relaxed);
+            let kept = states.len();
+            if states.capacity() / 4 > kept {
+                states.shrink_to(kept * 2);
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

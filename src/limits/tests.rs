@@ -1,0 +1,223 @@
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::{
+    config::{self, Rate},
+    reset::ports::{Client, Clock, Decision, LimitKey, Limits, Rule, Time},
+};
+
+/// Stands still until it is moved.
+struct Manual(AtomicU64);
+
+impl Manual {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(1_800_000_000_000)))
+    }
+    fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Clock for Manual {
+    fn now(&self) -> Time {
+        Time::from_millis(self.0.load(Ordering::SeqCst))
+    }
+    async fn until(&self, _: Time) {}
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn rate(count: u32, period: Duration) -> Option<Rate> {
+    Some(Rate { count: NonZeroU32::new(count).unwrap(), period })
+}
+
+/// `client` is given; `start_per_client` is 2 in 10 s; `mail_total` is 1 in 1 s; the others are off.
+fn limits(client: Option<Rate>, capacity: usize) -> (Arc<Manual>, Governor) {
+    let config = config::Limits {
+        client,
+        start_per_client: rate(2, 10 * SECOND),
+        start_total: None,
+        mail_per_account: None,
+        mail_total: rate(1, SECOND),
+    };
+    let clock = Manual::new();
+    let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
+    (clock, Governor::new(&config, &shared, &[7; 32], capacity))
+}
+
+fn v4(address: u32) -> LimitKey {
+    LimitKey::Client(Client::V4(address.to_be_bytes()))
+}
+
+fn denied(retry_after: Duration) -> Decision {
+    Decision::Denied { retry_after }
+}
+
+#[test]
+fn a_burst_then_one_a_refill() {
+    let (clock, limits) = limits(rate(5, 10 * SECOND), 100);
+    for _ in 0..5 {
+        assert_eq!(limits.check(Rule::Client, v4(1)), Decision::Allowed);
+    }
+    // Denied ones cost nothing: the wait stays the same, however often one asks.
+    for _ in 0..50 {
+        assert_eq!(limits.check(Rule::Client, v4(1)), denied(2 * SECOND));
+    }
+    clock.advance(Duration::from_millis(500));
+    assert_eq!(limits.check(Rule::Client, v4(1)), denied(Duration::from_millis(1500)));
+    clock.advance(Duration::from_millis(1499));
+    assert_eq!(limits.check(Rule::Client, v4(1)), denied(Duration::from_millis(1)));
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(limits.check(Rule::Client, v4(1)), Decision::Allowed);
+    assert_eq!(limits.check(Rule::Client, v4(1)), denied(2 * SECOND));
+    clock.advance(10 * SECOND);
+    assert_eq!((0..9).filter(|_| limits.check(Rule::Client, v4(1)) == Decision::Allowed).count(), 5);
+}
+
+#[test]
+fn keys_and_rules_are_told_apart() {
+    let (_, limits) = limits(rate(1, SECOND), 100);
+    let prefix = [0, 0, 0, 1, 0, 0, 0, 0];
+    let keys = [
+        v4(1),
+        v4(2),
+        LimitKey::Client(Client::V6(prefix)),
+        LimitKey::Client(Client::V6([0; 8])),
+        LimitKey::Client(Client::Unknown),
+        LimitKey::Account([0; 16]),
+        LimitKey::Account([1; 16]),
+        LimitKey::Everyone,
+    ];
+    for key in keys {
+        assert_eq!(limits.check(Rule::Client, key), Decision::Allowed, "{key:?}");
+        assert_eq!(limits.check(Rule::Client, key), denied(SECOND), "{key:?}");
+        assert_eq!(limits.check(Rule::StartPerClient, key), Decision::Allowed, "{key:?}");
+    }
+    assert_eq!(limits.len(), 2 * keys.len());
+}
+
+#[tokio::test]
+async fn a_rule_that_is_off_allows_everything_and_remembers_nothing() {
+    let (_, limits) = limits(None, 100);
+    for _ in 0..1000 {
+        assert_eq!(limits.charge(Rule::Client, v4(1)).await, Decision::Allowed);
+        assert_eq!(limits.charge(Rule::MailPerAccount, LimitKey::Account([1; 16])).await, Decision::Allowed);
+        assert_eq!(limits.charge(Rule::StartTotal, LimitKey::Everyone).await, Decision::Allowed);
+    }
+    assert!(limits.is_empty());
+    assert_eq!(limits.charge(Rule::MailTotal, LimitKey::Everyone).await, Decision::Allowed);
+    assert_eq!(limits.charge(Rule::MailTotal, LimitKey::Everyone).await, denied(SECOND));
+}
+
+#[test]
+fn parallel_requests_get_exactly_the_burst() {
+    let (_, limits) = limits(rate(100, SECOND), 10);
+    let allowed = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    if limits.check(Rule::Client, v4(1)) == Decision::Allowed {
+                        allowed.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(allowed.into_inner(), 100);
+}
+
+#[test]
+fn when_full_new_keys_share_one_budget_and_old_ones_keep_theirs() {
+    let (clock, limits) = limits(rate(3, 30 * SECOND), 10);
+    for address in 0..10 {
+        assert_eq!(limits.check(Rule::Client, v4(address)), Decision::Allowed);
+    }
+    // Three for all that come later, not three each.
+    assert_eq!((10..1000).filter(|a| limits.check(Rule::Client, v4(*a)) == Decision::Allowed).count(), 3);
+    assert_eq!(limits.check(Rule::Client, v4(1000)), denied(10 * SECOND));
+    assert_eq!(limits.len(), 10);
+    for address in 0..10 {
+        assert_eq!(limits.check(Rule::Client, v4(address)), Decision::Allowed);
+        assert_eq!(limits.check(Rule::Client, v4(address)), Decision::Allowed);
+        assert_eq!(limits.check(Rule::Client, v4(address)), denied(10 * SECOND));
+    }
+    clock.advance(10 * SECOND);
+    assert_eq!((10..1000).filter(|a| limits.check(Rule::Client, v4(*a)) == Decision::Allowed).count(), 1);
+}
+
+#[test]
+fn a_full_store_makes_room_by_itself_once_budgets_are_whole() {
+    let (clock, limits) = limits(rate(3, 30 * SECOND), 10);
+    for address in 0..2000 {
+        limits.check(Rule::Client, v4(address));
+    }
+    clock.advance(60 * SECOND);
+    for address in 5000..5010 {
+        for _ in 0..3 {
+            assert_eq!(limits.check(Rule::Client, v4(address)), Decision::Allowed);
+        }
+    }
+    assert_eq!(limits.len(), 10);
+}
+
+#[test]
+fn parallel_new_keys_never_exceed_the_bound() {
+    let (_, limits) = limits(rate(1, SECOND), 50);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let limits = &limits;
+            scope.spawn(move || {
+                for n in 0..500 {
+                    limits.check(Rule::Client, v4(thread * 1000 + n));
+                }
+            });
+        }
+    });
+    assert_eq!(limits.len(), 50);
+}
+
+#[test]
+fn tidy_forgets_what_is_whole_again_and_only_that() {
+    let (clock, limits) = limits(rate(3, 30 * SECOND), 10_000);
+    for address in 0..5000 {
+        limits.check(Rule::Client, v4(address));
+    }
+    for _ in 0..3 {
+        limits.check(Rule::Client, v4(1));
+    }
+    limits.tidy();
+    assert_eq!(limits.len(), 5000);
+    clock.advance(21 * SECOND);
+    limits.tidy();
+    assert_eq!(limits.len(), 1);
+    assert_eq!(limits.check(Rule::Client, v4(1)), Decision::Allowed);
+    clock.advance(60 * SECOND);
+    limits.tidy();
+    assert!(limits.is_empty());
+}
+
+#[test]
+fn the_strangest_rates_and_times_break_nothing() {
+    for (count, period) in [(u32::MAX, Duration::from_nanos(1)), (1, Duration::MAX), (u32::MAX, Duration::MAX)] {
+        let (clock, limits) = limits(rate(count, period), 10);
+        assert_eq!(limits.check(Rule::Client, v4(1)), Decision::Allowed);
+        clock.0.store(u64::MAX, Ordering::SeqCst);
+        limits.tidy();
+        limits.check(Rule::Client, v4(1));
+        clock.0.store(0, Ordering::SeqCst);
+        limits.check(Rule::Client, v4(1));
+    }
+    let (_, limits) = limits(rate(2, SECOND), 0);
+    assert_eq!((0..9).filter(|a| limits.check(Rule::Client, v4(*a)) == Decision::Allowed).count(), 2);
+}

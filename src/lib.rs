@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod flows;
 pub mod keys;
 pub mod limits;
 pub mod reset;

@@ -1,0 +1,174 @@
+//! One account's record: what each atomic step does to it. Pure: time and room are parameters.
+
+use std::{sync::Arc, time::Duration};
+
+use subtle::ConstantTimeEq;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::reset::ports::{Claim, Digest, FlowRef, Lane, NewCode, Opened, Settled, Time};
+
+/// Codes that may be live for one account at a time; the mail budget normally keeps them far fewer.
+const MAX_CODES: usize = 16;
+/// Flows that may join one code.
+const MAX_JOINED: usize = 4;
+/// Passwords that a store's policy may refuse in one flow.
+const MAX_REFUSED: u32 = 10;
+
+/// The rules of a code cache, from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Tries of each lane.
+    pub tries: u32,
+    /// Within it of a mail, another start joins its code.
+    pub mail_gap: Duration,
+}
+
+/// The few live flows of one account.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Record {
+    flows: Vec<Live>,
+    lease: Option<Lease>,
+    set: Option<SetBy>,
+    /// Held as long as the record is.
+    pub(super) room: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    flow: [u8; 16],
+    code: Digest,
+    /// When its own code was queued; `None` where it joined another's.
+    mailed: Option<Time>,
+    expires: Time,
+    asker_tries: u32,
+    link_tries: u32,
+    refused: u32,
+    /// A password that may have been set: no other may be tried.
+    undecided: Option<Digest>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    flow: [u8; 16],
+    password: Digest,
+    until: Time,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SetBy {
+    flow: [u8; 16],
+    password: Digest,
+    until: Time,
+}
+
+impl Record {
+    /// When nothing in it is worth keeping any more.
+    pub(super) fn ends(&self) -> Time {
+        let flows = self.flows.iter().map(|live| live.expires);
+        let others = [self.lease.map(|lease| lease.until), self.set.map(|set| set.until)];
+        flows.chain(others.into_iter().flatten()).max().unwrap_or(Time::from_millis(0))
+    }
+
+    /// Forgets what has ended. A lease that nobody settled leaves its password undecided.
+    pub(super) fn prune(&mut self, now: Time) {
+        if let Some(lease) = self.lease.take_if(|lease| lease.until <= now)
+            && let Some(live) = self.find(&lease.flow)
+        {
+            live.undecided = Some(lease.password);
+        }
+        let leased = self.lease.map(|lease| lease.flow);
+        self.flows.retain(|live| live.expires > now || leased == Some(live.flow));
+        self.set.take_if(|set| set.until <= now);
+    }
+
+    pub(super) fn open(&mut self, at: &FlowRef, code: NewCode, rules: Rules, now: Time) -> Opened {
+        let recent = |live: &&Live| live.mailed.is_some_and(|mailed| now.since(mailed) < rules.mail_gap);
+        let live = |code, mailed, expires| Live {
+            flow: at.flow,
+            code,
+            mailed,
+            expires,
+            asker_tries: rules.tries,
+            link_tries: rules.tries,
+            refused: 0,
+            undecided: None,
+        };
+        if let Some(mailed) = self.flows.iter().find(recent).copied() {
+            let joined = self.flows.iter().filter(|live| live.mailed.is_none() && live.code == mailed.code).count();
+            if joined >= MAX_JOINED {
+                return Opened::Crowded;
+            }
+            self.flows.push(live(mailed.code, None, mailed.expires));
+            return Opened::Joined;
+        }
+        if self.flows.iter().filter(|live| live.mailed.is_some()).count() >= MAX_CODES {
+            return Opened::Crowded;
+        }
+        self.flows.push(live(code.digest, Some(now), code.expires));
+        Opened::Mail
+    }
+
+    pub(super) fn withdraw(&mut self, at: &FlowRef) {
+        if let Some(code) = self.find(&at.flow).map(|live| live.code) {
+            self.flows.retain(|live| live.code != code);
+        }
+    }
+
+    /// Takes a try before it compares; the right code gives it back, for it may be shown again.
+    pub(super) fn attempt(&mut self, at: &FlowRef, lane: Lane, code: &Digest, until: Time) -> bool {
+        let Some(live) = self.find(&at.flow) else { return false };
+        let tries = match lane {
+            Lane::Asker => &mut live.asker_tries,
+            Lane::Link => &mut live.link_tries,
+        };
+        let Some(left) = tries.checked_sub(1) else { return false };
+        *tries = left;
+        let right = bool::from(live.code.ct_eq(code));
+        if right {
+            *tries += 1;
+            live.expires = live.expires.max(until);
+        }
+        right
+    }
+
+    pub(super) fn claim(&mut self, at: &FlowRef, password: Digest, lease: Duration, now: Time) -> Claim {
+        if let Some(set) = self.set.filter(|set| set.flow == at.flow) {
+            return if bool::from(set.password.ct_eq(&password)) { Claim::AlreadySet } else { Claim::Gone };
+        }
+        let busy = self.lease.is_some();
+        let Some(live) = self.find(&at.flow) else { return Claim::Gone };
+        if live.undecided.is_some_and(|only| !bool::from(only.ct_eq(&password))) {
+            return Claim::Undecided;
+        }
+        if busy {
+            return Claim::Busy;
+        }
+        self.lease = Some(Lease { flow: at.flow, password, until: now.after(lease) });
+        Claim::Granted
+    }
+
+    pub(super) fn settle(&mut self, at: &FlowRef, how: Settled) {
+        let Some(lease) = self.lease.take_if(|lease| lease.flow == at.flow) else { return };
+        let Some(live) = self.find(&at.flow) else { return };
+        match how {
+            Settled::Set => {
+                self.set = Some(SetBy { flow: at.flow, password: lease.password, until: live.expires });
+                self.flows.clear();
+            }
+            Settled::Refused { until } => {
+                live.undecided = None;
+                live.refused += 1;
+                live.expires = live.expires.max(until);
+                if live.refused >= MAX_REFUSED {
+                    self.flows.retain(|live| live.flow != at.flow);
+                }
+            }
+            Settled::NotSent => {}
+            Settled::Unknown => live.undecided = Some(lease.password),
+        }
+    }
+
+    fn find(&mut self, flow: &[u8; 16]) -> Option<&mut Live> {
+        self.flows.iter_mut().find(|live| live.flow == *flow)
+    }
+}

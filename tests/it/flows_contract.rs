@@ -1,0 +1,242 @@
+//! What every code cache must do. Each story runs over every adapter.
+
+use std::{sync::Arc, time::Duration};
+
+use resetgate::{
+    flows::memory::{MemoryFlows, Rules},
+    reset::ports::{Claim, Clock, FlowRef, Flows, Lane, NewCode, Opened, Settled, Time},
+};
+
+use crate::support::clock::ManualClock;
+
+const TRIES: u32 = 5;
+const GAP: Duration = Duration::from_secs(60);
+const LIFE: Duration = Duration::from_secs(1200);
+const LEASE: Duration = Duration::from_secs(60);
+const CODE: [u8; 16] = [1; 16];
+const WRONG: [u8; 16] = [2; 16];
+const PASSWORD: [u8; 16] = [3; 16];
+const OTHER_PASSWORD: [u8; 16] = [4; 16];
+
+struct Cache {
+    flows: Arc<dyn Flows>,
+    clock: Arc<ManualClock>,
+}
+
+impl Cache {
+    fn new(capacity: usize) -> Self {
+        let clock = Arc::new(ManualClock::new());
+        let rules = Rules { tries: TRIES, mail_gap: GAP };
+        Self { flows: Arc::new(MemoryFlows::new(capacity, rules, clock.clone())), clock }
+    }
+
+    fn later(&self, span: Duration) -> Time {
+        self.clock.now().after(span)
+    }
+
+    async fn open(&self, at: &FlowRef, digest: [u8; 16]) -> Opened {
+        self.flows.open(at, NewCode { digest, expires: self.later(LIFE) }).await.unwrap()
+    }
+
+    async fn attempt(&self, at: &FlowRef, lane: Lane, code: [u8; 16]) -> bool {
+        self.flows.attempt(at, lane, code, self.later(Duration::from_secs(300))).await.unwrap()
+    }
+
+    async fn claim(&self, at: &FlowRef, password: [u8; 16]) -> Claim {
+        self.flows.claim(at, password, LEASE).await.unwrap()
+    }
+}
+
+fn flow(account: u8, flow: u8) -> FlowRef {
+    FlowRef { account: [account; 16], flow: [flow; 16] }
+}
+
+#[tokio::test]
+async fn the_right_code_is_right_as_often_as_it_is_shown() {
+    let cache = Cache::new(10);
+    assert_eq!(cache.open(&flow(1, 1), CODE).await, Opened::Mail);
+    for _ in 0..3 * TRIES {
+        assert!(cache.attempt(&flow(1, 1), Lane::Link, CODE).await);
+        assert!(cache.attempt(&flow(1, 1), Lane::Asker, CODE).await);
+    }
+}
+
+#[tokio::test]
+async fn a_strangers_tries_leave_the_mailed_link_good() {
+    let cache = Cache::new(10);
+    cache.open(&flow(1, 1), CODE).await;
+    for _ in 0..TRIES {
+        assert!(!cache.attempt(&flow(1, 1), Lane::Asker, WRONG).await);
+    }
+    assert!(!cache.attempt(&flow(1, 1), Lane::Asker, CODE).await, "tried out, even for the right code");
+    assert!(cache.attempt(&flow(1, 1), Lane::Link, CODE).await);
+}
+
+#[tokio::test]
+async fn tries_hold_however_many_come_at_once() {
+    let cache = Arc::new(Cache::new(10));
+    cache.open(&flow(1, 1), CODE).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let cache = cache.clone();
+        tasks.spawn(async move { cache.attempt(&flow(1, 1), Lane::Asker, WRONG).await });
+    }
+    assert!(tasks.join_all().await.iter().all(|right| !right));
+    assert!(!cache.attempt(&flow(1, 1), Lane::Asker, CODE).await);
+}
+
+#[tokio::test]
+async fn nothing_is_found_for_a_decoy() {
+    let cache = Cache::new(10);
+    cache.open(&flow(1, 1), CODE).await;
+    assert!(!cache.attempt(&flow(9, 1), Lane::Asker, CODE).await);
+    assert_eq!(cache.claim(&flow(9, 1), PASSWORD).await, Claim::Gone);
+    assert!(!cache.attempt(&flow(1, 9), Lane::Asker, CODE).await, "another flow of the same account");
+}
+
+#[tokio::test]
+async fn a_start_within_the_gap_joins_the_mailed_code_with_tries_of_its_own() {
+    let cache = Cache::new(10);
+    cache.open(&flow(1, 1), CODE).await;
+    for _ in 0..TRIES {
+        cache.attempt(&flow(1, 1), Lane::Asker, WRONG).await;
+    }
+    cache.clock.forward(GAP - Duration::from_millis(1));
+    assert_eq!(cache.open(&flow(1, 2), WRONG).await, Opened::Joined);
+    assert!(!cache.attempt(&flow(1, 2), Lane::Asker, WRONG).await, "the code that was never mailed is worth nothing");
+    assert!(cache.attempt(&flow(1, 2), Lane::Asker, CODE).await);
+    cache.clock.forward(Duration::from_millis(1));
+    assert_eq!(cache.open(&flow(1, 3), WRONG).await, Opened::Mail, "the gap is over");
+    assert!(cache.attempt(&flow(1, 1), Lane::Link, CODE).await, "no start ends an earlier flow");
+}
+
+#[tokio::test]
+async fn starts_beyond_the_cap_are_crowded_out_and_end_nothing() {
+    let cache = Cache::new(10);
+    cache.open(&flow(1, 0), CODE).await;
+    let mut outcomes = Vec::new();
+    for n in 1..100 {
+        outcomes.push(cache.open(&flow(1, n), WRONG).await);
+    }
+    assert!(outcomes.contains(&Opened::Joined) && outcomes.last() == Some(&Opened::Crowded));
+    assert!(cache.attempt(&flow(1, 0), Lane::Link, CODE).await);
+    cache.clock.forward(GAP);
+    assert_eq!(cache.open(&flow(1, 200), CODE).await, Opened::Mail, "joined flows take no mail's place");
+}
+
+#[tokio::test]
+async fn a_withdrawn_code_is_worth_nothing_and_joined_by_nobody() {
+    let cache = Cache::new(10);
+    cache.open(&flow(1, 1), CODE).await;
+    assert_eq!(cache.open(&flow(1, 2), WRONG).await, Opened::Joined);
+    cache.flows.withdraw(&flow(1, 1)).await.unwrap();
+    assert!(!cache.attempt(&flow(1, 1), Lane::Link, CODE).await);
+    assert!(!cache.attempt(&flow(1, 2), Lane::Asker, CODE).await);
+    assert_eq!(cache.open(&flow(1, 3), CODE).await, Opened::Mail);
+}
+
+#[tokio::test]
+async fn a_code_ends_with_its_link_unless_it_was_shown() {
+    let cache = Cache::new(10);
+    cache.open(&flow(1, 1), CODE).await;
+    cache.open(&flow(2, 1), CODE).await;
+    cache.clock.forward(LIFE - Duration::from_millis(1));
+    assert!(cache.attempt(&flow(1, 1), Lane::Link, CODE).await, "shown at the last moment");
+    cache.clock.forward(Duration::from_millis(1));
+    assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::Granted, "there is time to type a password");
+    assert!(!cache.attempt(&flow(2, 1), Lane::Link, CODE).await);
+}
+
+#[tokio::test]
+async fn a_password_is_set_once_and_ends_every_flow_of_the_account() {
+    let cache = Cache::new(10);
+    cache.open(&flow(1, 1), CODE).await;
+    cache.clock.forward(GAP);
+    cache.open(&flow(1, 2), WRONG).await;
+    assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::Granted);
+    assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::Busy);
+    assert_eq!(cache.claim(&flow(1, 2), OTHER_PASSWORD).await, Claim::Busy);
+    cache.flows.settle(&flow(1, 1), Settled::Set).await.unwrap();
+    assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::AlreadySet);
+    assert_eq!(cache.claim(&flow(1, 1), OTHER_PASSWORD).await, Claim::Gone);
+    assert_eq!(cache.claim(&flow(1, 2), PASSWORD).await, Claim::Gone);
+    assert!(!cache.attempt(&flow(1, 1), Lane::Link, CODE).await);
+    assert!(!cache.attempt(&flow(1, 2), Lane::Link, WRONG).await);
+    assert_eq!(cache.open(&flow(1, 3), CODE).await, Opened::Mail, "a new start is a new mail, gap or not");
+}
+
+#[tokio::test]
+async fn one_of_many_claims_is_granted() {
+    let cache = Arc::new(Cache::new(10));
+    cache.open(&flow(1, 1), CODE).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..64 {
+        let cache = cache.clone();
+        tasks.spawn(async move { cache.claim(&flow(1, 1), [n; 16]).await });
+    }
+    assert_eq!(tasks.join_all().await.iter().filter(|claim| **claim == Claim::Granted).count(), 1);
+}
+
+#[tokio::test]
+async fn what_was_never_sent_changes_nothing() {
+    let cache = Cache::new(10);
+    cache.open(&flow(1, 1), CODE).await;
+    assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::Granted);
+    cache.flows.settle(&flow(1, 1), Settled::NotSent).await.unwrap();
+    assert_eq!(cache.claim(&flow(1, 1), OTHER_PASSWORD).await, Claim::Granted);
+}
+
+#[tokio::test]
+async fn after_an_unknown_outcome_only_the_same_password_may_be_tried() {
+    let cache = Cache::new(10);
+    cache.open(&flow(1, 1), CODE).await;
+    cache.claim(&flow(1, 1), PASSWORD).await;
+    cache.flows.settle(&flow(1, 1), Settled::Unknown).await.unwrap();
+    assert_eq!(cache.claim(&flow(1, 1), OTHER_PASSWORD).await, Claim::Undecided);
+    assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::Granted);
+}
+
+#[tokio::test]
+async fn a_lease_that_nobody_settles_leaves_its_password_undecided() {
+    let cache = Cache::new(10);
+    cache.open(&flow(1, 1), CODE).await;
+    cache.claim(&flow(1, 1), PASSWORD).await;
+    cache.clock.forward(LEASE);
+    assert_eq!(cache.claim(&flow(1, 1), OTHER_PASSWORD).await, Claim::Undecided);
+    assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::Granted);
+}
+
+#[tokio::test]
+async fn refused_passwords_are_counted() {
+    let cache = Cache::new(10);
+    cache.open(&flow(1, 1), CODE).await;
+    let mut granted = 0;
+    while cache.claim(&flow(1, 1), PASSWORD).await == Claim::Granted {
+        granted += 1;
+        let until = cache.later(Duration::from_secs(300));
+        cache.flows.settle(&flow(1, 1), Settled::Refused { until }).await.unwrap();
+    }
+    assert_eq!(granted, 10);
+}
+
+#[tokio::test]
+async fn a_full_cache_says_so_evicts_nothing_and_has_room_again_when_codes_end() {
+    let clock = Arc::new(ManualClock::new());
+    let flows = MemoryFlows::new(3, Rules { tries: TRIES, mail_gap: GAP }, clock.clone());
+    let code = |life| NewCode { digest: CODE, expires: clock.now().after(life) };
+    for account in 1..=3 {
+        assert!(flows.has_room());
+        assert_eq!(flows.open(&flow(account, 1), code(LIFE)).await, Ok(Opened::Mail));
+    }
+    assert!(!flows.has_room());
+    assert_eq!(flows.open(&flow(4, 1), code(LIFE)).await, Ok(Opened::Full));
+    assert_eq!(flows.live(), 3);
+    for account in 1..=3 {
+        assert_eq!(flows.attempt(&flow(account, 1), Lane::Link, CODE, clock.now()).await, Ok(true));
+    }
+    clock.forward(LIFE);
+    assert_eq!(flows.attempt(&flow(1, 1), Lane::Link, CODE, clock.now()).await, Ok(false));
+    flows.tidy().await;
+    assert!(flows.has_room());
+    assert_eq!(flows.open(&flow(4, 1), code(LIFE)).await, Ok(Opened::Mail));
+}

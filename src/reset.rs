@@ -1,7 +1,208 @@
-//! The reset engine: token ▸ stage ▸ token. It knows no server, mail library, cache or crypto library.
+//! The reset engine: token ▸ stage ▸ token. It knows no server, mail library, cache or crypto library; it reaches the
+//! world through [`ports`].
 
+pub mod error;
 pub mod filter;
+pub mod flow;
 pub mod ports;
 pub mod process;
+pub mod repeat;
+pub mod stage;
 pub mod stages;
+pub mod token;
 pub mod wire;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+pub use stage::{Caller, Ports, Settings};
+
+use error::Stop;
+use flow::{Flow, Tag};
+use ports::{Digest, Event};
+use process::{Process, StageSettings};
+use stage::{Cx, Next, Stage};
+use stages::{email_validation, parameters, reset_stage, user_query, validate_active_account};
+use wire::{Input, Reply, Submission};
+
+/// The stage machine of one process: `GET` reads it, `POST …?_action=submitRequirements` submits to it.
+pub struct Engine {
+    ports: Ports,
+    settings: Settings,
+    stages: Vec<Box<dyn Stage>>,
+    binding: Digest,
+    opening: Reply,
+}
+
+impl Engine {
+    /// The engine of a checked process.
+    pub async fn new(process: &Process, settings: Settings, ports: Ports) -> Self {
+        let binding = fingerprint(&process.binding());
+        let mut engine =
+            Self { ports, settings, stages: stages(process), binding, opening: Reply::error(503, "Not ready") };
+        engine.opening = engine.open_process().await;
+        engine
+    }
+
+    /// What the first stage asks: the answer to a GET. It never changes and never carries a token.
+    pub fn read(&self) -> Reply {
+        self.opening.clone()
+    }
+
+    /// Takes a POST's body one step, or several, through the stages. Runs to its end whoever stops waiting for it, so
+    /// the caller spawns it.
+    pub async fn submit(self: Arc<Self>, body: Bytes, caller: Caller) -> Reply {
+        self.step(&body, &caller).await.unwrap_or_else(|stop| stop.reply())
+    }
+
+    async fn step(&self, body: &[u8], caller: &Caller) -> Result<Reply, Stop> {
+        let cx = self.cx(caller);
+        let submission = Submission::parse(body)?;
+        let Some(token) = &submission.token else {
+            let input = submission.input()?;
+            return Ok(self.walk(Flow::start(cx.random()?), input, &cx).await);
+        };
+        let token = self.ports.keys.open(token.expose()).filter(|token| cx.now() < token.expires);
+        let token = token.ok_or_else(|| Stop::bad("Snapshot token is invalid"))?;
+        let input = submission.input()?;
+        let (state, binding) = token::unpack(&token.state).ok_or_else(|| Stop::bad("Snapshot token is invalid"))?;
+        let stage = self.stages.get(state.stage).filter(|_| binding == self.binding);
+        let stage = stage.ok_or_else(|| Stop::bad("Invalid token"))?;
+        let key = repeat::key(&*self.ports.keys, &token.id, &stage.own_fields(state.tag), &input);
+        let work = Box::pin(self.walk(Flow::resume(state), input, &cx));
+        Ok(self.ports.repeats.once(key, work).await)
+    }
+
+    /// From a stage's advance to the answer.
+    async fn walk(&self, mut flow: Flow, input: Input, cx: &Cx<'_>) -> Reply {
+        let began = cx.now();
+        let reply = self.advance(&mut flow, input, cx).await.unwrap_or_else(|stop| stop.reply());
+        if let Some(slot) = flow.slot.take() {
+            slot.decoy(cx.now().after(self.settings.link_lifetime));
+        }
+        if flow.floored {
+            let floor = self.settings.answer_floor;
+            let mut answer_at = began.after(floor);
+            if cx.now() > answer_at {
+                cx.record(Event::FloorMissed);
+            }
+            while answer_at < cx.now() && !floor.is_zero() {
+                answer_at = answer_at.after(floor);
+            }
+            self.ports.clock.until(answer_at).await;
+        }
+        reply
+    }
+
+    async fn advance(&self, flow: &mut Flow, mut input: Input, cx: &Cx<'_>) -> Result<Reply, Stop> {
+        while let Some(stage) = self.stages.get(flow.state.stage) {
+            if let Next::Ask { tag, requirements } = stage.advance(&input, flow, cx).await? {
+                return self.ask(&**stage, tag, requirements, flow, cx);
+            }
+            input = Input::nothing();
+            flow.state.stage += 1;
+            flow.state.tag = Tag::Initial;
+            let Some(next) = self.stages.get(flow.state.stage) else {
+                return Ok(Reply::ok(&json!({
+                    "type": stage.name(),
+                    "tag": "end",
+                    "status": {"success": true},
+                    "additions": flow.state.additions,
+                })));
+            };
+            if let Some(requirements) = next.requirements(flow, cx).await? {
+                return self.ask(&**next, Tag::Initial, requirements, flow, cx);
+            }
+        }
+        // A token holds an index that `step` has looked up, and the last stage ends above.
+        cx.record(Event::Broken { what: "a flow beyond its last stage" });
+        Err(Stop::bad("Invalid token"))
+    }
+
+    fn ask(
+        &self,
+        stage: &dyn Stage,
+        tag: Tag,
+        requirements: Value,
+        flow: &mut Flow,
+        cx: &Cx<'_>,
+    ) -> Result<Reply, Stop> {
+        flow.state.tag = tag;
+        let token = cx.seal_answer(&flow.state)?;
+        let mut body = progress(stage, tag, requirements);
+        body.insert("token".to_owned(), token.into());
+        Ok(Reply::ok(&body))
+    }
+
+    async fn open_process(&self) -> Reply {
+        let caller = Caller { client: ports::Client::Unknown, languages: String::new() };
+        let cx = self.cx(&caller);
+        let (Some(stage), mut flow) = (self.stages.first(), Flow::start(Default::default())) else {
+            return Reply::error(503, "Not ready");
+        };
+        let requirements = match stage.requirements(&mut flow, &cx).await {
+            Ok(requirements) => requirements.unwrap_or_else(|| json!({})),
+            Err(stop) => return stop.reply(),
+        };
+        let body = progress(&**stage, Tag::Initial, requirements);
+        let [.., a, b, c, d] = fingerprint(&Value::from(body.clone()).to_string());
+        let revision = i32::from_be_bytes([a, b, c, d]).to_string();
+        let etag = Some(format!("\"{revision}\""));
+        if !self.settings.crest_ids {
+            return Reply { etag, ..Reply::ok(&body) };
+        }
+        let mut with_ids = Map::new();
+        with_ids.insert("_id".to_owned(), "1".into());
+        with_ids.insert("_rev".to_owned(), revision.into());
+        with_ids.extend(body);
+        Reply { etag, ..Reply::ok(&with_ids) }
+    }
+
+    const fn cx<'a>(&'a self, caller: &'a Caller) -> Cx<'a> {
+        Cx { ports: &self.ports, settings: &self.settings, binding: &self.binding, caller }
+    }
+}
+
+fn progress(stage: &dyn Stage, tag: Tag, requirements: Value) -> Map<String, Value> {
+    let mut body = Map::new();
+    body.insert("type".to_owned(), stage.name().into());
+    body.insert("tag".to_owned(), tag.as_str().into());
+    body.insert("requirements".to_owned(), requirements);
+    body
+}
+
+/// Tells texts apart, the same in every build (FNV-1a, 128 bits). Not against an attacker: what it is used for is sealed
+/// in tokens or says nothing.
+fn fingerprint(text: &str) -> Digest {
+    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    text.bytes().fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME)).to_be_bytes()
+}
+
+fn stages(process: &Process) -> Vec<Box<dyn Stage>> {
+    let query = process.stages.iter().find_map(|stage| match stage {
+        StageSettings::UserQuery(settings) => Some(settings),
+        _ => None,
+    });
+    let status = process.stages.iter().find_map(|stage| match stage {
+        StageSettings::ValidateActiveAccount(settings) => Some(settings.clone()),
+        _ => None,
+    });
+    let stages = process.stages.iter().cloned().filter_map(|settings| -> Option<Box<dyn Stage>> {
+        Some(match settings {
+            StageSettings::Parameters(settings) => Box::new(parameters::Parameters(settings)),
+            StageSettings::UserQuery(settings) => Box::new(user_query::UserQuery(settings)),
+            StageSettings::ValidateActiveAccount(settings) => {
+                Box::new(validate_active_account::ValidateActiveAccount(settings))
+            }
+            StageSettings::EmailValidation(settings) => Box::new(email_validation::EmailValidation(settings)),
+            // A checked process has a user query before its reset stage.
+            StageSettings::ResetStage(settings) => {
+                Box::new(reset_stage::ResetStage { settings, query: query?.clone(), status: status.clone() })
+            }
+        })
+    });
+    stages.collect()
+}

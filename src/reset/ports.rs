@@ -215,8 +215,10 @@ pub enum Claim {
     Granted,
     /// This flow has set this very password already.
     AlreadySet,
-    /// Somebody is at it, or this flow's earlier password may still arrive: only that one may be tried again.
+    /// Somebody is at it at this moment.
     Busy,
+    /// An earlier password of this flow may have been set: only that one may be tried again.
+    Undecided,
     /// No such flow: never there, expired, ended by a set password, or tried out.
     Gone,
 }
@@ -344,7 +346,7 @@ pub struct Full {
 }
 
 /// A place in the outbox, taken before the look-up by everyone.
-pub trait Slot: Send {
+pub trait Slot: Send + Sync {
     /// Queues a mail.
     fn send(self: Box<Self>, job: Job);
     /// Sends nothing, but keeps the place as long as a mail would, `until` at most.

@@ -1,9 +1,14 @@
 //! What goes over the wire, JSON equal to IDM's.
 
+mod body;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+pub use body::{Input, Submission};
 
 /// An answer on the reset path. Its body is compact JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,4 +70,24 @@ pub const fn reason(status: u16) -> &'static str {
         504 => "Gateway Time-out",
         _ => "Resource Exception",
     }
+}
+
+/// A stage's requirements: a JSON schema of its input. `properties` are (name, description) of texts.
+pub fn requirements(description: &str, required: &[&str], properties: &[(&str, &str)]) -> Value {
+    let properties: Map<String, Value> = properties
+        .iter()
+        .map(|(name, description)| ((*name).to_owned(), json!({"description": description, "type": "string"})))
+        .collect();
+    let mut schema = json!({
+        "$schema": "http://json-schema.org/draft-04/schema#",
+        "description": description,
+        "type": "object",
+    });
+    if let Some(members) = schema.as_object_mut() {
+        if !required.is_empty() {
+            members.insert("required".to_owned(), json!(required));
+        }
+        members.insert("properties".to_owned(), properties.into());
+    }
+    schema
 }

@@ -2,7 +2,21 @@
 
 use std::fmt;
 
-use crate::reset::process::Reader;
+use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::Value;
+
+use crate::reset::{
+    error::Stop,
+    flow::{Flow, State, Tag},
+    ports::{
+        Decision, Decoy, Digest, Down, Event, Job, Lane, LimitKey, NewCode, Opened, Purpose, Rule, Secret, Service,
+        Time,
+    },
+    process::Reader,
+    stage::{Cx, Next, Stage},
+    wire::{self, Input},
+};
 
 /// The stage's name.
 pub const NAME: &str = "emailValidation";
@@ -58,4 +72,113 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmailValidation").field("verification_link", &self.verification_link).finish_non_exhaustive()
     }
+}
+
+/// The stage.
+pub struct EmailValidation(pub Settings);
+
+#[async_trait]
+impl Stage for EmailValidation {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn requirements(&self, _: &mut Flow, _: &Cx<'_>) -> Result<Option<Value>, Stop> {
+        Ok(None)
+    }
+
+    async fn advance(&self, input: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
+        match flow.state.tag {
+            Tag::Initial => self.mail(flow, cx).await,
+            Tag::ValidateCode => self.validate(input, flow, cx).await,
+        }
+    }
+
+    fn own_fields(&self, tag: Tag) -> Vec<&str> {
+        match tag {
+            Tag::Initial => Vec::new(),
+            Tag::ValidateCode => vec!["code"],
+        }
+    }
+}
+
+impl EmailValidation {
+    /// Mails a code, or does as much for nobody.
+    async fn mail(&self, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
+        let address = flow.found.address.take();
+        let address = address.filter(|address| cx.ports.outbox.deliverable(address.expose()));
+        if flow.state.account.is_some() && address.is_none() {
+            if cx.settings.reveal_unknown_accounts {
+                return Err(Stop::bad("Unable to verify email"));
+            }
+            cx.decoy(flow, Decoy::NoAddress)?;
+        }
+        let until = cx.now().after(cx.settings.link_lifetime);
+        // Drawn and sealed for decoys too: what is done for one is done for all.
+        let code = Secret::new(URL_SAFE_NO_PAD.encode(cx.random()?));
+        let token = cx.seal(&State { tag: Tag::ValidateCode, lane: Lane::Link, ..flow.state.clone() }, until)?;
+        let link = Secret::new(format!("{}&token={token}&code={}", self.0.verification_link, code.expose()));
+        let record = flow.at().account;
+        if let Some(to) = address
+            && self.open(flow, cx, code_digest(cx, &record, &code), until).await?
+            && let Some(slot) = flow.slot.take()
+        {
+            cx.record(Event::MailQueued { account: record });
+            slot.send(Job { account: record, to, link, languages: cx.caller.languages.clone(), until });
+        }
+        if let Some(slot) = flow.slot.take() {
+            slot.decoy(until);
+        }
+        let requirements = wire::requirements("Verify emailed code", &["code"], &[("code", "Enter code emailed")]);
+        Ok(Next::Ask { tag: Tag::ValidateCode, requirements })
+    }
+
+    /// Enters the flow in its account's record; whether its code is to be mailed.
+    async fn open(&self, flow: &mut Flow, cx: &Cx<'_>, digest: Digest, expires: Time) -> Result<bool, Stop> {
+        let at = flow.at();
+        match cx.ports.flows.open(&at, NewCode { digest, expires }).await.map_err(|down| codes_down(cx, down))? {
+            Opened::Mail => {
+                let budget = cx.ports.limits.charge(Rule::MailPerAccount, LimitKey::Account(at.account)).await;
+                if budget == Decision::Allowed {
+                    return Ok(true);
+                }
+                cx.record(Event::Limited { rule: Rule::MailPerAccount });
+                cx.ports.flows.withdraw(&at).await.map_err(|down| codes_down(cx, down))?;
+                cx.decoy(flow, Decoy::OverBudget)?;
+            }
+            Opened::Joined => cx.record(Event::MailJoined { account: at.account }),
+            Opened::Crowded => cx.decoy(flow, Decoy::Crowded)?,
+            Opened::Full => {
+                // Others came between the question and the answer. To say so now would be to say that the account exists.
+                cx.record(Event::CodesFull);
+                cx.decoy(flow, Decoy::Crowded)?;
+            }
+        }
+        Ok(false)
+    }
+
+    async fn validate(&self, input: &Input, flow: &Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
+        let code = input.text("code")?.map(str::trim).filter(|code| !code.is_empty());
+        let code = Secret::new(code.ok_or_else(|| Stop::bad("Input code is missing"))?);
+        let (at, lane) = (flow.at(), flow.state.lane);
+        let until = cx.now().after(cx.settings.token_expiry);
+        let digest = code_digest(cx, &at.account, &code);
+        let right = cx.ports.flows.attempt(&at, lane, digest, until).await.map_err(|down| codes_down(cx, down))?;
+        if !right {
+            cx.record(Event::CodeWrong { account: at.account, lane });
+            return Err(Stop::invalid_code());
+        }
+        cx.record(Event::CodeRight { account: at.account, lane });
+        Ok(Next::Done)
+    }
+}
+
+fn code_digest(cx: &Cx<'_>, record: &Digest, code: &Secret) -> Digest {
+    cx.ports.keys.mac(Purpose::Code, &[record, code.expose().as_bytes()])
+}
+
+/// The code cache could not do its work: 503.
+pub fn codes_down(cx: &Cx<'_>, down: Down) -> Stop {
+    cx.record(Event::ServiceDown { service: Service::Codes });
+    Stop::Unavailable(down.retry_after)
 }

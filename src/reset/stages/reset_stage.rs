@@ -1,8 +1,25 @@
 //! `resetStage`: takes the new password and sets it.
 
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+
+use super::{
+    email_validation::codes_down,
+    user_query::{self, mail_digest},
+    validate_active_account,
+};
 use crate::reset::{
-    ports::{Field, Resource},
+    error::Stop,
+    flow::{Flow, Known, Tag},
+    ports::{
+        Change, Claim, Down, Event, Field, Patched, PolicyFailure, Purpose, Resource, Revision, Secret, Service,
+        Settled,
+    },
     process::Reader,
+    stage::{Cx, Next, Stage},
+    wire::{self, Input},
 };
 
 /// The stage's name.
@@ -24,4 +41,198 @@ impl Settings {
         reader.ignore(&["identityEmailField"]);
         Some(Self { resource: resource?, password_field: password_field? })
     }
+}
+
+/// The stage.
+pub struct ResetStage {
+    /// Its own part of the process file.
+    pub settings: Settings,
+    /// Where the look-up found address and status.
+    pub query: user_query::Settings,
+    /// The status that may reset, where one is asked for.
+    pub status: Option<validate_active_account::Settings>,
+}
+
+#[async_trait]
+impl Stage for ResetStage {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn requirements(&self, _: &mut Flow, _: &Cx<'_>) -> Result<Option<Value>, Stop> {
+        Ok(Some(ask()))
+    }
+
+    async fn advance(&self, input: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
+        let password = input.text("password")?.filter(|password| !password.is_empty());
+        let password = Secret::new(password.ok_or_else(|| Stop::bad("password is missing from input"))?);
+        let Some(known) = flow.state.account.clone() else { return Err(Stop::invalid_code()) };
+        match self.claim(flow, &password, cx).await? {
+            Claim::Granted => {}
+            Claim::AlreadySet => return Ok(Next::Done),
+            Claim::Gone => return Err(Stop::invalid_code()),
+            Claim::Busy | Claim::Undecided => return Err(Stop::Unavailable(RETRY)),
+        }
+        let outcome = self.set(&known, &password, cx).await;
+        self.settle(outcome, flow, cx).await
+    }
+
+    fn own_fields(&self, _: Tag) -> Vec<&str> {
+        vec!["password"]
+    }
+}
+
+/// How long a claim holds when nobody settles it: longer than all calls of [`ResetStage::set`] together.
+const LEASE: Duration = Duration::from_secs(60);
+/// How long to wait for somebody else's claim before giving up.
+const PATIENCE: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(50);
+const RETRY: Duration = Duration::from_secs(2);
+/// How often a revision may move between the read and the PATCH.
+const STALE_LIMIT: u32 = 3;
+
+/// How setting a password ended.
+enum Outcome {
+    Set,
+    Refused(Vec<PolicyFailure>),
+    /// The account is not what it was when the mail was sent.
+    Changed,
+    /// Nothing happened.
+    NotSent(Duration),
+    /// It may have happened.
+    Unknown(Duration),
+}
+
+impl ResetStage {
+    async fn claim(&self, flow: &Flow, password: &Secret, cx: &Cx<'_>) -> Result<Claim, Stop> {
+        let at = flow.at();
+        let digest = cx.ports.keys.mac(Purpose::Password, &[&at.account, &at.flow, password.expose().as_bytes()]);
+        let give_up = cx.now().after(PATIENCE);
+        loop {
+            let claim = cx.ports.flows.claim(&at, digest, LEASE).await.map_err(|down| codes_down(cx, down))?;
+            if claim != Claim::Busy || cx.now() >= give_up {
+                return Ok(claim);
+            }
+            cx.ports.clock.until(cx.now().after(POLL)).await;
+        }
+    }
+
+    /// Reads the account again, then replaces the password: once more where the outcome is unknown (the value is the
+    /// same), twice more where the revision moved.
+    async fn set(&self, known: &Known, password: &Secret, cx: &Cx<'_>) -> Outcome {
+        let (mut stale, mut unknown) = (0, false);
+        loop {
+            let down = match self.revision(known, cx).await {
+                Ok(Some(revision)) => match self.patch(known, revision.as_ref(), password, cx).await {
+                    Ok(Patched::Done) => return Outcome::Set,
+                    Ok(Patched::Refused(failures)) if !unknown => return Outcome::Refused(failures),
+                    // A history rule refuses what was set a moment ago.
+                    Ok(Patched::Refused(_)) => return Outcome::Unknown(RETRY),
+                    Ok(Patched::Gone) => return Outcome::Changed,
+                    Ok(Patched::Stale) if stale + 1 < STALE_LIMIT => {
+                        stale += 1;
+                        continue;
+                    }
+                    Ok(Patched::Stale) if unknown => return Outcome::Unknown(RETRY),
+                    Ok(Patched::Stale) => return Outcome::NotSent(RETRY),
+                    Err(down) if down.sent && !unknown => {
+                        unknown = true;
+                        continue;
+                    }
+                    Err(down) => down,
+                },
+                Ok(None) => return Outcome::Changed,
+                Err(down) => Down { sent: false, ..down },
+            };
+            cx.record(Event::ServiceDown { service: Service::Identity });
+            return if unknown || down.sent {
+                Outcome::Unknown(down.retry_after)
+            } else {
+                Outcome::NotSent(down.retry_after)
+            };
+        }
+    }
+
+    /// The account's revision if it is still what it was when the mail was sent: id, address and status.
+    async fn revision(&self, known: &Known, cx: &Cx<'_>) -> Result<Option<Option<Revision>>, Down> {
+        let mut want = vec![self.query.mail_field.clone()];
+        want.extend(self.query.status_field.clone());
+        let account = cx.ports.accounts.read(&self.settings.resource, &known.id, &want).await?;
+        Ok(account
+            .filter(|account| {
+                let same_mail = mail_digest(cx, account.text(&self.query.mail_field).unwrap_or_default()) == known.mail;
+                let status = self.query.status_field.as_ref().and_then(|field| account.text(field));
+                account.id == known.id && same_mail && self.status.as_ref().is_none_or(|rule| rule.holds(status))
+            })
+            .map(|account| account.revision))
+    }
+
+    async fn patch(
+        &self,
+        known: &Known,
+        revision: Option<&Revision>,
+        password: &Secret,
+        cx: &Cx<'_>,
+    ) -> Result<Patched, Down> {
+        let change = Change { field: &self.settings.password_field, value: password };
+        cx.ports.accounts.patch(&self.settings.resource, &known.id, revision, &[change]).await
+    }
+
+    async fn settle(&self, outcome: Outcome, flow: &Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
+        let account = flow.at().account;
+        let (event, how) = match &outcome {
+            Outcome::Set => (Some(Event::PasswordSet { account }), Settled::Set),
+            Outcome::Refused(_) => {
+                let until = cx.now().after(cx.settings.token_expiry);
+                (Some(Event::PasswordRefused { account }), Settled::Refused { until })
+            }
+            Outcome::Changed => (Some(Event::LinkInvalid { account }), Settled::NotSent),
+            Outcome::NotSent(_) => (None, Settled::NotSent),
+            Outcome::Unknown(_) => (Some(Event::OutcomeUnknown { account }), Settled::Unknown),
+        };
+        if let Some(event) = event {
+            cx.record(event);
+        }
+        let settled = cx.ports.flows.settle(&flow.at(), how).await.map_err(|down| codes_down(cx, down));
+        match outcome {
+            // The password is set: that the record could not say so is no reason to tell the owner otherwise.
+            Outcome::Set => Ok(Next::Done),
+            Outcome::Refused(failures) => {
+                settled?;
+                Ok(Next::Ask { tag: Tag::Initial, requirements: refused(&failures, &self.settings.password_field) })
+            }
+            Outcome::Changed => Err(Stop::bad("Password reset link is invalid")),
+            Outcome::NotSent(wait) | Outcome::Unknown(wait) => Err(Stop::Unavailable(wait)),
+        }
+    }
+}
+
+fn ask() -> Value {
+    wire::requirements("Reset password", &["password"], &[("password", "Password")])
+}
+
+/// The same again, with the store's reasons in the shape that IDM's client renders.
+fn refused(failures: &[PolicyFailure], field: &Field) -> Value {
+    let failures: Vec<Value> = failures
+        .iter()
+        .map(|failure| {
+            let mut requirement = Map::new();
+            requirement.insert("policyRequirement".to_owned(), failure.requirement.clone().into());
+            if let Some(params) = &failure.params {
+                requirement.insert("params".to_owned(), params.clone().into());
+            }
+            json!({"policyRequirements": [requirement], "property": field.as_str()})
+        })
+        .collect();
+    let mut requirements = ask();
+    if let Some(members) = requirements.as_object_mut() {
+        let error = json!({
+            "code": 403,
+            "reason": "Forbidden",
+            "message": "Failed policy validation",
+            "detail": {"result": false, "failedPolicyRequirements": failures},
+        });
+        members.insert("error".to_owned(), error);
+    }
+    requirements
 }

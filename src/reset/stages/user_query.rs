@@ -1,8 +1,17 @@
 //! `userQuery`: finds the account, for whoever asks, without saying so.
 
+use async_trait::async_trait;
+use serde_json::Value;
+
 use crate::reset::{
-    ports::{Field, Resource},
+    error::Stop,
+    filter::Filter,
+    flow::{Flow, Found, Known, Tag},
+    ports::{Account, Decoy, Event, Field, LimitKey, Purpose, Resource, Rule, Secret, Service},
     process::Reader,
+    stage::{Cx, Next, Stage},
+    token,
+    wire::{self, Input},
 };
 
 /// The stage's name.
@@ -36,4 +45,104 @@ impl Settings {
             status_field,
         })
     }
+}
+
+/// The stage.
+pub struct UserQuery(pub Settings);
+
+#[async_trait]
+impl Stage for UserQuery {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn requirements(&self, _: &mut Flow, _: &Cx<'_>) -> Result<Option<Value>, Stop> {
+        let properties = [("queryFilter", "filter string to find account")];
+        Ok(Some(wire::requirements("Find your account", &["queryFilter"], &properties)))
+    }
+
+    async fn advance(&self, input: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
+        let text = input.required_text("queryFilter")?;
+        let filter = Filter::parse(text, &self.0.valid_fields).map_err(|_| Stop::bad("Invalid query filter"))?;
+        cx.charge(Rule::StartPerClient, LimitKey::Client(cx.caller.client)).await?;
+        cx.charge(Rule::StartTotal, LimitKey::Everyone).await?;
+        // From here on all take the same time, whatever comes of it, and all that may be full is asked first.
+        flow.floored = true;
+        let slot = cx.ports.outbox.reserve().map_err(|full| {
+            cx.record(Event::OutboxFull);
+            Stop::Unavailable(full.retry_after)
+        })?;
+        if !cx.ports.flows.has_room() {
+            cx.record(Event::CodesFull);
+            return Err(Stop::Unavailable(cx.settings.link_lifetime.min(FULL_RETRY)));
+        }
+        flow.slot = Some(slot);
+        match self.look_up(&filter, cx).await? {
+            Ok(account) => self.remember(account, flow, cx)?,
+            Err(_) if cx.settings.reveal_unknown_accounts => return Err(Stop::bad("Unable to find account")),
+            Err(why) => cx.decoy(flow, why)?,
+        }
+        Ok(Next::Done)
+    }
+
+    fn own_fields(&self, _: Tag) -> Vec<&str> {
+        vec!["queryFilter"]
+    }
+}
+
+/// How long a full code cache asks to wait: codes end all the time.
+const FULL_RETRY: std::time::Duration = std::time::Duration::from_secs(30);
+
+impl UserQuery {
+    /// The one account that the store gives and that is what was asked for, or why there is none.
+    async fn look_up(&self, filter: &Filter, cx: &Cx<'_>) -> Result<Result<Account, Decoy>, Stop> {
+        let mut want: Vec<Field> = filter.fields().into_iter().cloned().collect();
+        want.push(self.0.mail_field.clone());
+        want.extend(self.0.status_field.clone());
+        let found = match cx.ports.accounts.find(&self.0.resource, filter, &want).await {
+            Ok(found) => found,
+            Err(down) if down.sent && self.store_answers_others(cx).await? => {
+                cx.record(Event::ServiceDown { service: Service::Identity });
+                return Ok(Err(Decoy::LookUpFailed));
+            }
+            Err(down) => {
+                cx.record(Event::ServiceDown { service: Service::Identity });
+                return Err(Stop::Unavailable(down.retry_after));
+            }
+        };
+        // A store may ignore a filter or read it more loosely than it was meant: what is not what was asked for may
+        // hide another match behind the page, so nothing is certain then.
+        let asked_for = found.iter().all(|account| filter.matches(|field| account.text(field)));
+        let mut found = found.into_iter();
+        Ok(match (found.next(), found.next()) {
+            (None, _) => Err(Decoy::Unknown),
+            (Some(account), None) if asked_for && account.id.0.len() <= token::MAX_ID => Ok(account),
+            (Some(_), None) if asked_for => Err(Decoy::LongId),
+            _ => Err(Decoy::Ambiguous),
+        })
+    }
+
+    /// Whether the store fails on one look-up only, which must not be told, or is down, which is told to all.
+    async fn store_answers_others(&self, cx: &Cx<'_>) -> Result<bool, Stop> {
+        let Some(field) = self.0.valid_fields.first() else { return Ok(false) };
+        let nobody: String = cx.random()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let filter = Filter::Eq(field.clone(), nobody.as_str().into());
+        Ok(cx.ports.accounts.find(&self.0.resource, &filter, std::slice::from_ref(field)).await.is_ok())
+    }
+
+    fn remember(&self, account: Account, flow: &mut Flow, cx: &Cx<'_>) -> Result<(), Stop> {
+        let keys = &cx.ports.keys;
+        let address = account.text(&self.0.mail_field).map(|address| Secret::new(address.trim()));
+        let status = self.0.status_field.as_ref().and_then(|field| account.text(field)).map(str::to_owned);
+        let mail = mail_digest(cx, address.as_ref().map_or("", |address| address.expose()));
+        flow.state.record = Some(keys.mac(Purpose::Account, &[cx.binding, account.id.0.as_bytes()]));
+        flow.state.account = Some(Known { id: account.id, mail });
+        flow.found = Found { address, status };
+        Ok(())
+    }
+}
+
+/// What a token keeps of a mail address, to see later whether it is still the same.
+pub fn mail_digest(cx: &Cx<'_>, address: &str) -> crate::reset::ports::Digest {
+    cx.ports.keys.mac(Purpose::Mail, &[address.trim().to_ascii_lowercase().as_bytes()])
 }

@@ -1,6 +1,16 @@
 //! `validateActiveAccount`: only accounts with the valid status go on.
 
-use crate::reset::process::Reader;
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::reset::{
+    error::Stop,
+    flow::{Flow, Tag},
+    ports::Decoy,
+    process::Reader,
+    stage::{Cx, Next, Stage},
+    wire::Input,
+};
 
 /// The stage's name.
 pub const NAME: &str = "validateActiveAccount";
@@ -17,5 +27,38 @@ impl Settings {
         // IDM stores `accountStatusField` and never uses it: the attribute is userQuery's `identityAccountStatusField`.
         reader.ignore(&["accountStatusField"]);
         Some(Self { valid_status: reader.text("validStatusValue")? })
+    }
+
+    /// Whether an account of that status may reset.
+    pub fn holds(&self, status: Option<&str>) -> bool {
+        status.is_some_and(|status| status.eq_ignore_ascii_case(&self.valid_status))
+    }
+}
+
+/// The stage.
+pub struct ValidateActiveAccount(pub Settings);
+
+#[async_trait]
+impl Stage for ValidateActiveAccount {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn requirements(&self, _: &mut Flow, _: &Cx<'_>) -> Result<Option<Value>, Stop> {
+        Ok(None)
+    }
+
+    async fn advance(&self, _: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
+        if flow.state.account.is_some() && !self.0.holds(flow.found.status.as_deref()) {
+            if cx.settings.reveal_unknown_accounts {
+                return Err(Stop::bad("You do not have permissions to reset password. Please contact administrator"));
+            }
+            cx.decoy(flow, Decoy::Inactive)?;
+        }
+        Ok(Next::Done)
+    }
+
+    fn own_fields(&self, _: Tag) -> Vec<&str> {
+        Vec::new()
     }
 }

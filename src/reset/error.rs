@@ -1,0 +1,45 @@
+//! How a request ends without an answer of its stage.
+
+use std::{borrow::Cow, time::Duration};
+
+use super::{
+    ports::{Down, Event, Service},
+    wire::Reply,
+};
+
+/// Why a stage, or the way to it, stops. All texts are constants of ours or of the process file: clients show them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The client's mistake, or a token or code that is no good: 400.
+    Bad(Cow<'static, str>),
+    /// A limit: 429.
+    TooMany(Duration),
+    /// A service is down or full: 503.
+    Unavailable(Duration),
+}
+
+impl Stop {
+    /// 400 with a constant text.
+    pub const fn bad(message: &'static str) -> Self {
+        Self::Bad(Cow::Borrowed(message))
+    }
+
+    /// Every failure after the user query, real or decoy.
+    pub const fn invalid_code() -> Self {
+        Self::bad("Invalid code")
+    }
+
+    /// 503 because of that service, and the event that says so.
+    pub const fn down(service: Service, down: Down) -> (Self, Event) {
+        (Self::Unavailable(down.retry_after), Event::ServiceDown { service })
+    }
+
+    /// The answer.
+    pub fn reply(&self) -> Reply {
+        match self {
+            Self::Bad(message) => Reply::error(400, message),
+            Self::TooMany(wait) => Reply::retry(429, "Too many requests, try again later", *wait),
+            Self::Unavailable(wait) => Reply::retry(503, "The service is not available, try again later", *wait),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A flow: what one asker's walk through the stages has come to.
+
+use std::collections::BTreeMap;
+
+use super::ports::{AccountId, Digest, FlowRef, Lane, Secret, Slot};
+
+/// Where within its stage a flow is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// `initial`
+    Initial,
+    /// `validateCode`: the code was mailed and is awaited.
+    ValidateCode,
+}
+
+impl Tag {
+    /// As it stands in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Initial => "initial",
+            Self::ValidateCode => "validateCode",
+        }
+    }
+}
+
+/// The account that the user query found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its id in the store.
+    pub id: AccountId,
+    /// MAC of the mail address that it had.
+    pub mail: Digest,
+}
+
+/// What the look-up said and no token carries: used up by the stages that the same request crosses.
+#[derive(Default)]
+pub struct Found {
+    /// The stored address.
+    pub address: Option<Secret>,
+    /// The stored status.
+    pub status: Option<String>,
+}
+
+/// The state that tokens carry from request to request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Index of the stage.
+    pub stage: usize,
+    /// Where within it.
+    pub tag: Tag,
+    /// Whose token it is.
+    pub lane: Lane,
+    /// The flow's own id.
+    pub flow: [u8; 16],
+    /// The account's record key once the user query is through; random for a decoy.
+    pub record: Option<Digest>,
+    /// The account; `None` for a decoy: no other branch exists.
+    pub account: Option<Known>,
+    /// What the success answer gives back, by name.
+    pub additions: BTreeMap<String, String>,
+}
+
+/// A flow in one request.
+pub struct Flow {
+    /// What the next token carries.
+    pub state: State,
+    /// What the look-up of this request found.
+    pub found: Found,
+    /// The place in the outbox, taken before the look-up.
+    pub slot: Option<Box<dyn Slot>>,
+    /// Whether the answer waits for the answer floor.
+    pub floored: bool,
+}
+
+impl Flow {
+    /// A flow at the first stage.
+    pub const fn start(flow: [u8; 16]) -> Self {
+        Self::resume(State {
+            stage: 0,
+            tag: Tag::Initial,
+            lane: Lane::Asker,
+            flow,
+            record: None,
+            account: None,
+            additions: BTreeMap::new(),
+        })
+    }
+
+    /// A flow where its token left it.
+    pub const fn resume(state: State) -> Self {
+        Self { state, found: Found { address: None, status: None }, slot: None, floored: false }
+    }
+
+    /// Where its record is. Before the user query there is none, and none is found.
+    pub fn at(&self) -> FlowRef {
+        FlowRef { account: self.state.record.unwrap_or(self.state.flow), flow: self.state.flow }
+    }
+}

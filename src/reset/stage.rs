@@ -1,0 +1,165 @@
+//! What a stage is.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::{
+    error::Stop,
+    flow::{Flow, State, Tag},
+    ports::{
+        Accounts, Client, Clock, Decision, Decoy, Digest, Event, Events, Flows, Keys, LimitKey, Limits, Outbox,
+        Repeats, Rule, Service, Time,
+    },
+    token,
+    wire::Input,
+};
+
+/// One step of the process. Whether the flow has an account or is a decoy is `flow.state.account`; no other branch exists.
+#[async_trait]
+pub trait Stage: Send + Sync {
+    /// The name in the process file and in answers.
+    fn name(&self) -> &'static str;
+    /// What the stage asks on entry; `None`: nothing, advance at once.
+    async fn requirements(&self, flow: &mut Flow, cx: &Cx<'_>) -> Result<Option<Value>, Stop>;
+    /// Takes the input.
+    async fn advance(&self, input: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop>;
+    /// Which inputs the stage reads at that tag: what tells one request from another.
+    fn own_fields(&self, tag: Tag) -> Vec<&str>;
+}
+
+/// What follows a stage's advance.
+#[derive(Debug, PartialEq)]
+pub enum Next {
+    /// The same stage asks on.
+    Ask {
+        /// Where within it the flow is now.
+        tag: Tag,
+        /// What it asks.
+        requirements: Value,
+    },
+    /// The next stage.
+    Done,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Whom the limits take them for.
+    pub client: Client,
+    /// Their `Accept-Language`, which decides the mail's language.
+    pub languages: String,
+}
+
+/// The world, as the engine needs it.
+#[derive(Clone)]
+#[allow(missing_docs, reason = "each is the port of that name")]
+pub struct Ports {
+    pub accounts: Arc<dyn Accounts>,
+    pub flows: Arc<dyn Flows>,
+    pub repeats: Arc<dyn Repeats>,
+    pub limits: Arc<dyn Limits>,
+    pub outbox: Arc<dyn Outbox>,
+    pub keys: Arc<dyn Keys>,
+    pub clock: Arc<dyn Clock>,
+    pub events: Arc<dyn Events>,
+}
+
+/// The settings of `[reset]` that the engine itself needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// The mailed link's life.
+    pub link_lifetime: Duration,
+    /// The life of the asker's tokens once they carry an account, or seem to.
+    pub token_expiry: Duration,
+    /// User queries are answered at its next multiple.
+    pub answer_floor: Duration,
+    /// Whether the GET's body has `_id` and `_rev`.
+    pub crest_ids: bool,
+    /// IDM's own behaviour: an unknown account is told.
+    pub reveal_unknown_accounts: bool,
+}
+
+/// The life of a token that carries no account: long enough to look for one's user name.
+const QUERY_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// What a stage may use while it serves one request.
+pub struct Cx<'a> {
+    /// The world.
+    pub ports: &'a Ports,
+    /// `[reset]`.
+    pub settings: &'a Settings,
+    /// What tokens and records are bound to.
+    pub binding: &'a Digest,
+    /// Who asks.
+    pub caller: &'a Caller,
+}
+
+impl Cx<'_> {
+    /// Takes note.
+    pub fn record(&self, event: Event) {
+        self.ports.events.record(event);
+    }
+
+    /// Now.
+    pub fn now(&self) -> Time {
+        self.ports.clock.now()
+    }
+
+    /// 128 random bits.
+    ///
+    /// # Errors
+    /// [`Stop::Unavailable`] where the system has none.
+    pub fn random(&self) -> Result<[u8; 16], Stop> {
+        self.ports.keys.random().ok_or_else(|| self.no_crypto())
+    }
+
+    /// Charges a limit.
+    ///
+    /// # Errors
+    /// [`Stop::TooMany`] over it.
+    pub async fn charge(&self, rule: Rule, key: LimitKey) -> Result<(), Stop> {
+        match self.ports.limits.charge(rule, key).await {
+            Decision::Allowed => Ok(()),
+            Decision::Denied { retry_after } => {
+                self.record(Event::Limited { rule });
+                Err(Stop::TooMany(retry_after))
+            }
+        }
+    }
+
+    /// The flow goes on without its account; what it found is forgotten.
+    ///
+    /// # Errors
+    /// [`Stop::Unavailable`] where the system has no randomness for its record key.
+    pub fn decoy(&self, flow: &mut Flow, why: Decoy) -> Result<(), Stop> {
+        self.record(Event::Decoyed { why });
+        flow.state.account = None;
+        flow.state.record = Some(self.random()?);
+        flow.found = Default::default();
+        Ok(())
+    }
+
+    /// A token that carries the state until then.
+    ///
+    /// # Errors
+    /// [`Stop::Unavailable`] where the crypto library fails.
+    pub fn seal(&self, state: &State, expires: Time) -> Result<String, Stop> {
+        self.ports.keys.seal(&token::pack(state, self.binding), expires).ok_or_else(|| self.no_crypto())
+    }
+
+    /// The asker's next token.
+    ///
+    /// # Errors
+    /// As [`Cx::seal`].
+    pub fn seal_answer(&self, state: &State) -> Result<String, Stop> {
+        let life = if state.record.is_some() { self.settings.token_expiry } else { QUERY_LIFETIME };
+        self.seal(state, self.now().after(life))
+    }
+
+    fn no_crypto(&self) -> Stop {
+        self.record(Event::ServiceDown { service: Service::Keys });
+        Stop::Unavailable(Duration::from_secs(1))
+    }
+}

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod config;
 pub mod flows;
+pub mod identity;
 pub mod keys;
 pub mod limits;
 pub mod reset;

@@ -1,5 +1,16 @@
-//! The checked configuration: what a start needs, with types that cannot be wrong. [`raw`] mirrors the TOML, `check`
-//! turns it into this and reports every fault at once.
+//! The checked configuration: what a start needs, with types that cannot be wrong. `raw` reads the TOML, `check` turns
+//! it into this and reports every fault at once.
+
+mod check;
+mod fault;
+mod mail;
+mod process;
+mod raw;
+mod secret;
+mod units;
+
+#[cfg(test)]
+mod tests;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
@@ -7,6 +18,7 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use url::Url;
 
+pub use self::{check::load, fault::Fault};
 use crate::reset::process::Process;
 
 /// Everything.

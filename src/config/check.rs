@@ -1,0 +1,280 @@
+//! From the file to [`Config`]: reads every section to its end, and only then says whether there is a configuration.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use secrecy::SecretString;
+use toml::de::DeTable;
+use url::Url;
+
+use super::{
+    Address, Admin, ClientHeader, Codes, Config, Identity, Limits, Listen, Log, LogFormat, Rate, Reset, Upstream,
+    fault::Fault,
+    mail::mail,
+    process::{self, ProcessFile},
+    raw::{Notes, Section},
+    secret::{EXPOSED, Surroundings, read, token},
+    units::{self, Trusted},
+};
+
+/// Reads and checks a configuration file and all that it names. The second part of a success is what is unwise.
+///
+/// # Errors
+/// Every fault of every file, those of the configuration file first, each file's by line.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
+    let text = read(path).map_err(|rule| vec![Fault::of_file(path, rule)])?;
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    let notes = Notes::new(path, &text);
+    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    let config = read_all(Section::root(table.get_ref(), &notes), &Surroundings { folder, env });
+    notes.syntax(&errors);
+    let (faults, warnings) = (notes.faults.take(), notes.warnings.take());
+    match config {
+        Some(config) if faults.is_empty() => Ok((config, sorted(path, warnings))),
+        _ => Err(sorted(path, faults)),
+    }
+}
+
+/// In the order in which one would mend them.
+fn sorted(first: &Path, mut faults: Vec<Fault>) -> Vec<Fault> {
+    faults.sort_by_key(|fault| (fault.file != first, fault.line.unwrap_or(usize::MAX)));
+    faults
+}
+
+fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> {
+    let listen = listen(root.section("listen"));
+    let admin = admin(root.section("admin"), listen.as_ref());
+    let upstream = upstream(root.section("upstream"));
+    let identity = identity(root.section("identity"), around);
+    let limits = limits(root.section("limits"));
+    let mut section = root.section("reset");
+    let file = process_file(&mut section, around);
+    let mail = mail(root.section("mail"), file.as_ref(), around);
+    let reset = reset(section, file, limits.as_ref().and_then(|limits| limits.mail_per_account));
+    let token = token(root.section("token"), around);
+    let codes = codes(root.section("codes"));
+    let log = log(root.section("log"));
+    root.finish();
+    Some(Config {
+        listen: listen?,
+        admin: admin?,
+        upstream: upstream?,
+        identity: identity?,
+        reset: reset?,
+        token: token?,
+        codes: codes?,
+        limits: limits?,
+        mail: mail?,
+        log: log?,
+    })
+}
+
+fn listen(mut section: Section<'_>) -> Option<Listen> {
+    let addresses = section.list("addresses", &["0.0.0.0:8080"], units::address);
+    let trusted = section.list("trusted_proxies", &[], units::trusted);
+    let client_header = section.or("client_header", "X-Forwarded-For", |text| {
+        let names = [("x-forwarded-for", ClientHeader::XForwardedFor), ("forwarded", ClientHeader::Forwarded)];
+        units::one_of(&text.to_ascii_lowercase(), &names)
+            .map_err(|_| "must be \"X-Forwarded-For\" or \"Forwarded\"".to_owned())
+    });
+    let (mut trusted_proxies, mut trust_unix) = (Vec::new(), false);
+    for (index, trusted) in trusted.iter().flatten().enumerate() {
+        match trusted {
+            Trusted::Unix => trust_unix = true,
+            Trusted::Net(net) => {
+                if net.prefix_len() == 0 {
+                    section.item_warn("trusted_proxies", index, "lets every client say that it is another");
+                }
+                trusted_proxies.push(*net);
+            }
+        }
+    }
+    if let Some(addresses) = &addresses {
+        check_addresses(&section, addresses);
+        let faceless = |address: &Address| match address {
+            Address::Unix(_) => !trust_unix,
+            Address::Tcp(tcp) => tcp.ip().is_loopback() && trusted_proxies.is_empty(),
+        };
+        if addresses.iter().all(faceless) {
+            let rule = "makes everyone one client to the limits: every listener is local and nobody on it is trusted";
+            section.warn("trusted_proxies", rule);
+        }
+    }
+    section.finish();
+    trusted?;
+    Some(Listen { addresses: addresses?, trusted_proxies, trust_unix, client_header: client_header? })
+}
+
+fn check_addresses(section: &Section<'_>, addresses: &[Address]) {
+    if addresses.is_empty() {
+        section.fault("addresses", "must have at least one address");
+    }
+    for (index, address) in addresses.iter().enumerate() {
+        let twin = addresses.iter().take(index).any(|earlier| earlier == address);
+        if twin && !matches!(address, Address::Tcp(tcp) if tcp.port() == 0) {
+            section.item_fault("addresses", index, "must not be listed twice");
+        }
+    }
+}
+
+fn admin(mut section: Section<'_>, listen: Option<&Listen>) -> Option<Admin> {
+    let address: Option<SocketAddr> = section.or("address", "127.0.0.1:9090", units::tcp_address);
+    if let Some(address) = address {
+        if !address.ip().is_loopback() {
+            section.warn("address", "shows metrics to the network, without asking who looks");
+        }
+        if address.port() != 0 && listen.is_some_and(|listen| listen.addresses.contains(&Address::Tcp(address))) {
+            section.fault("address", "must differ from listen.addresses");
+        }
+    }
+    section.finish();
+    Some(Admin { address: address? })
+}
+
+fn upstream(mut section: Section<'_>) -> Option<Upstream> {
+    let url = section.required("url", units::server_url);
+    check_plaintext(&mut section, url.as_ref());
+    section.finish();
+    Some(Upstream { url: url? })
+}
+
+fn identity(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Identity> {
+    section.required("kind", |text| match text {
+        "crest" => Ok(()),
+        "scim" => Err("is not built yet; must be \"crest\"".to_owned()),
+        _ => Err("must be \"crest\"".to_owned()),
+    });
+    let url = section.required("url", units::base_url);
+    check_plaintext(&mut section, url.as_ref());
+
+    let mut auth = section.section("auth");
+    auth.hide("password");
+    auth.required("kind", |text| match text {
+        "openidm" => Ok(()),
+        _ => Err("is not built yet; must be \"openidm\"".to_owned()),
+    });
+    let username = auth.required("username", |text| match text.to_ascii_lowercase().as_str() {
+        "anonymous" => Err("must be a user who may read and patch accounts, which anonymous may not".to_owned()),
+        _ => units::printable(text),
+    });
+    if username.as_deref() == Some("openidm-admin") {
+        auth.warn("username", "may do everything: make a user that may read accounts and set passwords, and no more");
+    }
+    let password = auth.required("password", |text| {
+        let found = around.secret(text)?;
+        match found.text.chars().any(char::is_control) {
+            true => Err("must not lead to control characters: it goes in a header".to_owned()),
+            false => Ok(found),
+        }
+    });
+    if password.as_ref().is_some_and(|found| found.exposed) {
+        auth.warn("password", EXPOSED);
+    }
+    auth.finish();
+    section.finish();
+    Some(Identity {
+        url: url?,
+        username: username?,
+        password: password.map(|found| SecretString::from(found.text.as_str()))?,
+    })
+}
+
+/// Plaintext beyond this machine is right where a mesh encrypts it, and nowhere else: the operator says so.
+fn check_plaintext(section: &mut Section<'_>, url: Option<&Url>) {
+    let allowed = section.flag("allow_plaintext");
+    let plain = url.filter(|url| url.scheme() == "http");
+    let beyond = plain.and_then(Url::host).is_some_and(|host| !units::is_loopback(&host));
+    if beyond && !allowed {
+        section.fault("url", "is plaintext beyond loopback: use https, or set allow_plaintext = true beside it");
+    }
+}
+
+fn process_file<'n>(section: &mut Section<'n>, around: &Surroundings<'_>) -> Option<ProcessFile<'n>> {
+    let notes = section.notes();
+    let (path, text) = section.required("process", |text| {
+        let path = around.path(text);
+        read(&path).map(|text| (path, text))
+    })?;
+    process::load(&path, text, notes)
+}
+
+fn reset(mut section: Section<'_>, file: Option<ProcessFile<'_>>, mail_per_account: Option<Rate>) -> Option<Reset> {
+    let path = section.or("path", "/openidm/selfservice/reset", units::path);
+    let link_lifetime = section.or("link_lifetime", "20m", units::duration_in("1s"..="24h"));
+    let answer_floor = section.or("answer_floor", "250ms", units::duration_in("1ms"..="10s"));
+    let repeat_window = section.or("repeat_window", "60s", units::duration_in("1s"..="10m"));
+    let mail_gap = section.or("mail_gap", "60s", units::duration_in("0s"..="1h"));
+    let crest_ids = section.flag("crest_ids");
+    let reveal_unknown_accounts = section.flag("reveal_unknown_accounts");
+    if reveal_unknown_accounts {
+        section.warn("reveal_unknown_accounts", "tells strangers who has an account");
+    }
+    if let Some(life) = link_lifetime {
+        check_reach(&section, life, mail_gap, mail_per_account);
+    }
+    let mut cors = section.section("cors");
+    let cors_origins = cors.list("origins", &[], units::origin);
+    cors.finish();
+    section.finish();
+    Some(Reset {
+        path: path?,
+        process: file?.process,
+        link_lifetime: link_lifetime?,
+        answer_floor: answer_floor?,
+        repeat_window: repeat_window?,
+        mail_gap: mail_gap?,
+        crest_ids,
+        reveal_unknown_accounts,
+        cors_origins: cors_origins?,
+    })
+}
+
+/// At any moment an owner either can get a mail or holds a live link, whatever strangers have asked for.
+fn check_reach(section: &Section<'_>, life: Duration, gap: Option<Duration>, mails: Option<Rate>) {
+    const OR: &str = "or an owner could be without mail and without link";
+    if let Some(refill) = mails.map(|rate| rate.refill()).filter(|refill| life < *refill) {
+        let refill = refill.as_secs_f64();
+        section.fault(
+            "link_lifetime",
+            &format!("must be at least one refill of limits.mail_per_account, {refill}s, {OR}"),
+        );
+    }
+    if gap.is_some_and(|gap| gap > life) {
+        section.fault("mail_gap", &format!("must not be longer than reset.link_lifetime, {OR}"));
+    }
+}
+
+fn codes(mut section: Section<'_>) -> Option<Codes> {
+    section.or("store", "memory", |text| match text.split_once("://") {
+        Some(("redis" | "rediss", _)) => Err("is not built yet; must be \"memory\"".to_owned()),
+        None if text == "memory" => Ok(()),
+        _ => Err("must be \"memory\"".to_owned()),
+    });
+    section.flag("allow_plaintext");
+    let tries = section.number("tries", 5, 1..=100);
+    let capacity = section.number("capacity", 1_000_000, 1..=50_000_000);
+    section.finish();
+    Some(Codes { tries: tries?, capacity: usize::try_from(capacity?).ok()? })
+}
+
+fn limits(mut section: Section<'_>) -> Option<Limits> {
+    let client = section.or("client", "300/1m", units::rate);
+    let start_per_client = section.or("start_per_client", "30/10m", units::rate);
+    let start_total = section.or("start_total", "600/1m", units::rate);
+    let mail_per_account = section.or("mail_per_account", "3/1h", units::rate);
+    let mail_total = section.or("mail_total", "60/1m", units::rate);
+    section.finish();
+    Some(Limits {
+        client: client?,
+        start_per_client: start_per_client?,
+        start_total: start_total?,
+        mail_per_account: mail_per_account?,
+        mail_total: mail_total?,
+    })
+}
+
+fn log(mut section: Section<'_>) -> Option<Log> {
+    let formats = [("json", LogFormat::Json), ("text", LogFormat::Text)];
+    let format = section.or("format", "json", |text| units::one_of(text, &formats));
+    section.finish();
+    Some(Log { format: format? })
+}

@@ -1,0 +1,116 @@
+//! `[mail]`: how mail leaves, and from whom.
+
+use secrecy::SecretString;
+
+use super::{
+    Mail, Smtp, SmtpTls, Transport,
+    process::ProcessFile,
+    raw::{MISSING, Section},
+    secret::{EXPOSED, Surroundings, read},
+    units,
+};
+
+/// Reads the section. Who sends is the process file's word where this section has none.
+pub(super) fn mail(
+    mut section: Section<'_>,
+    process: Option<&ProcessFile<'_>>,
+    around: &Surroundings<'_>,
+) -> Option<Mail> {
+    let allow_plaintext = section.flag("allow_plaintext");
+    let credentials = credentials(&mut section, around);
+    let ca = section.optional("ca", |text| {
+        let pem = read(&around.path(text))?;
+        if pem.contains("-----BEGIN CERTIFICATE-----") {
+            Ok(pem)
+        } else {
+            Err("must name a PEM certificate".to_owned())
+        }
+    });
+    let transport = section.or("transport", "smtp://127.0.0.1:25", |text| match text.strip_prefix("file:") {
+        Some("") => Err("must name a folder after file:".to_owned()),
+        Some(dir) => Ok(Way::File(dir.to_owned())),
+        None => units::relay(text).map(|(tls, host, port)| Way::Smtp(tls, host, port)),
+    });
+    let transport = match transport {
+        Some(Way::File(dir)) => {
+            section.warn("transport", "sends no mail: it is for development");
+            for key in ["username", "password", "ca", "helo", "allow_plaintext"] {
+                if section.has(key) {
+                    section.fault(key, "means nothing with a file: transport");
+                }
+            }
+            Some(Transport::File(around.path(&dir)))
+        }
+        Some(Way::Smtp(tls, host, port)) => {
+            if tls == SmtpTls::None {
+                check_plaintext(&section, units::is_loopback(&host), allow_plaintext);
+            }
+            let host = match host {
+                url::Host::Ipv6(ip) => ip.to_string(),
+                host => host.to_string(),
+            };
+            match (ca, credentials) {
+                (Some(ca), Some(credentials)) => Some(Transport::Smtp(Smtp { host, port, tls, ca, credentials })),
+                _ => None,
+            }
+        }
+        None => None,
+    };
+    let from = match section.optional("from", units::mailbox) {
+        Some(None) => {
+            let from = process.and_then(ProcessFile::from);
+            // Without a process nobody knows yet whether this one is missing.
+            if process.is_some_and(|process| !process.has_from()) {
+                section.fault("from", &format!("{MISSING}, here or in the process file's emailValidation stage"));
+            }
+            from
+        }
+        from => from.flatten(),
+    };
+    let helo = section.optional("helo", |text| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+        if text.chars().all(plain) { Ok(text.to_owned()) } else { Err("must be a host name or [address]".to_owned()) }
+    });
+    let capacity = section.number("capacity", 10_000, 1..=1_000_000);
+    section.finish();
+    Some(Mail { transport: transport?, from: from?, helo: helo?, capacity: usize::try_from(capacity?).ok()? })
+}
+
+enum Way {
+    File(String),
+    Smtp(SmtpTls, url::Host, u16),
+}
+
+#[allow(clippy::option_option, reason = "missing and wrong are two things")]
+fn credentials(section: &mut Section<'_>, around: &Surroundings<'_>) -> Option<Option<(String, SecretString)>> {
+    section.hide("password");
+    let username = section.optional("username", units::printable);
+    let password = section.optional("password", |text| around.secret(text));
+    match (section.has("username"), section.has("password")) {
+        (true, false) => section.fault("username", "must come with mail.password"),
+        (false, true) => section.fault("password", "must come with mail.username"),
+        _ => {}
+    }
+    let password = password?;
+    if password.as_ref().is_some_and(|found| found.exposed) {
+        section.warn("password", EXPOSED);
+    }
+    Some(username?.zip(password.map(|found| SecretString::from(found.text.as_str()))))
+}
+
+fn check_plaintext(section: &Section<'_>, loopback: bool, allowed: bool) {
+    if section.has("ca") {
+        section.fault("ca", "means nothing with smtp://: use smtp+starttls:// or smtps://");
+    }
+    if loopback {
+        return;
+    }
+    if section.has("password") {
+        section.fault(
+            "transport",
+            "must not send mail.password in the clear beyond loopback: use smtp+starttls:// or smtps://",
+        );
+    } else if !allowed {
+        section.fault("transport", "is plaintext beyond loopback: use TLS, or set mail.allow_plaintext = true");
+    }
+}

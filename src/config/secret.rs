@@ -1,0 +1,135 @@
+//! Secrets come from the environment or from files, never from the configuration itself.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use base64::{
+    Engine as _,
+    alphabet::{STANDARD, URL_SAFE},
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use ring::rand::{SecureRandom, SystemRandom};
+use zeroize::Zeroizing;
+
+use super::{Token, TokenKey, raw::Section};
+
+/// The folder of the TOML file, and the environment.
+pub(super) struct Surroundings<'e> {
+    pub(super) folder: PathBuf,
+    pub(super) env: &'e dyn Fn(&str) -> Option<String>,
+}
+
+/// A secret, and whether others on this machine may read the file that it is in.
+pub(super) struct Found {
+    pub(super) text: Zeroizing<String>,
+    pub(super) exposed: bool,
+}
+
+impl Surroundings<'_> {
+    /// A path as the TOML file means it: relative to itself.
+    pub(super) fn path(&self, text: &str) -> PathBuf {
+        self.folder.join(text)
+    }
+
+    /// What a secret's reference points to.
+    pub(super) fn secret(&self, reference: &str) -> Result<Found, String> {
+        if !is_reference(reference) {
+            return Err("must be \"env:NAME\" or \"file:path\": a secret does not stand in this file".to_owned());
+        }
+        let found = if let Some(name) = reference.strip_prefix("env:") {
+            let text = (self.env)(name).map(Zeroizing::new);
+            Found { text: text.ok_or("must name an environment variable that is set")?, exposed: false }
+        } else {
+            let path = self.path(reference.strip_prefix("file:").unwrap_or_default());
+            let text = read(&path).map(Zeroizing::new)?;
+            let mode = fs::metadata(&path).map(|meta| meta.permissions().mode()).unwrap_or_default();
+            let end = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
+            Found { text: Zeroizing::new(end.unwrap_or(&text).to_owned()), exposed: mode & 0o077 != 0 }
+        };
+        if found.text.is_empty() { Err("must not lead to an empty secret".to_owned()) } else { Ok(found) }
+    }
+}
+
+/// Said of a secret's file whose mode lets others in.
+pub(super) const EXPOSED: &str = "names a file that others on this machine may read; chmod 600 it";
+
+/// Reads a file that the configuration names; the error is the rule.
+pub(super) fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|e| format!("must name a file that can be read: {e}"))
+}
+
+/// Whether a text says where a secret is, so that it can be shown.
+pub(super) fn is_reference(text: &str) -> bool {
+    let variable = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    text.strip_prefix("env:").is_some_and(variable) || text.strip_prefix("file:").is_some_and(|path| !path.is_empty())
+}
+
+/// `[token]`
+pub(super) fn token(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Token> {
+    section.hide("keys");
+    let ephemeral = section.flag("ephemeral");
+    let found = section.list("keys", &[], |text| {
+        let found = around.secret(text)?;
+        Ok((key(&found.text)?, found.exposed))
+    });
+    let empty = found.as_ref().is_some_and(Vec::is_empty);
+    let mut keys: Vec<TokenKey> = Vec::new();
+    for (index, (key, exposed)) in found.into_iter().flatten().enumerate() {
+        if exposed {
+            section.item_warn("keys", index, EXPOSED);
+        }
+        if let Some(twin) = keys.iter().position(|earlier| earlier.0 == key.0) {
+            section.item_fault("keys", index, &format!("must differ from token.keys[{twin}]"));
+        }
+        keys.push(key);
+    }
+    match (section.has("keys"), ephemeral) {
+        (true, true) => section.fault("ephemeral", "must not be true beside token.keys"),
+        (false, false) => section.fault("keys", "must be set, or token.ephemeral = true; `resetgate key` makes a key"),
+        (true, false) if empty => section.fault("keys", "must have at least one key"),
+        (false, true) => {
+            section.warn("ephemeral", "ends every open reset at exit, and works with one process only");
+            match TokenKey::draw() {
+                Some(key) => keys.push(key),
+                None => section.fault("ephemeral", "needs the system's randomness, which failed"),
+            }
+        }
+        _ => {}
+    }
+    section.finish();
+    Some(Token { keys })
+}
+
+/// A key's text: base64 of 32 bytes, as `resetgate key` prints it.
+fn key(text: &str) -> Result<TokenKey, String> {
+    let engine = |alphabet| {
+        let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+        GeneralPurpose::new(alphabet, config)
+    };
+    let decode = |alphabet| engine(alphabet).decode(text.trim()).map(Zeroizing::new);
+    let bytes = decode(&STANDARD).or_else(|_| decode(&URL_SAFE)).map_err(|_| "must lead to base64")?;
+    let mut key = Zeroizing::new([0; 32]);
+    if bytes.len() != key.len() {
+        return Err(format!("must lead to the base64 of 32 bytes, not of {}; `resetgate key` makes one", bytes.len()));
+    }
+    key.copy_from_slice(&bytes);
+    if *key == [0; 32] {
+        return Err("must not lead to a key of zeros".to_owned());
+    }
+    Ok(TokenKey(key))
+}
+
+impl TokenKey {
+    /// A fresh key; none where the system has no randomness.
+    pub fn draw() -> Option<Self> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        SystemRandom::new().fill(bytes.as_mut_slice()).ok()?;
+        Some(Self(bytes))
+    }
+}

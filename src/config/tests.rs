@@ -1,0 +1,724 @@
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+
+use super::*;
+
+const GOOD: &str = r#"[upstream]
+url = "http://127.0.0.1:8081"
+[identity]
+kind = "crest"
+url = "http://127.0.0.1:8081/openidm"
+auth = { kind = "openidm", username = "resetgate", password = "env:IDENTITY_PASSWORD" }
+[reset]
+process = "selfservice-reset.json"
+[reset.cors]
+[token]
+keys = ["file:keys/current", "env:PREVIOUS"]
+[listen]
+[admin]
+[codes]
+[limits]
+[mail]
+from = "help@example.com"
+[log]
+"#;
+const PROCESS: &str = include_str!("../../conf/selfservice-reset.json");
+const CURRENT: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+const PREVIOUS: &str = "__________________________________________8";
+
+/// A folder with all that [`GOOD`] names.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(TempDir::new().unwrap());
+        fs::create_dir(folder.0.path().join("keys")).unwrap();
+        folder.put("selfservice-reset.json", PROCESS);
+        folder.put("keys/current", &format!("{CURRENT}\n"));
+        folder.put("keys/previous", PREVIOUS);
+        folder.put("keys/smtp", "smtp-secret\r\n");
+        folder.put("keys/identity", "identity-secret");
+        folder
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        let path = self.0.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn load(&self, toml: &str) -> Result<(Config, Vec<String>), Vec<String>> {
+        self.put("x.toml", toml);
+        let env = |name: &str| match name {
+            "IDENTITY_PASSWORD" => Some("identity-secret".to_owned()),
+            "PREVIOUS" | "TOKEN_KEY" => Some(PREVIOUS.to_owned()),
+            "CURRENT" => Some(CURRENT.to_owned()),
+            "EMPTY" => Some(String::new()),
+            "TWO_LINES" => Some("identity\nsecret".to_owned()),
+            "SHORT" => Some("AQEB".to_owned()),
+            "ZEROS" => Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned()),
+            "PROSE" => Some("not a key at all".to_owned()),
+            _ => None,
+        };
+        let path = self.0.path().join("x.toml");
+        let named = |faults: Vec<Fault>| {
+            let folder = format!("{}/", self.0.path().display());
+            faults.iter().map(|fault| fault.to_string().replace(&folder, "")).collect::<Vec<_>>()
+        };
+        load(&path, &env).map(|(config, warnings)| (config, named(warnings))).map_err(named)
+    }
+
+    fn good(&self, toml: &str) -> Config {
+        self.load(toml).unwrap().0
+    }
+
+    fn warnings(&self, toml: &str) -> Vec<String> {
+        self.load(toml).unwrap().1
+    }
+
+    fn faults(&self, toml: &str) -> Vec<String> {
+        self.load(toml).expect_err("there is a fault")
+    }
+}
+
+/// [`GOOD`] with a line put first in a section, in place of the same key's.
+fn with(section: &str, line: &str) -> String {
+    let key = line.split('=').next().unwrap();
+    let mut out = String::new();
+    let mut inside = false;
+    for old in GOOD.lines() {
+        if old.starts_with('[') {
+            inside = old == format!("[{section}]");
+            out.push_str(&format!("{old}\n"));
+            if inside {
+                out.push_str(&format!("{line}\n"));
+            }
+        } else if !(inside && old.starts_with(key)) {
+            out.push_str(&format!("{old}\n"));
+        }
+    }
+    out
+}
+
+fn line_in(text: &str, wanted: &str) -> usize {
+    1 + text.lines().position(|line| line.contains(wanted)).unwrap()
+}
+
+#[test]
+fn a_good_file_with_the_defaults() {
+    let config = Folder::new().good(GOOD);
+    assert_eq!(config.listen.addresses, [Address::Tcp("0.0.0.0:8080".parse().unwrap())]);
+    assert_eq!(config.listen.client_header, ClientHeader::XForwardedFor);
+    assert_eq!(config.admin.address, "127.0.0.1:9090".parse().unwrap());
+    assert_eq!(config.identity.url.as_str(), "http://127.0.0.1:8081/openidm");
+    assert_eq!(config.identity.password.expose_secret(), "identity-secret");
+    assert_eq!(config.reset.path, "/openidm/selfservice/reset");
+    assert_eq!(config.reset.link_lifetime, Duration::from_secs(1200));
+    assert_eq!(config.reset.answer_floor, Duration::from_millis(250));
+    assert_eq!(config.reset.process.stages.len(), 5);
+    assert_eq!(config.token.keys.iter().map(|key| key.0[0]).collect::<Vec<_>>(), [1, 255]);
+    assert_eq!((config.codes.tries, config.codes.capacity), (5, 1_000_000));
+    let rate = |count, secs| Some(Rate { count: NonZeroU32::new(count).unwrap(), period: Duration::from_secs(secs) });
+    assert_eq!(config.limits.client, rate(300, 60));
+    assert_eq!(config.limits.start_per_client, rate(30, 600));
+    assert_eq!(config.limits.start_total, rate(600, 60));
+    assert_eq!(config.limits.mail_per_account, rate(3, 3600));
+    assert_eq!(config.limits.mail_total, rate(60, 60));
+    assert_eq!((config.mail.from.as_str(), config.mail.capacity), ("help@example.com", 10_000));
+    assert!(matches!(&config.mail.transport, Transport::Smtp(smtp) if smtp.host == "127.0.0.1" && smtp.port == 25));
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(Folder::new().warnings(GOOD), [""; 0]);
+}
+
+/// Section, line, the fault after `x.toml:12: `.
+const BAD: &[(&str, &str, &str)] = &[
+    ("listen", r#"addresses = []"#, "listen.addresses = []: must have at least one address"),
+    ("listen", r#"addresses = ["8080"]"#, r#"listen.addresses[0] = "8080": must be ip:port or unix:/path"#),
+    (
+        "listen",
+        r#"addresses = ["unix:run/x"]"#,
+        r#"listen.addresses[0] = "unix:run/x": must have an absolute path after unix:"#,
+    ),
+    ("listen", r#"addresses = ["[::]:80", "[::]:80"]"#, r#"listen.addresses[1] = "[::]:80": must not be listed twice"#),
+    (
+        "listen",
+        r#"trusted_proxies = ["10.0.0.0/8", "10.0.0.0/33"]"#,
+        r#"listen.trusted_proxies[1] = "10.0.0.0/33": must be an address, a network such as 10.0.0.0/8, or "unix""#,
+    ),
+    (
+        "listen",
+        r#"client_header = "X-Real-IP""#,
+        r#"listen.client_header = "X-Real-IP": must be "X-Forwarded-For" or "Forwarded""#,
+    ),
+    ("admin", r#"address = "localhost:1""#, r#"admin.address = "localhost:1": must be ip:port"#),
+    ("admin", r#"address = "0.0.0.0:8080""#, r#"admin.address = "0.0.0.0:8080": must differ from listen.addresses"#),
+    (
+        "upstream",
+        r#"url = "ftp://x""#,
+        r#"upstream.url = "ftp://x": must be an http:// or https:// URL without user, query and fragment"#,
+    ),
+    (
+        "upstream",
+        r#"url = "https://me:hunter2@x""#,
+        r#"upstream.url = "https://…@x": must be an http:// or https:// URL without user, query and fragment"#,
+    ),
+    (
+        "upstream",
+        r#"url = "https://x?key=hunter2""#,
+        r#"upstream.url = "https://…": must be an http:// or https:// URL without user, query and fragment"#,
+    ),
+    (
+        "upstream",
+        r##"url = "https://x#y""##,
+        r##"upstream.url = "https://x#y": must be an http:// or https:// URL without user, query and fragment"##,
+    ),
+    (
+        "upstream",
+        r#"url = "https://x/openidm""#,
+        r#"upstream.url = "https://x/openidm": must have no path: requests keep their own"#,
+    ),
+    (
+        "upstream",
+        r#"url = "http://10.0.0.1""#,
+        r#"upstream.url = "http://10.0.0.1": is plaintext beyond loopback: use https, or set allow_plaintext = true beside it"#,
+    ),
+    (
+        "identity",
+        r#"url = "http://idm/openidm""#,
+        r#"identity.url = "http://idm/openidm": is plaintext beyond loopback: use https, or set allow_plaintext = true beside it"#,
+    ),
+    ("identity", r#"kind = "scim""#, r#"identity.kind = "scim": is not built yet; must be "crest""#),
+    ("identity", r#"kind = "ldap""#, r#"identity.kind = "ldap": must be "crest""#),
+    (
+        "identity",
+        r#"auth = { kind = "basic", username = "u", password = "env:CURRENT" }"#,
+        r#"identity.auth.kind = "basic": is not built yet; must be "openidm""#,
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "openidm", username = "Anonymous", password = "env:CURRENT" }"#,
+        r#"identity.auth.username = "Anonymous": must be a user who may read and patch accounts, which anonymous may not"#,
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "openidm", username = "u", password = "hunter2" }"#,
+        r#"identity.auth.password = …: must be "env:NAME" or "file:path": a secret does not stand in this file"#,
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "openidm", username = "u", password = "env:NONE" }"#,
+        r#"identity.auth.password = "env:NONE": must name an environment variable that is set"#,
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "openidm", username = "u", password = "env:EMPTY" }"#,
+        r#"identity.auth.password = "env:EMPTY": must not lead to an empty secret"#,
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "openidm", username = "u", password = "env:TWO_LINES" }"#,
+        r#"identity.auth.password = "env:TWO_LINES": must not lead to control characters: it goes in a header"#,
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "openidm", username = "u", password = "file:keys/none" }"#,
+        r#"identity.auth.password = "file:keys/none": must name a file that can be read: No such file or directory (os error 2)"#,
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "openidm", username = "u", passwrod = "hunter2", password = "env:CURRENT" }"#,
+        "identity.auth.passwrod: is not a key of [identity.auth]; there are kind, password, username",
+    ),
+    ("identity", r#"auth = "me:hunter2""#, "identity.auth = …: must be a table"),
+    (
+        "reset",
+        r#"process = "none.json""#,
+        r#"reset.process = "none.json": must name a file that can be read: No such file or directory (os error 2)"#,
+    ),
+    (
+        "reset",
+        r#"link_lifetime = "20""#,
+        r#"reset.link_lifetime = "20": must be a number with a unit, such as "250ms", "60s", "20m" or "1h""#,
+    ),
+    ("reset", r#"link_lifetime = 20"#, "reset.link_lifetime = 20: must be a text, in quotes"),
+    ("reset", r#"link_lifetime = "25h""#, r#"reset.link_lifetime = "25h": must be from 1s to 24h"#),
+    ("reset", r#"link_lifetime = "0m""#, r#"reset.link_lifetime = "0m": must be from 1s to 24h"#),
+    (
+        "reset",
+        r#"link_lifetime = "19m""#,
+        r#"reset.link_lifetime = "19m": must be at least one refill of limits.mail_per_account, 1200s, or an owner could be without mail and without link"#,
+    ),
+    ("reset", r#"answer_floor = "0ms""#, r#"reset.answer_floor = "0ms": must be from 1ms to 10s"#),
+    ("reset", r#"repeat_window = "11m""#, r#"reset.repeat_window = "11m": must be from 1s to 10m"#),
+    ("reset", r#"mail_gap = "61m""#, r#"reset.mail_gap = "61m": must be from 0s to 1h"#),
+    (
+        "reset",
+        r#"mail_gap = "21m""#,
+        r#"reset.mail_gap = "21m": must not be longer than reset.link_lifetime, or an owner could be without mail and without link"#,
+    ),
+    ("reset", r#"crest_ids = "yes""#, r#"reset.crest_ids = "yes": must be true or false, without quotes"#),
+    (
+        "reset",
+        r#"path = "/openidm/../reset""#,
+        r#"reset.path = "/openidm/../reset": must be a path such as /openidm/selfservice/reset: plain segments of A-Z a-z 0-9 . _ ~ -, none of them dots alone, no slash at the end"#,
+    ),
+    (
+        "reset.cors",
+        r#"origins = ["*"]"#,
+        r#"reset.cors.origins[0] = "*": must be an origin such as https://login.example.com: scheme, host, port, no path, no *"#,
+    ),
+    (
+        "reset.cors",
+        r#"origins = ["https://a.example/"]"#,
+        r#"reset.cors.origins[0] = "https://a.example/": must be an origin such as https://login.example.com: scheme, host, port, no path, no *"#,
+    ),
+    ("reset.cors", r#"methods = []"#, "reset.cors.methods: is not a key of [reset.cors]; there are origins"),
+    ("token", r#"keys = []"#, "token.keys = …: must have at least one key"),
+    (
+        "token",
+        r#"keys = ["AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="]"#,
+        r#"token.keys[0] = …: must be "env:NAME" or "file:path": a secret does not stand in this file"#,
+    ),
+    (
+        "token",
+        r#"keys = ["env:CURRENT", "file:keys/current"]"#,
+        r#"token.keys[1] = "file:keys/current": must differ from token.keys[0]"#,
+    ),
+    (
+        "token",
+        r#"keys = ["env:SHORT"]"#,
+        r#"token.keys[0] = "env:SHORT": must lead to the base64 of 32 bytes, not of 3; `resetgate key` makes one"#,
+    ),
+    ("token", r#"keys = ["env:ZEROS"]"#, r#"token.keys[0] = "env:ZEROS": must not lead to a key of zeros"#),
+    ("token", r#"keys = ["env:PROSE"]"#, r#"token.keys[0] = "env:PROSE": must lead to base64"#),
+    ("token", r#"ephemeral = true"#, "token.ephemeral = true: must not be true beside token.keys"),
+    ("codes", r#"store = "redis://h/0""#, r#"codes.store = "redis://h/0": is not built yet; must be "memory""#),
+    (
+        "codes",
+        r#"store = "rediss://:hunter2@h""#,
+        r#"codes.store = "rediss://…@h": is not built yet; must be "memory""#,
+    ),
+    ("codes", r#"store = "disk""#, r#"codes.store = "disk": must be "memory""#),
+    ("codes", r#"tries = 0"#, "codes.tries = 0: must be a whole number from 1 to 100"),
+    ("codes", r#"tries = "5""#, r#"codes.tries = "5": must be a whole number from 1 to 100"#),
+    ("codes", r#"capacity = -1"#, "codes.capacity = -1: must be a whole number from 1 to 50000000"),
+    (
+        "limits",
+        r#"client = "300""#,
+        r#"limits.client = "300": must be "count/period", such as "300/1m", or "0" for off"#,
+    ),
+    (
+        "limits",
+        r#"client = "+3/1m""#,
+        r#"limits.client = "+3/1m": must be "count/period", such as "300/1m", or "0" for off"#,
+    ),
+    (
+        "limits",
+        r#"mail_total = "0/1m""#,
+        r#"limits.mail_total = "0/1m": must have a count from 1 to 1000000 and a period from 1ms to 24h"#,
+    ),
+    (
+        "limits",
+        r#"start_total = "1/25h""#,
+        r#"limits.start_total = "1/25h": must have a count from 1 to 1000000 and a period from 1ms to 24h"#,
+    ),
+    (
+        "mail",
+        r#"transport = "ftp://x""#,
+        r#"mail.transport = "ftp://x": must be smtp://host:port, smtp+starttls://host:port, smtps://host:port or file:dir"#,
+    ),
+    (
+        "mail",
+        r#"transport = "smtps://me:hunter2@x""#,
+        r#"mail.transport = "smtps://…@x": must not have a user in it: use mail.username and mail.password"#,
+    ),
+    (
+        "mail",
+        r#"transport = "smtp://relay""#,
+        r#"mail.transport = "smtp://relay": is plaintext beyond loopback: use TLS, or set mail.allow_plaintext = true"#,
+    ),
+    ("mail", r#"username = "me""#, r#"mail.username = "me": must come with mail.password"#),
+    ("mail", r#"password = "env:CURRENT""#, r#"mail.password = "env:CURRENT": must come with mail.username"#),
+    (
+        "mail",
+        "ca = \"keys/smtp\"\ntransport = \"smtps://relay\"",
+        r#"mail.ca = "keys/smtp": must name a PEM certificate"#,
+    ),
+    ("mail", r#"helo = "a b""#, r#"mail.helo = "a b": must be a host name or [address]"#),
+    (
+        "mail",
+        r#"from = "a@example.com, b@example.com""#,
+        r#"mail.from = "a@example.com, b@example.com": must be one mailbox, such as Help <help@example.com>"#,
+    ),
+    (
+        "mail",
+        r#"from = "a@example.com\r\nBcc: b@example.com""#,
+        r#"mail.from = "a@example.com\r\nBcc: b@example.com": must be one mailbox, such as Help <help@example.com>"#,
+    ),
+    ("mail", r#"from = """#, r#"mail.from = "": must not be empty"#),
+    ("log", r#"format = "xml""#, r#"log.format = "xml": must be "json" or "text""#),
+    ("log", r#"level = "debug""#, "log.level: is not a key of [log]; there are format"),
+    ("log", r#"format = json"#, "TOML: string values must be quoted, expected literal string"),
+];
+
+#[test]
+fn every_bad_value_is_one_fault_with_its_line() {
+    let folder = Folder::new();
+    for (section, line, fault) in BAD {
+        let toml = with(section, line);
+        let at = 1 + line_in(&toml, &format!("[{section}]"));
+        let faults = folder.faults(&toml);
+        assert_eq!(faults, [format!("x.toml:{at}: {fault}")]);
+    }
+}
+
+#[test]
+fn all_faults_come_at_once_in_the_order_of_the_file() {
+    let folder = Folder::new();
+    folder.put(
+        "bad.json",
+        &PROCESS.replace("\"%link%\"", "\"%other%\"").replace("\"tokenExpiry\": 300", "\"tokenExpiry\": 0"),
+    );
+    let faults = folder.faults(
+        "[listen]\n\
+         addresses = [\n  \"0.0.0.0:8080\",\n  \"nowhere\",\n]\n\
+         port = 1\n\
+         [codes]\n\
+         tries = 0\n\
+         capacity = 5m\n\
+         [reset]\n\
+         process = \"bad.json\"\n\
+         [surprise.below]\n\
+         x = 1\n",
+    );
+    let rest: Vec<_> = faults.iter().map(|fault| fault.split(": ").take(2).collect::<Vec<_>>().join(": ")).collect();
+    assert_eq!(
+        rest,
+        [
+            "x.toml:4: listen.addresses[1] = \"nowhere\"",
+            "x.toml:6: listen.port",
+            "x.toml:8: codes.tries = 0",
+            "x.toml:9: TOML",
+            "x.toml:12: surprise",
+            "x.toml: upstream.url",
+            "x.toml: identity.kind",
+            "x.toml: identity.url",
+            "x.toml: identity.auth.kind",
+            "x.toml: identity.auth.username",
+            "x.toml: identity.auth.password",
+            "x.toml: token.keys",
+            "bad.json:32: /stageConfigs/3/messageTranslations = …",
+            "bad.json:50: /snapshotToken/tokenExpiry = 0",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_is_one_fault() {
+    let faults = load(Path::new("/nowhere/x.toml"), &|_| None).expect_err("there is a fault");
+    assert_eq!(
+        faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["/nowhere/x.toml: must name a file that can be read: No such file or directory (os error 2)"]
+    );
+}
+
+#[test]
+fn a_broken_line_hides_no_other_fault_and_makes_up_none() {
+    let toml = GOOD.replace("[identity]", "[identity").replace("[log]", "[log]\nformat = 7");
+    assert_eq!(
+        Folder::new().faults(&toml),
+        ["x.toml:3: TOML: unclosed table, expected `]`", "x.toml:19: log.format = 7: must be a text, in quotes",]
+    );
+}
+
+#[test]
+fn the_process_files_faults_have_its_name_and_lines() {
+    let folder = Folder::new();
+    let link = "https://id.example.com/#/passwordreset/";
+    let cases = [
+        (
+            "\"identityIdField\": \"_id\",",
+            "",
+            "userQuery",
+            "/stageConfigs/1: `identityIdField` must be there and be a text",
+        ),
+        (
+            "\"tokenExpiry\": 300",
+            "\"tokenExpiry\": \"soon\"",
+            "tokenExpiry",
+            r#"/snapshotToken/tokenExpiry = "soon": must be a number of seconds from 1 to 86400"#,
+        ),
+        (
+            link,
+            "/passwordreset",
+            "verificationLink\"",
+            r#"/stageConfigs/3/verificationLink = "/passwordreset": must be an absolute http:// or https:// URL"#,
+        ),
+        (
+            link,
+            "https://id.example.com/?token=1",
+            "verificationLink\"",
+            r#"/stageConfigs/3/verificationLink = "https://…": must not have a token of its own: resetgate appends &token=…&code=…"#,
+        ),
+        (
+            link,
+            "https://id.example.com/a b",
+            "verificationLink\"",
+            r#"/stageConfigs/3/verificationLink = "https://id.example.com/a b": must be ASCII without spaces"#,
+        ),
+        (
+            "\"managed/user\",\n            \"identityPasswordField\"",
+            "\"../user\",\n            \"identityPasswordField\"",
+            "../user",
+            r#"/stageConfigs/4/identityServiceUrl = "../user": must be a relative path such as managed/user"#,
+        ),
+    ];
+    for (good, bad, near, fault) in cases {
+        assert!(PROCESS.contains(good), "{good}");
+        let text = PROCESS.replace(good, bad);
+        folder.put("selfservice-reset.json", &text);
+        // A missing key is where its object begins.
+        let line = line_in(&text, near) - usize::from(near == "userQuery");
+        assert_eq!(folder.faults(GOOD), [format!("selfservice-reset.json:{line}: {fault}")]);
+    }
+}
+
+#[test]
+fn a_process_file_that_is_not_json_has_its_line() {
+    let folder = Folder::new();
+    folder.put("selfservice-reset.json", "{\n  \"stageConfigs\": [\n  oops\n]}");
+    let faults = folder.faults(GOOD);
+    assert_eq!(faults, ["selfservice-reset.json:3: must be JSON: expected value at line 3 column 3"]);
+}
+
+#[test]
+fn who_sends_is_the_configurations_word_and_else_the_process_files() {
+    let folder = Folder::new();
+    let silent = GOOD.replace("from = \"help@example.com\"\n", "");
+    assert_eq!(folder.good(&silent).mail.from, "Example Help Desk <helpdesk@example.com>");
+
+    let from = "\"from\": \"Example Help Desk <helpdesk@example.com>\"";
+    folder.put("selfservice-reset.json", &PROCESS.replace(from, "\"from\": \"nobody\""));
+    assert_eq!(folder.good(GOOD).mail.from, "help@example.com");
+    assert_eq!(
+        folder.faults(&silent),
+        [
+            "selfservice-reset.json:26: /stageConfigs/3/from = \"nobody\": must be one mailbox, such as Help <help@example.com>"
+        ]
+    );
+
+    folder.put("selfservice-reset.json", &PROCESS.replace(&format!("{from},"), ""));
+    let rule = "mail.from: must be set, here or in the process file's emailValidation stage";
+    assert_eq!(folder.faults(&silent), [format!("x.toml:{}: {rule}", line_in(&silent, "[mail]"))]);
+}
+
+#[test]
+fn secrets_are_in_no_fault() {
+    let folder = Folder::new();
+    folder.put("keys/identity", "hunter2\u{7}");
+    folder.put("keys/smtp", "hunter2");
+    let process = PROCESS.replace("\"snapshotToken\": {", "\"snapshotToken\": {\n\"sharedKey\": \"&{hunter2}\",");
+    folder.put(
+        "selfservice-reset.json",
+        &process.replace("\"userQuery\",", "\"userQuery\",\n\"clientSecret\": \"hunter2\","),
+    );
+    let texts = [
+        GOOD.replace("env:IDENTITY_PASSWORD", "hunter2"),
+        GOOD.replace("env:IDENTITY_PASSWORD", "env:hunter2 hunter2"),
+        GOOD.replace("env:IDENTITY_PASSWORD", "file:keys/identity"),
+        GOOD.replace("\"env:IDENTITY_PASSWORD\"", "{ hunter2 = \"hunter2\" }"),
+        GOOD.replace("\"env:IDENTITY_PASSWORD\"", "hunter2"),
+        GOOD.replace("\"env:IDENTITY_PASSWORD\"", "\"hunter2"),
+        GOOD.replace("\"file:keys/current\"", "\"hunter2\""),
+        with("token", "keys = \"hunter2\""),
+        with("mail", "password = \"hunter2\""),
+        with("mail", "transport = \"smtp://me:hunter2@relay\""),
+        with("mail", "secret = \"hunter2\""),
+        GOOD.replace("[mail]\n", "mail = \"hunter2\"\n"),
+        GOOD.replace("[log]\n", "[[token]]\nkeys = \"hunter2\"\n"),
+    ];
+    for text in texts {
+        let faults = folder.faults(&text).join("\n");
+        assert!(!faults.contains("hunter2"), "{text}\n{faults}");
+    }
+}
+
+#[test]
+fn secrets_come_from_files_without_their_last_newline_and_warn_where_others_can_read() {
+    let folder = Folder::new();
+    let toml = with("mail", "transport = \"smtp+starttls://relay\"\nusername = \"me\"\npassword = \"file:keys/smtp\"");
+    let Transport::Smtp(smtp) = folder.good(&toml).mail.transport else { panic!("SMTP") };
+    let (username, password) = smtp.credentials.unwrap();
+    assert_eq!((username.as_str(), password.expose_secret()), ("me", "smtp-secret"));
+    assert_eq!((smtp.host.as_str(), smtp.port, smtp.tls), ("relay", 587, SmtpTls::StartTls));
+
+    for name in ["keys/smtp", "keys/current"] {
+        fs::set_permissions(folder.0.path().join(name), fs::Permissions::from_mode(0o640)).unwrap();
+    }
+    let rule = "names a file that others on this machine may read; chmod 600 it";
+    let mail = line_in(&toml, "file:keys/smtp");
+    assert_eq!(
+        folder.warnings(&toml),
+        [
+            format!("x.toml:11: token.keys[0] = \"file:keys/current\": {rule}"),
+            format!("x.toml:{mail}: mail.password = \"file:keys/smtp\": {rule}"),
+        ]
+    );
+}
+
+#[test]
+fn a_password_never_goes_out_in_the_clear() {
+    let toml = with(
+        "mail",
+        "transport = \"smtp://relay\"\nallow_plaintext = true\nusername = \"me\"\npassword = \"file:keys/smtp\"",
+    );
+    let rule = "must not send mail.password in the clear beyond loopback: use smtp+starttls:// or smtps://";
+    let line = line_in(&toml, "transport");
+    assert_eq!(Folder::new().faults(&toml), [format!("x.toml:{line}: mail.transport = \"smtp://relay\": {rule}")]);
+    Folder::new().good(&toml.replace("smtp://relay", "smtp://localhost"));
+    Folder::new().good(&with("mail", "transport = \"smtp://relay\"\nallow_plaintext = true"));
+}
+
+#[test]
+fn what_is_unwise_is_told() {
+    let cases = [
+        (
+            "listen",
+            r#"addresses = ["127.0.0.1:80", "unix:/run/x"]"#,
+            "listen.trusted_proxies: makes everyone one client to the limits: every listener is local and nobody on it is trusted",
+        ),
+        (
+            "listen",
+            r#"trusted_proxies = ["0.0.0.0/0"]"#,
+            r#"listen.trusted_proxies[0] = "0.0.0.0/0": lets every client say that it is another"#,
+        ),
+        (
+            "admin",
+            r#"address = "0.0.0.0:9090""#,
+            r#"admin.address = "0.0.0.0:9090": shows metrics to the network, without asking who looks"#,
+        ),
+        (
+            "identity",
+            r#"auth = { kind = "openidm", username = "openidm-admin", password = "env:CURRENT" }"#,
+            r#"identity.auth.username = "openidm-admin": may do everything: make a user that may read accounts and set passwords, and no more"#,
+        ),
+        (
+            "reset",
+            r#"reveal_unknown_accounts = true"#,
+            "reset.reveal_unknown_accounts = true: tells strangers who has an account",
+        ),
+        (
+            "mail",
+            r#"transport = "file:mails""#,
+            r#"mail.transport = "file:mails": sends no mail: it is for development"#,
+        ),
+    ];
+    let folder = Folder::new();
+    for (section, line, warning) in cases {
+        let toml = with(section, line);
+        let header = line_in(&toml, &format!("[{section}]"));
+        let at = if warning.contains("listen.trusted_proxies:") { header } else { header + 1 };
+        assert_eq!(folder.warnings(&toml), [format!("x.toml:{at}: {warning}")]);
+    }
+    let ephemeral = GOOD.replace("keys = [\"file:keys/current\", \"env:PREVIOUS\"]", "ephemeral = true");
+    let (config, warnings) = folder.load(&ephemeral).unwrap();
+    assert_eq!(config.token.keys.len(), 1);
+    assert_eq!(
+        warnings,
+        ["x.toml:11: token.ephemeral = true: ends every open reset at exit, and works with one process only"]
+    );
+
+    for (link, rule) in [
+        ("https://localhost:8443/#/passwordreset/", "leads to this machine, which is not where mail is read"),
+        ("http://id.example.com/#/passwordreset/", "shows the code to the network: use https"),
+    ] {
+        let text =
+            PROCESS.replace("https://id.example.com/#/passwordreset/", link).replace("\"storage\"", "\"stroage\"");
+        folder.put("selfservice-reset.json", &text);
+        let (at, unknown) = (line_in(&text, link), line_in(&text, "stroage"));
+        assert_eq!(
+            folder.warnings(GOOD),
+            [
+                format!("selfservice-reset.json:{at}: /stageConfigs/3/verificationLink = \"{link}\": {rule}"),
+                format!(
+                    "selfservice-reset.json:{unknown}: /stroage = \"stateless\": is not a key that IDM or resetgate \
+                     knows here; it does nothing"
+                ),
+            ]
+        );
+    }
+}
+
+#[test]
+fn values_are_read_as_they_are_meant() {
+    let folder = Folder::new();
+    let listen = folder
+        .good(&with(
+            "listen",
+            "trusted_proxies = [\"unix\", \"10.0.0.1\", \"fd00::/8\"]\nclient_header = \"forwarded\"",
+        ))
+        .listen;
+    assert!(listen.trust_unix);
+    assert_eq!(listen.trusted_proxies, ["10.0.0.1/32".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+    assert_eq!(listen.client_header, ClientHeader::Forwarded);
+
+    assert_eq!(folder.good(&with("limits", "client = \"0\"")).limits.client, None);
+    let off = with("limits", "mail_per_account = \"0\"");
+    assert_eq!(folder.good(&off.replace("[reset]", "[reset]\nlink_lifetime = \"5m\"")).limits.mail_per_account, None);
+
+    let origins = folder.good(&with("reset.cors", "origins = [\"HTTPS://A.example:443\", \"http://b:81\"]")).reset;
+    assert_eq!(origins.cors_origins, ["https://a.example", "http://b:81"]);
+
+    let url = folder.good(&with("identity", "url = \"https://idm/openidm/\"")).identity.url;
+    assert_eq!(url.as_str(), "https://idm/openidm");
+
+    for (text, host, port, tls) in [
+        ("smtp://[::1]", "::1", 25, SmtpTls::None),
+        ("smtp://localhost:80", "localhost", 80, SmtpTls::None),
+        ("smtps://Relay.example/", "relay.example", 465, SmtpTls::Implicit),
+        ("smtp+starttls://10.0.0.1:25", "10.0.0.1", 25, SmtpTls::StartTls),
+    ] {
+        let mail = folder.good(&with("mail", &format!("transport = \"{text}\""))).mail;
+        let Transport::Smtp(smtp) = mail.transport else { panic!("SMTP") };
+        assert_eq!((smtp.host.as_str(), smtp.port, smtp.tls), (host, port, tls), "{text}");
+    }
+    let mail = folder.good(&with("mail", "transport = \"file:mails\"")).mail;
+    assert!(matches!(mail.transport, Transport::File(path) if path == folder.0.path().join("mails")));
+}
+
+#[test]
+fn the_configurations_that_come_with_it_are_good() {
+    let folder = Folder::new();
+    for entry in fs::read_dir("conf").unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let (_, warnings) = folder.load(&fs::read_to_string(&path).unwrap()).unwrap_or_else(|e| panic!("{e:#?}"));
+            assert_eq!(warnings, [""; 0], "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_reference_has_every_key_and_says_its_default() {
+    let folder = Folder::new();
+    let reference = include_str!("../../conf/resetgate.toml");
+    let good = GOOD.replace("env:PREVIOUS", "file:keys/previous");
+    let good = good.replace("help@example.com", "Help Desk <helpdesk@example.com>");
+    assert_eq!(format!("{:#?}", folder.good(reference)), format!("{:#?}", folder.good(&good)));
+
+    // What the sections know is in the rule for what they do not.
+    let misspelt = GOOD.replace("auth = {", "auth = { zzz = 1,");
+    let header = |line: &str| if line.starts_with('[') { format!("{line}\nzzz = 1\n") } else { format!("{line}\n") };
+    let misspelt: String = misspelt.lines().map(header).collect();
+    let faults = folder.faults(&format!("zzz = 1\n{misspelt}"));
+    assert_eq!(faults.len(), 13, "{faults:#?}");
+    for name in faults.iter().flat_map(|fault| fault.split_once("there are ").unwrap().1.split(", ")) {
+        let told = |line: &str| {
+            let line = line.trim_start_matches("# ");
+            line.starts_with(&format!("{name} = ")) || line.starts_with(&format!("[{name}]"))
+        };
+        assert!(reference.lines().any(told) || ["auth", "cors"].contains(&name), "{name}");
+    }
+}

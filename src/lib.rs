@@ -1,6 +1,7 @@
 //! resetgate: a reverse proxy that puts a safe password reset in front of an identity store that it does not own.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod flows;

@@ -1,0 +1,155 @@
+//! The command line: `run`, `check`, `key`, `demo`.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::{ExitCode, exit},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use clap::{Parser, Subcommand};
+use zeroize::Zeroizing;
+
+use crate::config::{self, Config, TokenKey};
+
+/// The exit code of a bad command line and of a bad configuration: BSD's `EX_USAGE`.
+pub const BAD_CONFIG: u8 = 64;
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Serve
+    Run {
+        /// The configuration, such as conf/resetgate.toml
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Report everything that is wrong or unwise in a configuration, and exit: 0 if it would run, 64 if not
+    Check {
+        /// The configuration, such as conf/resetgate.toml
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Print a new token key, for a file that token.keys names
+    Key,
+    /// Serve a whole reset inside one process, with an identity store and a mailbox of its own
+    Demo,
+}
+
+#[derive(Parser)]
+#[command(name = "resetgate", version, about, propagate_version = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Reads the program's own arguments. A bad command line ends it with 64; `--help` and `--version` with 0.
+pub fn parse() -> Command {
+    match read(std::env::args_os()) {
+        Ok(command) => command,
+        Err(told) => {
+            // Nobody is left to tell where even standard error is closed.
+            let _ = told.print();
+            exit(i32::from(code(&told)))
+        }
+    }
+}
+
+/// Loads the configuration for a run: tells standard error all that is wrong or unwise.
+///
+/// # Errors
+/// The exit code, where there is no configuration to run with.
+pub fn load(config: &Path) -> Result<Config, ExitCode> {
+    report(config, &mut io::stderr().lock())
+}
+
+/// `resetgate check`
+pub fn check(config: &Path) -> ExitCode {
+    match load(config) {
+        Ok(_) => say("ok"),
+        Err(code) => code,
+    }
+}
+
+/// `resetgate key`
+pub fn key() -> ExitCode {
+    match TokenKey::draw() {
+        Some(key) => say(&Zeroizing::new(STANDARD.encode(key.0.as_slice()))),
+        None => {
+            let _ = writeln!(io::stderr(), "the system's randomness failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read(args: impl Iterator<Item = OsString>) -> Result<Command, clap::Error> {
+    CommandLine::try_parse_from(args).map(|line| line.command)
+}
+
+fn code(told: &clap::Error) -> u8 {
+    if told.use_stderr() { BAD_CONFIG } else { 0 }
+}
+
+fn report(config: &Path, to: &mut dyn Write) -> Result<Config, ExitCode> {
+    match config::load(config, &|name| std::env::var(name).ok()) {
+        Ok((config, warnings)) => {
+            for warning in warnings {
+                let _ = writeln!(to, "warning: {warning}");
+            }
+            Ok(config)
+        }
+        Err(faults) => {
+            for fault in faults {
+                let _ = writeln!(to, "{fault}");
+            }
+            Err(ExitCode::from(BAD_CONFIG))
+        }
+    }
+}
+
+/// What was asked for goes to standard output, and a reader that is gone is a failure.
+fn say(line: &str) -> ExitCode {
+    match writeln!(io::stdout(), "{line}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_line(line: &str) -> Result<Command, u8> {
+        read(line.split(' ').map(OsString::from)).map_err(|told| code(&told))
+    }
+
+    #[test]
+    fn commands_are_read() {
+        let config = PathBuf::from("conf/edge.toml");
+        assert_eq!(read_line("resetgate run --config conf/edge.toml"), Ok(Command::Run { config: config.clone() }));
+        assert_eq!(read_line("resetgate check --config=conf/edge.toml"), Ok(Command::Check { config }));
+        assert_eq!(read_line("resetgate key"), Ok(Command::Key));
+        assert_eq!(read_line("resetgate demo"), Ok(Command::Demo));
+    }
+
+    #[test]
+    fn help_is_no_failure_and_a_slip_is_64() {
+        for line in ["resetgate --help", "resetgate --version", "resetgate run --help", "resetgate run --version"] {
+            assert_eq!(read_line(line), Err(0), "{line}");
+        }
+        for line in ["resetgate", "resetgate run", "resetgate serve", "resetgate key --config x", "resetgate --verbose"]
+        {
+            assert_eq!(read_line(line), Err(64), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_check_tells_a_line_a_fault() {
+        let mut told = Vec::new();
+        assert!(report(Path::new("conf/none.toml"), &mut told).is_err());
+        let told = String::from_utf8(told).unwrap();
+        assert!(told.starts_with("conf/none.toml: must name a file that can be read: "), "{told}");
+        assert_eq!(told.lines().count(), 1);
+    }
+}

@@ -149,7 +149,7 @@ mod tests {
         let mut told = Vec::new();
         assert!(report(Path::new("conf/none.toml"), &mut told).is_err());
         let told = String::from_utf8(told).unwrap();
-        assert!(told.starts_with("conf/none.toml: must name a file that can be read: "), "{told}");
+        assert!(told.starts_with("conf/none.toml: cannot be read: "), "{told}");
         assert_eq!(told.lines().count(), 1);
     }
 }

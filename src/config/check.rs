@@ -1,6 +1,6 @@
 //! From the file to [`Config`]: reads every section to its end, and only then says whether there is a configuration.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use secrecy::SecretString;
 use toml::de::DeTable;
@@ -21,7 +21,7 @@ use super::{
 /// # Errors
 /// Every fault of every file, those of the configuration file first, each file's by line.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
-    let text = read(path).map_err(|rule| vec![Fault::of_file(path, rule)])?;
+    let text = fs::read_to_string(path).map_err(|e| vec![Fault::of_file(path, format!("cannot be read: {e}"))])?;
     let (table, errors) = DeTable::parse_recoverable(&text);
     let notes = Notes::new(path, &text);
     let folder = path.parent().map(Path::to_owned).unwrap_or_default();
@@ -217,7 +217,7 @@ fn reset(mut section: Section<'_>, file: Option<ProcessFile<'_>>, mail_per_accou
     section.finish();
     Some(Reset {
         path: path?,
-        process: file?.process,
+        process: file?.process?,
         link_lifetime: link_lifetime?,
         answer_floor: answer_floor?,
         repeat_window: repeat_window?,

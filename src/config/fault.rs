@@ -54,13 +54,14 @@ pub(super) const HIDDEN: &str = "…";
 pub(super) fn shown(value: &str) -> String {
     const READABLE: usize = 80;
     let quote = value.chars().next().filter(|c| matches!(c, '"' | '\'')).map(String::from).unwrap_or_default();
-    let mut value = match value.split_once("://") {
-        Some((scheme, rest)) if rest.contains('?') => format!("{scheme}://{HIDDEN}{quote}"),
-        Some((scheme, rest)) => match rest.rsplit_once('@') {
-            Some((_, host)) => format!("{scheme}://{HIDDEN}@{host}"),
-            None => value.to_owned(),
-        },
-        None => value.to_owned(),
+    let (scheme, rest) = value.split_once("://").unwrap_or(("", value));
+    let start = if scheme.is_empty() { quote.clone() } else { format!("{scheme}://") };
+    let mut value = match rest.rsplit_once('@') {
+        _ if rest.contains('?') && !scheme.is_empty() => format!("{start}{HIDDEN}{quote}"),
+        Some((user, host)) if !scheme.is_empty() || (user.contains(':') && !user.contains(' ')) => {
+            format!("{start}{HIDDEN}@{host}")
+        }
+        _ => value.to_owned(),
     };
     if value.chars().count() > READABLE {
         value = value.chars().take(READABLE).chain(HIDDEN.chars()).collect();

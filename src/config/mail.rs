@@ -59,7 +59,7 @@ pub(super) fn mail(
     let from = match section.optional("from", units::mailbox) {
         Some(None) => {
             let from = process.and_then(ProcessFile::from);
-            // Without a process nobody knows yet whether this one is missing.
+            // Without a process file nobody knows yet whether this one is missing.
             if process.is_some_and(|process| !process.has_from()) {
                 section.fault("from", &format!("{MISSING}, here or in the process file's emailValidation stage"));
             }

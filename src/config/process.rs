@@ -12,44 +12,44 @@ use super::{
     raw::Notes,
     units,
 };
-use crate::reset::{
-    process::{self, Process},
-    stages::email_validation,
-};
+use crate::reset::process::{self, Process};
 
-/// A process file that was read.
+/// A process file that was read, with or without success.
 pub(super) struct ProcessFile<'n> {
-    pub(super) process: Process,
+    /// None where it has faults, which are noted.
+    pub(super) process: Option<Process>,
+    json: Value,
     path: PathBuf,
     text: String,
     notes: &'n Notes<'n>,
 }
 
-/// Reads the text of a process file; all that is wrong or unwise in it is noted.
+/// Reads the text of a process file; all that is wrong or unwise in it is noted. None where it is not even JSON.
 pub(super) fn load<'n>(path: &Path, text: String, notes: &'n Notes<'n>) -> Option<ProcessFile<'n>> {
-    let place = |fault: process::Fault| place(path, &text, fault);
-    match Process::parse(&text) {
+    let mut file = ProcessFile { process: None, json: Value::Null, path: path.to_owned(), text, notes };
+    match Process::parse(&file.text) {
         Ok((process, warnings)) => {
-            warnings.into_iter().map(place).for_each(|warning| notes.warn(warning));
-            let file = ProcessFile { process, path: path.to_owned(), text, notes };
-            file.check_link();
-            Some(file)
+            for warning in warnings {
+                // Of a key that nobody knows, nobody knows whether it is a secret.
+                notes.warn(Fault { value: String::new(), ..file.place(warning) });
+            }
+            file.process = Some(process);
         }
-        Err(faults) => {
-            faults.into_iter().map(place).for_each(|fault| notes.fault(fault));
-            None
-        }
+        Err(faults) => faults.into_iter().for_each(|fault| notes.fault(file.place(fault))),
     }
+    file.json = serde_json::from_str(&file.text).ok()?;
+    file.check_link();
+    Some(file)
 }
 
 impl ProcessFile<'_> {
     /// The process file's own sender: none where it names none, or a wrong one.
     pub(super) fn from(&self) -> Option<String> {
-        let (pointer, settings) = self.email()?;
-        match units::mailbox(settings.from.as_deref()?) {
+        let (pointer, from) = self.email("from")?;
+        match units::mailbox(from) {
             Ok(from) => Some(from),
             Err(rule) => {
-                self.notes.fault(self.at(&format!("{pointer}/from"), &rule));
+                self.notes.fault(self.at(pointer, &rule));
                 None
             }
         }
@@ -57,47 +57,50 @@ impl ProcessFile<'_> {
 
     /// Whether it names a sender, right or wrong.
     pub(super) fn has_from(&self) -> bool {
-        self.email().is_some_and(|(_, settings)| settings.from.is_some())
+        self.email("from").is_some()
     }
 
     fn check_link(&self) {
-        let Some((pointer, settings)) = self.email() else { return };
-        let pointer = format!("{pointer}/verificationLink");
-        match units::link(&settings.verification_link) {
-            Err(rule) => self.notes.fault(self.at(&pointer, &rule)),
+        let Some((pointer, link)) = self.email("verificationLink") else { return };
+        match units::link(link) {
+            Err(rule) => self.notes.fault(self.at(pointer, &rule)),
             Ok(url) => {
                 if url.host().is_some_and(|host| units::is_loopback(&host)) {
-                    self.notes.warn(self.at(&pointer, "leads to this machine, which is not where mail is read"));
+                    self.notes.warn(self.at(pointer, "leads to this machine, which is not where mail is read"));
                 } else if url.scheme() == "http" {
-                    self.notes.warn(self.at(&pointer, "shows the code to the network: use https"));
+                    self.notes.warn(self.at(pointer, "shows the code to the network: use https"));
                 }
             }
         }
     }
 
-    fn email(&self) -> Option<(String, &email_validation::Settings)> {
-        let index = self.process.stages.iter().position(|stage| stage.name() == email_validation::NAME)?;
-        Some((format!("/stageConfigs/{index}"), self.process.email()?))
+    /// A text of the mail stage and its pointer. What IDM should have filled in is a fault already.
+    fn email(&self, key: &str) -> Option<(String, &str)> {
+        let stages = self.json.get("stageConfigs")?.as_array()?;
+        let is_email = |stage: &Value| stage.get("name").and_then(Value::as_str) == Some("emailValidation");
+        let (index, stage) = stages.iter().enumerate().find(|(_, stage)| is_email(stage))?;
+        let text = stage.get(key)?.as_str()?.trim();
+        let there = !text.is_empty() && !text.contains("&{");
+        there.then(|| (format!("/stageConfigs/{index}/{key}"), text))
     }
 
-    fn at(&self, pointer: &str, rule: &str) -> Fault {
-        let value = serde_json::from_str::<Value>(&self.text).ok();
-        let value = value.and_then(|value| value.pointer(pointer).map(Value::to_string)).unwrap_or_default();
-        place(&self.path, &self.text, process::Fault { pointer: pointer.to_owned(), value, rule: rule.to_owned() })
+    fn at(&self, pointer: String, rule: &str) -> Fault {
+        let value = self.json.pointer(&pointer).map(Value::to_string).unwrap_or_default();
+        self.place(process::Fault { pointer, value, rule: rule.to_owned() })
     }
-}
 
-/// Whole objects and lists are not shown: they are long, and may hold secrets.
-fn place(path: &Path, text: &str, fault: process::Fault) -> Fault {
-    let name = fault.pointer.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
-    let secret = ["secret", "password", "key"].iter().any(|word| name.contains(word));
-    let value = match fault.value.chars().next() {
-        None => String::new(),
-        Some('{' | '[') => HIDDEN.to_owned(),
-        Some(_) if secret => HIDDEN.to_owned(),
-        Some(_) => shown(&fault.value),
-    };
-    Fault { line: line(text, &fault.pointer), key: fault.pointer, value, ..Fault::of_file(path, fault.rule) }
+    /// Whole objects and lists are not shown: they are long, and may hold secrets.
+    fn place(&self, fault: process::Fault) -> Fault {
+        let name = fault.pointer.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+        let secret = ["secret", "password", "key"].iter().any(|word| name.contains(word));
+        let value = match fault.value.chars().next() {
+            Some('{' | '[') => HIDDEN.to_owned(),
+            Some(_) if secret => HIDDEN.to_owned(),
+            _ => shown(&fault.value),
+        };
+        let line = line(&self.text, &fault.pointer);
+        Fault { line, key: fault.pointer, value, ..Fault::of_file(&self.path, fault.rule) }
+    }
 }
 
 /// The line of the value that a JSON pointer names, or of its nearest parent that is there.
@@ -112,9 +115,10 @@ fn line(text: &str, pointer: &str) -> Option<usize> {
             Ok(index) if at.get().starts_with('[') => {
                 serde_json::from_str::<Vec<&RawValue>>(at.get()).ok().and_then(|items| items.get(index).copied())
             }
-            _ => serde_json::from_str::<HashMap<String, &RawValue>>(at.get())
-                .ok()
-                .and_then(|map| map.get(&name).copied()),
+            _ => {
+                let map = serde_json::from_str::<HashMap<String, &RawValue>>(at.get()).ok();
+                map.and_then(|map| map.get(&name).copied())
+            }
         };
         let Some(below) = below else { break };
         at = below;

@@ -1,5 +1,6 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
+use proptest::prelude::*;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
@@ -420,7 +421,7 @@ fn a_file_that_is_not_there_is_one_fault() {
     let faults = load(Path::new("/nowhere/x.toml"), &|_| None).expect_err("there is a fault");
     assert_eq!(
         faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["/nowhere/x.toml: must name a file that can be read: No such file or directory (os error 2)"]
+        ["/nowhere/x.toml: cannot be read: No such file or directory (os error 2)"]
     );
 }
 
@@ -486,6 +487,22 @@ fn the_process_files_faults_have_its_name_and_lines() {
 }
 
 #[test]
+fn a_fault_of_the_process_file_hides_no_other() {
+    let folder = Folder::new();
+    let text = PROCESS
+        .replace("\"tokenExpiry\": 300", "\"tokenExpiry\": 0")
+        .replace("https://id.example.com/#", "ftp://id.example.com/#")
+        .replace("<helpdesk@example.com>", "<helpdesk>");
+    folder.put("selfservice-reset.json", &text);
+    let lines: Vec<_> = ["\"from\"", "verificationLink\"", "tokenExpiry"].map(|key| line_in(&text, key)).into();
+    let faults = folder.faults(&GOOD.replace("from = \"help@example.com\"\n", ""));
+    assert_eq!(faults.len(), 3, "{faults:#?}");
+    for (fault, line) in faults.iter().zip(lines) {
+        assert!(fault.starts_with(&format!("selfservice-reset.json:{line}: ")), "{fault}");
+    }
+}
+
+#[test]
 fn a_process_file_that_is_not_json_has_its_line() {
     let folder = Folder::new();
     folder.put("selfservice-reset.json", "{\n  \"stageConfigs\": [\n  oops\n]}");
@@ -535,6 +552,9 @@ fn secrets_are_in_no_fault() {
         with("token", "keys = \"hunter2\""),
         with("mail", "password = \"hunter2\""),
         with("mail", "transport = \"smtp://me:hunter2@relay\""),
+        with("mail", "transport = \"me:hunter2@relay\""),
+        with("upstream", "url = \"https://x/?key=hunter2\""),
+        with("upstream", "url = \"https://me:hunter2@x/?key=hunter2"),
         with("mail", "secret = \"hunter2\""),
         GOOD.replace("[mail]\n", "mail = \"hunter2\"\n"),
         GOOD.replace("[log]\n", "[[token]]\nkeys = \"hunter2\"\n"),
@@ -643,7 +663,7 @@ fn what_is_unwise_is_told() {
             [
                 format!("selfservice-reset.json:{at}: /stageConfigs/3/verificationLink = \"{link}\": {rule}"),
                 format!(
-                    "selfservice-reset.json:{unknown}: /stroage = \"stateless\": is not a key that IDM or resetgate \
+                    "selfservice-reset.json:{unknown}: /stroage: is not a key that IDM or resetgate \
                      knows here; it does nothing"
                 ),
             ]
@@ -720,5 +740,28 @@ fn the_reference_has_every_key_and_says_its_default() {
             line.starts_with(&format!("{name} = ")) || line.starts_with(&format!("[{name}]"))
         };
         assert!(reference.lines().any(told) || ["auth", "cors"].contains(&name), "{name}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is cut out of a good file and put in its place, there is an answer, a line a fault.
+    #[test]
+    fn nothing_makes_it_panic(from in 0..GOOD.len(), cut in 0..40_usize, put in "(\\PC|[\\[\\]\"'={}.,#\n]){0,12}") {
+        let ends = |at: usize| (at..).find(|at| GOOD.is_char_boundary(*at)).unwrap();
+        let (from, to) = (ends(from), ends((from + cut).min(GOOD.len())));
+        let folder = Folder::new();
+        if let Err(faults) = folder.load(&format!("{}{put}{}", &GOOD[..from], &GOOD[to..])) {
+            prop_assert!(!faults.is_empty() && faults.iter().all(|fault| fault.lines().count() == 1), "{faults:#?}");
+        }
+    }
+
+    #[test]
+    fn no_value_makes_it_panic(text in "\\PC{0,20}", scheme in "(|https?://|smtps?://|unix:|/|[0-9]{1,20}(ms|h|/1m))") {
+        let text = format!("{scheme}{text}");
+        let _ = (units::rate(&text), units::address(&text), units::trusted(&text), units::path(&text));
+        let _ = (units::base_url(&text), units::link(&text), units::origin(&text), units::relay(&text));
+        let _ = (units::mailbox(&text), units::duration_in("1s"..="1h")(&text), fault::shown(&text));
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     reset::ports::{Client, Clock, Decision, LimitKey, Limits, Rule, Time},
 };
 
-/// Keys a rule, where nothing else is asked for. At 25 to 50 bytes each, a full rule takes up to 50 MB.
+/// Keys a rule, where nothing else is asked for. At 30 to 60 bytes each, a full rule takes up to 60 MB.
 pub const DEFAULT_CAPACITY: usize = 1_000_000;
 
 /// A full store is tidied by whoever finds it full, but not more often than this: tidying walks every key.
@@ -58,8 +58,8 @@ impl Governor {
         }
     }
 
-    /// Forgets the keys whose budget is back to whole. To be called every few minutes; it takes about 10 ms of one core
-    /// per million keys.
+    /// Forgets the keys whose budget is back to whole. To be called every few minutes: it walks every key, locking a
+    /// sixty-fourth of a rule's at a time.
     pub fn tidy(&self) {
         for limiter in self.limiters() {
             limiter.states.retain_recent();

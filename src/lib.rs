@@ -9,3 +9,4 @@ pub mod identity;
 pub mod keys;
 pub mod limits;
 pub mod reset;
+pub mod telemetry;

@@ -1,0 +1,174 @@
+//! The audit trail: one log line and one count for each [`Event`].
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tracing::Level;
+
+use super::{
+    labels::{RULES, SERVICES, lane, rule, service, why},
+    metrics::Metrics,
+};
+use crate::reset::ports::{Clock, Decoy, Digest, Event, Events};
+
+/// The target of the trail's lines, for filters.
+pub const TARGET: &str = "resetgate::audit";
+
+/// What a stranger can cause at will is written no more often than this; it is always counted.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// [`Events`] as log lines and counts.
+///
+/// Limits that refuse, an outbox or a code cache that is full and services that are down are written at most once a
+/// second each (a rule, a service); the next line says how many were `skipped` before it.
+pub struct Recorder {
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    limited: Vec<Gate>,
+    services: Vec<Gate>,
+    outbox: Gate,
+    codes: Gate,
+}
+
+impl Recorder {
+    /// A recorder that counts in `metrics`; `clock` says when a second is over.
+    pub fn new(metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+        let gates = |of: &[&str]| of.iter().map(|_| Gate::default()).collect();
+        Self {
+            metrics,
+            clock,
+            limited: gates(RULES),
+            services: gates(SERVICES),
+            outbox: Gate::default(),
+            codes: Gate::default(),
+        }
+    }
+
+    fn gate(&self, event: Event) -> Option<&Gate> {
+        match event {
+            Event::Limited { rule } => self.limited.get(rule as usize),
+            Event::ServiceDown { service } => self.services.get(service as usize),
+            Event::OutboxFull => Some(&self.outbox),
+            Event::CodesFull => Some(&self.codes),
+            _ => None,
+        }
+    }
+}
+
+impl Events for Recorder {
+    fn record(&self, event: Event) {
+        self.metrics.count(event);
+        let skipped = match self.gate(event) {
+            None => 0,
+            Some(gate) => match gate.pass(self.clock.now().millis()) {
+                Some(skipped) => skipped,
+                None => return,
+            },
+        };
+        Line { skipped: Some(skipped).filter(|n| *n > 0), ..Line::of(event) }.write();
+    }
+}
+
+/// Lets one through, then none until it has been quiet for long enough.
+#[derive(Default)]
+struct Gate {
+    /// When the last one went through, in milliseconds; 0 for never.
+    last: AtomicU64,
+    skipped: AtomicU64,
+}
+
+impl Gate {
+    /// How many were held back since the last one, if this one may pass.
+    fn pass(&self, now: u64) -> Option<u64> {
+        let due = |last: u64| (last == 0 || now.saturating_sub(last) >= QUIET.as_millis() as u64).then_some(now.max(1));
+        if self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok() {
+            return Some(self.skipped.swap(0, Ordering::Relaxed));
+        }
+        self.skipped.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}
+
+/// What is written of an event.
+struct Line {
+    level: Level,
+    event: &'static str,
+    account: Option<String>,
+    rule: Option<&'static str>,
+    why: Option<&'static str>,
+    lane: Option<&'static str>,
+    service: Option<&'static str>,
+    what: Option<&'static str>,
+    skipped: Option<u64>,
+}
+
+impl Line {
+    const fn new(level: Level, event: &'static str) -> Self {
+        let (account, rule, why, lane, service, what, skipped) = (None, None, None, None, None, None, None);
+        Self { level, event, account, rule, why, lane, service, what, skipped }
+    }
+
+    fn about(level: Level, event: &'static str, account: Digest) -> Self {
+        // Enough to follow one account through a log, too little to be looked up with.
+        let account = account.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        Self { account: Some(account), ..Self::new(level, event) }
+    }
+
+    fn of(event: Event) -> Self {
+        use Level as L;
+        match event {
+            Event::Limited { rule: of } => Self { rule: Some(rule(of)), ..Self::new(L::INFO, "limited") },
+            Event::Decoyed { why: reason } => {
+                let level = if reason == Decoy::LookUpFailed { L::WARN } else { L::INFO };
+                Self { why: Some(why(reason)), ..Self::new(level, "decoyed") }
+            }
+            Event::MailQueued { account } => Self::about(L::INFO, "mail_queued", account),
+            Event::MailJoined { account } => Self::about(L::INFO, "mail_joined", account),
+            Event::MailSent { account } => Self::about(L::INFO, "mail_sent", account),
+            Event::MailDelayed { account } => Self::about(L::INFO, "mail_delayed", account),
+            // Somebody waits for it in vain.
+            Event::MailDropped { account } => Self::about(L::WARN, "mail_dropped", account),
+            Event::OutboxFull => Self::new(L::INFO, "outbox_full"),
+            Event::CodesFull => Self::new(L::INFO, "codes_full"),
+            Event::CodeRight { account, lane: of } => {
+                Self { lane: Some(lane(of)), ..Self::about(L::INFO, "code_right", account) }
+            }
+            Event::CodeWrong { account, lane: of } => {
+                Self { lane: Some(lane(of)), ..Self::about(L::INFO, "code_wrong", account) }
+            }
+            Event::PasswordRefused { account } => Self::about(L::INFO, "password_refused", account),
+            Event::PasswordSet { account } => Self::about(L::INFO, "password_set", account),
+            Event::LinkInvalid { account } => Self::about(L::WARN, "link_invalid", account),
+            Event::OutcomeUnknown { account } => Self::about(L::WARN, "outcome_unknown", account),
+            Event::FloorMissed => Self::new(L::INFO, "floor_missed"),
+            Event::ServiceDown { service: of } => {
+                Self { service: Some(service(of)), ..Self::new(L::WARN, "service_down") }
+            }
+            Event::Broken { what } => Self { what: Some(what), ..Self::new(L::ERROR, "broken") },
+        }
+    }
+
+    fn write(self) {
+        let Self { level, event, account, rule, why, lane, service, what, skipped } = self;
+        let account = account.as_deref();
+        // A level is part of a macro's call site: one site each.
+        macro_rules! at {
+            ($level:expr) => {
+                tracing::event!(target: TARGET, $level, event, account, rule, why, lane, service, what, skipped)
+            };
+        }
+        match level {
+            Level::ERROR => at!(Level::ERROR),
+            Level::WARN => at!(Level::WARN),
+            _ => at!(Level::INFO),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! The names of things in log lines and metrics: closed sets, so that nobody outside can make a new series.
+
+use crate::reset::ports::{Decoy, Lane, Rule, Service};
+
+/// A name for each variant, and the list of all.
+macro_rules! names {
+    ($(#[$doc:meta])* $all:ident, $of:ident: $type:ident { $($variant:ident => $name:literal,)* }) => {
+        pub(super) const $all: &[&str] = &[$($name),*];
+        $(#[$doc])*
+        pub(super) const fn $of(value: $type) -> &'static str {
+            match value {
+                $($type::$variant => $name),*
+            }
+        }
+    };
+}
+
+names! {
+    /// As in `[limits]`.
+    RULES, rule: Rule {
+        Client => "client",
+        StartPerClient => "start_per_client",
+        StartTotal => "start_total",
+        MailPerAccount => "mail_per_account",
+        MailTotal => "mail_total",
+    }
+}
+
+names! {
+    /// Why there is no account.
+    REASONS, why: Decoy {
+        Unknown => "unknown",
+        Ambiguous => "ambiguous",
+        Inactive => "inactive",
+        NoAddress => "no_address",
+        LongId => "long_id",
+        OverBudget => "over_budget",
+        Crowded => "crowded",
+        LookUpFailed => "look_up_failed",
+    }
+}
+
+names! {
+    /// Whose token.
+    LANES, lane: Lane {
+        Asker => "asker",
+        Link => "link",
+    }
+}
+
+names! {
+    /// What failed.
+    SERVICES, service: Service {
+        Identity => "identity",
+        Codes => "codes",
+        Keys => "keys",
+    }
+}

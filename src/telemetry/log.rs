@@ -1,0 +1,285 @@
+//! Log lines on standard error: one event a line, as JSON or for people.
+//!
+//! A line is made of its own event only (not of the spans around it), in UTC, and holds no control character: nothing
+//! that a stranger gets into a field can end a line or steer a terminal. Records of the `log` crate come along.
+
+use std::{env, fmt};
+
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    EnvFilter, Registry,
+    filter::{LevelFilter, filter_fn},
+    fmt::{
+        FmtContext, FormatEvent, FormatFields, MakeWriter,
+        format::Writer,
+        time::{FormatTime, SystemTime},
+    },
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    util::SubscriberInitExt,
+};
+
+use crate::config::LogFormat;
+
+/// The environment variable that says what is logged, in the directives of `tracing_subscriber::EnvFilter`, such as
+/// `debug` or `warn,resetgate::mail=trace`. Without it: `info`.
+pub const FILTER: &str = "RESETGATE_LOG";
+
+/// Why nothing is logged.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter cannot be read.
+    #[error("{FILTER}: {0}")]
+    Filter(String),
+    /// Somebody else logs in this process.
+    #[error("another logger is installed")]
+    Taken,
+}
+
+/// Starts logging to standard error. Calling it again changes nothing.
+pub fn init(format: LogFormat) -> Result<(), LogError> {
+    static DONE: Mutex<bool> = Mutex::new(false);
+    let mut done = DONE.lock();
+    if !*done {
+        let directives = match env::var(FILTER) {
+            Ok(directives) => directives,
+            Err(env::VarError::NotPresent) => String::new(),
+            Err(env::VarError::NotUnicode(_)) => return Err(LogError::Filter("is not UTF-8".into())),
+        };
+        subscriber(format, filter(&directives)?, std::io::stderr).try_init().map_err(|_| LogError::Taken)?;
+        *done = true;
+    }
+    Ok(())
+}
+
+fn filter(directives: &str) -> Result<EnvFilter, LogError> {
+    EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        // A field's value is compared as text: no pattern of anybody's is run over what is logged.
+        .with_regex(false)
+        .parse(directives)
+        .map_err(|e| LogError::Filter(e.to_string()))
+}
+
+fn subscriber<W>(format: LogFormat, filter: EnvFilter, to: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .event_format(Lines(format))
+        // It would print to standard error, and panic where that is closed.
+        .log_internal_errors(false)
+        .with_writer(to);
+    Registry::default().with(filter).with(filter_fn(may_speak)).with(lines)
+}
+
+/// Foreign crates say too much at `debug`: request headers, mail addresses, SMTP dialogues. No filter brings that out.
+fn may_speak(meta: &Metadata<'_>) -> bool {
+    *meta.level() <= Level::INFO
+        || meta.target().strip_prefix("resetgate").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+struct Lines(LogFormat);
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut at = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut at))?;
+        let mut said = Said::default();
+        event.record(&mut said);
+        let level = event.metadata().level();
+        let target = said.target.as_deref().unwrap_or(event.metadata().target());
+        let line = match self.0 {
+            LogFormat::Json => {
+                json!({"timestamp": at, "level": level.as_str(), "target": target, "fields": said.fields}).to_string()
+            }
+            LogFormat::Text => text(&at, level, target, &said.fields),
+        };
+        write_safely(writer, &line)
+    }
+}
+
+/// An event's fields. A record of the `log` crate brings its real target as a field.
+#[derive(Default)]
+struct Said {
+    target: Option<String>,
+    fields: Map<String, Value>,
+}
+
+impl Said {
+    fn note(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("log.target", Value::String(target)) => self.target = Some(target),
+            // Where in whose source: says nothing to an operator.
+            (name, _) if name.starts_with("log.") => {}
+            (name, value) => {
+                self.fields.insert(name.strip_prefix("r#").unwrap_or(name).to_owned(), value);
+            }
+        }
+    }
+}
+
+impl Visit for Said {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.note(field, format!("{value:?}").into());
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.note(field, value.into());
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.note(field, value.into());
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.note(field, value.into());
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.note(field, value.into());
+    }
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.note(field, value.into());
+    }
+}
+
+/// `2026-01-02T03:04:05.000006Z  INFO target: message name="value"`
+fn text(at: &str, level: &Level, target: &str, fields: &Map<String, Value>) -> String {
+    let mut line = format!("{at} {level:>5} {target}:");
+    if let Some(message) = fields.get("message") {
+        line.push(' ');
+        line.push_str(&message.as_str().map_or_else(|| message.to_string(), str::to_owned));
+    }
+    for (name, value) in fields.iter().filter(|(name, _)| *name != "message") {
+        line.push_str(&format!(" {name}={value}"));
+    }
+    line
+}
+
+/// Writes the line and ends it. What could end it earlier, steer a terminal or turn the reading direction is written
+/// as `\uXXXX`, which in JSON (where it stands in strings only) is the same text.
+fn write_safely(mut writer: Writer<'_>, line: &str) -> fmt::Result {
+    for ch in line.chars() {
+        match ch {
+            '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                write!(writer, "\\u{:04x}", u32::from(ch))?;
+            }
+            ch if ch.is_control() => write!(writer, "\\u{:04x}", u32::from(ch))?,
+            ch => writer.write_char(ch)?,
+        }
+    }
+    writer.write_char('\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Arc};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines that `work` logs.
+    fn logged(format: LogFormat, directives: &str, work: impl FnOnce()) -> Vec<String> {
+        let sink = Sink::default();
+        let to = sink.clone();
+        let subscriber = subscriber(format, filter(directives).unwrap(), move || to.clone());
+        tracing::subscriber::with_default(subscriber, work);
+        let all = String::from_utf8(sink.0.lock().clone()).unwrap();
+        assert!(all.is_empty() || all.ends_with('\n'));
+        all.lines().map(str::to_owned).collect()
+    }
+
+    const NASTY: &str = "a\nb\r\t\u{1b}[31m\u{7f}\u{9b}\u{85}\u{202e}\u{2028}\"ü";
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let lines = logged(LogFormat::Json, "", || {
+            tracing::warn!(target: "resetgate::x", number = 7, yes = true, text = NASTY, r#type = "t", "hello {}", NASTY);
+            tracing::info!(target: "resetgate::x", ratio = 0.5, none = Option::<u64>::None, event = "e");
+        });
+        assert_eq!(lines.len(), 2);
+        assert!(!lines.concat().chars().any(|c| c.is_control() || c == '\u{202e}' || c == '\u{2028}'));
+        let line: Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(line["level"], "WARN");
+        assert_eq!(line["target"], "resetgate::x");
+        assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
+        assert_eq!(line["fields"]["message"], format!("hello {NASTY}"));
+        assert_eq!(line["fields"]["text"], NASTY);
+        assert_eq!(line["fields"]["type"], "t");
+        assert_eq!((&line["fields"]["number"], &line["fields"]["yes"]), (&7.into(), &true.into()));
+        let line: Value = serde_json::from_str(&lines[1]).unwrap();
+        assert_eq!(line["fields"], json!({"ratio": 0.5, "event": "e"}));
+    }
+
+    #[test]
+    fn text_is_one_line_and_safe() {
+        let lines = logged(LogFormat::Text, "", || {
+            tracing::error!(target: "resetgate", text = NASTY, number = 7, "hello {}", NASTY);
+        });
+        assert_eq!(lines.len(), 1);
+        assert!(!lines[0].chars().any(|c| c.is_control() || c == '\u{202e}' || c == '\u{2028}'));
+        assert!(lines[0].contains("Z ERROR resetgate: hello a\\u000ab\\u000d\\u0009\\u001b[31m"), "{}", lines[0]);
+        assert!(lines[0].ends_with(" number=7"), "{}", lines[0]);
+    }
+
+    fn speak_everywhere() {
+        tracing::info!(target: "resetgate::a", "ours info");
+        tracing::debug!(target: "resetgate::a", "ours debug");
+        tracing::trace!(target: "resetgate::b", "ours trace");
+        tracing::error!(target: "pingora_core", "theirs error");
+        tracing::info!(target: "hyper", "theirs info");
+        tracing::debug!(target: "hyper", "theirs debug");
+        tracing::trace!(target: "resetgatekeeper", "theirs trace");
+    }
+
+    #[test]
+    fn foreign_crates_never_say_more_than_info() {
+        let said = |directives| {
+            let lines = logged(LogFormat::Text, directives, speak_everywhere);
+            lines.iter().map(|l| l.rsplit(": ").next().unwrap().to_owned()).collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(said(""), "ours info,theirs error,theirs info");
+        assert_eq!(said("trace"), "ours info,ours debug,ours trace,theirs error,theirs info");
+        assert_eq!(said("info,hyper=trace,resetgatekeeper=trace"), "ours info,theirs error,theirs info");
+        assert_eq!(said("warn,resetgate::a=debug"), "ours info,ours debug,theirs error");
+        assert_eq!(said("off"), "");
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_an_error() {
+        assert!(matches!(filter("resetgate=loud"), Err(LogError::Filter(_))));
+    }
+
+    #[test]
+    fn records_of_the_log_crate_come_along_and_starting_twice_is_starting_once() {
+        init(LogFormat::Text).unwrap();
+        init(LogFormat::Json).unwrap();
+        let lines = logged(LogFormat::Json, "trace", || {
+            ::log::error!(target: "pingora_proxy", "client went {}", "away");
+            ::log::debug!(target: "pingora_proxy", "cookie: secret");
+        });
+        assert_eq!(lines.len(), 1);
+        let line: Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!((&line["target"], &line["level"]), (&"pingora_proxy".into(), &"ERROR".into()));
+        assert_eq!(line["fields"], json!({"message": "client went away"}));
+    }
+}

@@ -1,0 +1,6 @@
+//! The demo: an identity store, a mailbox and a page inside the process.
+
+mod accept;
+mod http;
+mod page;
+pub mod store;

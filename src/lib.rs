@@ -1,6 +1,7 @@
 //! resetgate: a reverse proxy that puts a safe password reset in front of an identity store that it does not own.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -9,5 +10,6 @@ pub mod flows;
 pub mod identity;
 pub mod keys;
 pub mod limits;
+pub mod listen;
 pub mod reset;
 pub mod telemetry;

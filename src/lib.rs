@@ -11,5 +11,6 @@ pub mod identity;
 pub mod keys;
 pub mod limits;
 pub mod listen;
+pub mod mail;
 pub mod reset;
 pub mod telemetry;

@@ -1,0 +1,102 @@
+//! Mail, off the request path: an [outbox] with a bounded number of places, the [letter] that is written when its turn
+//! comes, and a carrier that takes it away: an SMTP relay or, for development, a folder.
+//!
+//! What it promises: a mail is tried until a carrier has taken it, refused it for good, or its link is dead. It is
+//! delivered twice only if the relay took it and the answer was lost on the way (connection broken, deadline passed);
+//! both copies then bear the same `Message-ID`. What is queued lives in memory, and is lost with the process.
+//!
+//! What it never tells, to logs or to anyone else: the address, the link, the subject, the relay's words.
+
+mod folder;
+mod language;
+pub mod letter;
+mod outbox;
+mod smtp;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lettre::Message;
+
+use crate::{
+    config,
+    reset::{
+        ports::{Clock, Events, Limits, Outbox},
+        stages::email_validation,
+    },
+};
+
+/// Why the mail part cannot start. None of the texts holds a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The sender is not exactly one mailbox.
+    #[error("mail.from is not exactly one mailbox, such as info@example.com or Example <info@example.com>")]
+    From,
+    /// The process file has no subject or no message.
+    #[error("the process has no mail subject or no mail message")]
+    NoText,
+    /// The `EHLO` name cannot be said.
+    #[error("mail.helo is not a host name")]
+    Helo,
+    /// No root of trust could be read.
+    #[error("mail.ca holds no certificate that can be read")]
+    Ca,
+    /// TLS cannot be set up.
+    #[error("TLS for the mail relay cannot be set up")]
+    Tls,
+    /// The folder cannot be used.
+    #[error("the mail folder cannot be used: {0}")]
+    Folder(#[source] std::io::Error),
+}
+
+/// Starts the outbox and its worker, which ends with the outbox. To be called inside the runtime.
+pub fn start(
+    config: &config::Mail,
+    email: &email_validation::Settings,
+    limits: Arc<dyn Limits>,
+    clock: Arc<dyn Clock>,
+    events: Arc<dyn Events>,
+) -> Result<Arc<dyn Outbox>, StartError> {
+    let letters = letter::Letters::new(&config.from, email)?;
+    let carrier: Box<dyn Carrier> = match &config.transport {
+        config::Transport::Smtp(relay) => Box::new(smtp::Relay::new(relay, config.helo.as_deref(), smtp::DEADLINE)?),
+        config::Transport::File(path) => Box::new(folder::Folder::new(path.clone()).map_err(StartError::Folder)?),
+    };
+    let world = outbox::World { letters, carrier, limits, clock, events, random: outbox::random };
+    Ok(Arc::new(outbox::Postbox::start(world, config.capacity)))
+}
+
+/// What takes letters away. Every call ends within a deadline of the carrier's own.
+#[async_trait]
+trait Carrier: Send + Sync {
+    /// Hands one letter over. `id` names it, the same at every attempt.
+    async fn carry(&self, id: &str, letter: &Message) -> Outcome;
+    /// Whether a letter could be handed over now, as far as can be told without one.
+    async fn probe(&self) -> Result<(), Trouble>;
+}
+
+/// How an attempt to hand a letter over ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It is taken.
+    Taken,
+    /// It will never be taken: trying again makes no sense.
+    Refused(Trouble),
+    /// It was not taken now, or nobody knows.
+    Failed(Trouble),
+}
+
+/// What went wrong, in words that are ours: a relay's own may hold the address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Trouble {
+    /// The kind of fault.
+    class: &'static str,
+    /// The SMTP reply code, where there was a reply.
+    code: Option<u16>,
+}
+
+impl Trouble {
+    const fn new(class: &'static str) -> Self {
+        Self { class, code: None }
+    }
+}

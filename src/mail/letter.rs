@@ -1,0 +1,227 @@
+//! The letter: what the owner of an account reads.
+//!
+//! Subject and body come from the process file, chosen independently by the asker's language, as in IDM. Every letter
+//! has a text and an HTML part; the one that the process file does not have is made from the one that it has, once, at
+//! start. Nothing that a client sent gets into a letter, but for the link.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use lettre::{
+    Address, Message,
+    message::{
+        Mailbox, MultiPart,
+        header::{HeaderName, HeaderValue},
+    },
+};
+
+pub use super::language::choose;
+use super::{StartError, language::closing};
+use crate::reset::{
+    ports::{Job, Time},
+    stages::email_validation::Settings,
+};
+
+/// Stands for the minutes that the link has left, in a body of the process file.
+pub const MINUTES_TOKEN: &str = "%minutes%";
+
+// Inside a prepared body, one private character each stands for what is only known when the letter is written. They go
+// through entity decoding, escaping and white space folding unharmed, which the process file's own token need not.
+const LINK: char = '\u{E000}';
+const MINUTES: char = '\u{E001}';
+const CLOSING: char = '\u{E002}';
+
+/// Longer addresses cannot be in an SMTP path (RFC 5321 §4.5.3.1.3, without its brackets).
+const MAX_ADDRESS: usize = 254;
+
+/// The letters of one process.
+pub struct Letters {
+    from: Mailbox,
+    subjects: Vec<(String, String)>,
+    bodies: Vec<(String, Body)>,
+    /// Whether the link must be escaped in the HTML part: where that part is ours, but not where it is the process
+    /// file's, whose authors know IDM, which escapes nothing.
+    escape: bool,
+}
+
+/// Both parts of a body, ready but for the private characters.
+struct Body {
+    text: String,
+    html: String,
+}
+
+/// The letter cannot be written: the address is not one, or a header cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the letter cannot be written")]
+pub struct Unwritable;
+
+impl Letters {
+    /// Prepares the letters of a process.
+    pub fn new(from: &str, settings: &Settings) -> Result<Self, StartError> {
+        let from: Mailbox = from.parse().map_err(|_| StartError::From)?;
+        let name_is_clean = from.name.as_ref().is_none_or(|name| !name.contains(char::is_control));
+        if !name_is_clean || address(from.email.as_ref()).is_none() {
+            return Err(StartError::From);
+        }
+        if settings.subjects.is_empty() || settings.messages.is_empty() {
+            return Err(StartError::NoText);
+        }
+        let subjects = settings.subjects.iter().map(|(tag, text)| (tag.clone(), one_line(text))).collect();
+        let bodies = settings.messages.iter().map(|(tag, text)| (tag.clone(), Body::new(tag, text, settings)));
+        Ok(Self { from, subjects, bodies: bodies.collect(), escape: !settings.html })
+    }
+
+    /// Writes the letter for `job` as of `now`. `id` makes its `Message-ID`: letters, digits, `.` and `-`.
+    pub fn write(&self, job: &Job, now: Time, id: &str) -> Result<Message, Unwritable> {
+        let to = address(job.to.expose()).ok_or(Unwritable)?;
+        let (_, subject) = choose(&self.subjects, &job.languages).ok_or(Unwritable)?;
+        let (tag, body) = choose(&self.bodies, &job.languages).ok_or(Unwritable)?;
+        let minutes = (job.until.since(now).as_secs() / 60).max(1);
+        let link: String = job.link.expose().chars().filter(|c| !c.is_control()).collect();
+        let in_html = if self.escape { escaped(&link) } else { link.clone() };
+        Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(None, to))
+            .subject(subject.as_str())
+            .date(UNIX_EPOCH + Duration::from_secs(now.secs()))
+            .message_id(Some(format!("<{id}@{}>", self.from.email.domain())))
+            .raw_header(constant(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated"))
+            .raw_header(constant(HeaderName::new_from_ascii_str("X-Auto-Response-Suppress"), "All"))
+            .multipart(MultiPart::alternative_plain_html(
+                filled(&body.text, &link, tag, minutes),
+                filled(&body.html, &in_html, tag, minutes),
+            ))
+            .map_err(|_| Unwritable)
+    }
+}
+
+/// The text as exactly one address that mail can be sent to: no display name, no list, no quotes, no control
+/// character, no white space.
+pub fn address(text: &str) -> Option<Address> {
+    let odd = |c: char| c.is_control() || c.is_whitespace() || "\"\\()<>,;:".contains(c);
+    if text.len() > MAX_ADDRESS || text.contains(odd) || text.matches('@').count() != 1 {
+        return None;
+    }
+    text.parse().ok()
+}
+
+impl Body {
+    fn new(tag: &str, template: &str, settings: &Settings) -> Self {
+        let mut template = clean(template).replace([LINK, MINUTES, CLOSING], "");
+        if !settings.link_token.is_empty() {
+            template = template.replace(&clean(&settings.link_token), &LINK.to_string());
+        }
+        let tells_minutes = template.contains(MINUTES_TOKEN);
+        template = template.replace(MINUTES_TOKEN, &MINUTES.to_string());
+        if settings.html {
+            if !tells_minutes {
+                insert_closing(&mut template);
+            }
+            Self { text: text_of(&template), html: template }
+        } else {
+            if !tells_minutes {
+                template = format!("{}\r\n\r\n{CLOSING}\r\n", template.trim_end());
+            }
+            Self { html: html_of(tag, &template), text: template }
+        }
+    }
+}
+
+/// The body with what is known now. The link comes last, so that nothing in it is taken for a placeholder.
+fn filled(body: &str, link: &str, tag: &str, minutes: u64) -> String {
+    body.replace(CLOSING, &closing(tag, minutes)).replace(MINUTES, &minutes.to_string()).replace(LINK, link)
+}
+
+/// Puts the closing sentence at the end of an HTML body.
+fn insert_closing(html: &mut String) {
+    let at = html.to_ascii_lowercase().rfind("</body").unwrap_or(html.len());
+    html.insert_str(at, &format!("<p>{CLOSING}</p>\r\n"));
+}
+
+/// The text part for an HTML body, each link whole and on a line of its own.
+fn text_of(html: &str) -> String {
+    let flat = clean(&nanohtml2text::html2text(html));
+    let mut lines: Vec<String> = Vec::new();
+    for line in flat.split("\r\n") {
+        // A link's text is followed by its address in brackets.
+        let line = line.replace(&format!("({LINK})"), &LINK.to_string());
+        if !line.contains(LINK) {
+            let repeated_gap = line.trim().is_empty() && lines.last().is_none_or(String::is_empty);
+            if !repeated_gap {
+                lines.push(line.trim_end().to_owned());
+            }
+            continue;
+        }
+        for (index, piece) in line.split(LINK).enumerate() {
+            if index > 0 {
+                lines.push(LINK.to_string());
+            }
+            // A full stop after the link would stand alone, and means nothing there.
+            if piece.contains(char::is_alphanumeric) || piece.contains([MINUTES, CLOSING]) {
+                lines.push(piece.trim().to_owned());
+            }
+        }
+    }
+    if !flat.contains(LINK) {
+        // In a place that text does not have, such as an image map. The letter is nothing without it.
+        lines.extend([String::new(), LINK.to_string()]);
+    }
+    format!("{}\r\n", lines.join("\r\n").trim())
+}
+
+/// The HTML part for a text body: the same words, and the link to click.
+fn html_of(tag: &str, text: &str) -> String {
+    let body =
+        escaped(text.trim_end()).replace("\r\n", "<br>\r\n").replace(LINK, &format!("<a href=\"{LINK}\">{LINK}</a>"));
+    let language = escaped(&tag.replace('_', "-"));
+    format!(
+        "<!DOCTYPE html>\r\n<html lang=\"{language}\">\r\n<head><meta charset=\"utf-8\"></head>\r\n\
+         <body>\r\n<p>{body}</p>\r\n</body>\r\n</html>\r\n"
+    )
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Every line end as CRLF, because a bare CR or LF can end a mail early on its way (SMTP smuggling), and no other
+/// control character.
+fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\r' => {
+                chars.next_if_eq(&'\n');
+                out.push_str("\r\n");
+            }
+            '\n' => out.push_str("\r\n"),
+            '\t' => out.push('\t'),
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The text without line ends or other control characters: a header must not end early.
+fn one_line(text: &str) -> String {
+    text.split(char::is_control).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn constant(name: HeaderName, value: &str) -> HeaderValue {
+    HeaderValue::new(name, value.to_owned())
+}
+
+#[cfg(test)]
+pub(in crate::mail) mod tests;

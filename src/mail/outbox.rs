@@ -1,0 +1,332 @@
+//! The outbox: a bounded number of places, one worker that takes what is due in its turn, and a few hands that carry.
+//!
+//! A decoy takes a place, waits its turn, is charged to the pace, keeps a hand busy for as long as recent mails did,
+//! and backs off while mails fail. So how full the outbox is, and how fast it empties, tells nothing of who exists.
+
+mod health;
+mod queue;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    task::{AbortHandle, JoinSet},
+};
+
+use self::{
+    health::Health,
+    queue::{Entry, Letter, Queue, What},
+};
+use super::{Carrier, Outcome, Trouble, letter, letter::Letters};
+use crate::reset::ports::{Clock, Decision, Event, Events, Full, Job, LimitKey, Limits, Outbox, Rule, Slot, Time};
+
+/// So many letters are carried at once.
+const HANDS: usize = 4;
+
+/// Waits between attempts: doubled each time, up to the second.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// What a pace that denies without a time is taken to mean; also the least that anyone is told to wait.
+const LEAST_WAIT: Duration = Duration::from_secs(1);
+
+/// Everything that the outbox needs from outside.
+pub(super) struct World {
+    pub(super) letters: Letters,
+    pub(super) carrier: Box<dyn Carrier>,
+    pub(super) limits: Arc<dyn Limits>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) events: Arc<dyn Events>,
+    /// 64 random bits, for jitter and names.
+    pub(super) random: fn() -> u64,
+}
+
+/// Random bits from the system; zero if it has none, which jitter and names can live with.
+pub(super) fn random() -> u64 {
+    let mut bytes = [0; 8];
+    let _ = SystemRandom::new().fill(&mut bytes);
+    u64::from_ne_bytes(bytes)
+}
+
+/// The outbox. Its worker ends with it.
+pub(super) struct Postbox {
+    desk: Arc<Desk>,
+    worker: AbortHandle,
+}
+
+impl Postbox {
+    pub(super) fn start(world: World, capacity: usize) -> Self {
+        let desk = Arc::new(Desk {
+            world,
+            places: Arc::new(Semaphore::new(capacity.min(Semaphore::MAX_PERMITS))),
+            hands: Arc::new(Semaphore::new(HANDS)),
+            queue: Mutex::default(),
+            bell: Notify::new(),
+            real: watch::Sender::new(0),
+            health: Mutex::default(),
+        });
+        let worker = tokio::spawn(Arc::clone(&desk).work()).abort_handle();
+        Self { desk, worker }
+    }
+}
+
+impl Drop for Postbox {
+    fn drop(&mut self) {
+        self.worker.abort();
+    }
+}
+
+#[async_trait]
+impl Outbox for Postbox {
+    fn deliverable(&self, address: &str) -> bool {
+        letter::address(address).is_some()
+    }
+
+    fn reserve(&self) -> Result<Box<dyn Slot>, Full> {
+        match Arc::clone(&self.desk.places).try_acquire_owned() {
+            Ok(place) => Ok(Box::new(Reserved { desk: Arc::clone(&self.desk), place })),
+            Err(_) => Err(Full { retry_after: self.desk.retry_after() }),
+        }
+    }
+
+    async fn drained(&self) {
+        // Fails only without a sender, and the desk is one.
+        let _ = self.desk.real.subscribe().wait_for(|real| *real == 0).await;
+    }
+}
+
+struct Reserved {
+    desk: Arc<Desk>,
+    place: OwnedSemaphorePermit,
+}
+
+impl Slot for Reserved {
+    fn send(self: Box<Self>, job: Job) {
+        let until = job.until;
+        let now = self.desk.world.clock.now();
+        // The time keeps names apart even where the random bits fail.
+        let id = format!("{}.{:016x}", now.millis(), (self.desk.world.random)());
+        let counted = Counted::new(&self.desk.real);
+        self.desk.enter(What::Letter(Box::new(Letter { job, id, _counted: counted })), until, self.place);
+    }
+
+    fn decoy(self: Box<Self>, until: Time) {
+        self.desk.enter(What::Decoy, until, self.place);
+    }
+}
+
+/// One real mail in the outbox, for as long as this lives; even a panic on the way cannot hold up a drain.
+struct Counted(watch::Sender<usize>);
+
+impl Counted {
+    fn new(real: &watch::Sender<usize>) -> Self {
+        real.send_modify(|count| *count = count.saturating_add(1));
+        Self(real.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+/// What the outbox, its slots, its worker and its hands share.
+struct Desk {
+    world: World,
+    /// An entry keeps its place until it is done with, so these bound the queue.
+    places: Arc<Semaphore>,
+    hands: Arc<Semaphore>,
+    queue: Mutex<Queue>,
+    /// Rings when something is put into the queue.
+    bell: Notify,
+    /// How many real mails are here, waiting or under way.
+    real: watch::Sender<usize>,
+    health: Mutex<Health>,
+}
+
+impl Desk {
+    fn enter(&self, what: What, until: Time, place: OwnedSemaphorePermit) {
+        let now = self.world.clock.now();
+        self.put(Entry { due: now, until, attempts: 0, what, _place: place });
+    }
+
+    fn put(&self, entry: Entry) {
+        self.queue.lock().put(entry);
+        self.bell.notify_one();
+    }
+
+    fn retry_after(&self) -> Duration {
+        let health = self.health.lock();
+        if health.is_ill() { LONGEST_WAIT } else { health.paced_until().since(self.world.clock.now()).max(LEAST_WAIT) }
+    }
+
+    /// The worker. Dropping it ends the attempts under way, too.
+    async fn work(self: Arc<Self>) {
+        let mut attempts = JoinSet::new();
+        loop {
+            let entry = self.next().await;
+            while attempts.try_join_next().is_some() {}
+            // The hand first: the pace is for what leaves now, not for what then waits for a hand.
+            let Ok(hand) = Arc::clone(&self.hands).acquire_owned().await else { return };
+            if self.pace(entry.until).await {
+                let desk = Arc::clone(&self);
+                attempts.spawn(async move {
+                    desk.attempt(entry).await;
+                    drop(hand);
+                });
+            } else {
+                self.give_up(&entry);
+            }
+        }
+    }
+
+    /// The entry that has been due the longest, as soon as one is.
+    async fn next(&self) -> Entry {
+        loop {
+            self.clear_dead();
+            let due = {
+                let mut queue = self.queue.lock();
+                if let Some(entry) = queue.take(self.world.clock.now()) {
+                    return entry;
+                }
+                queue.next_due()
+            };
+            let rung = self.bell.notified();
+            match due {
+                None => rung.await,
+                Some(due) => tokio::select! {
+                    () = rung => {}
+                    () = self.rest(due) => {}
+                },
+            }
+        }
+    }
+
+    /// Waits for the pace; false if that took until the link's end.
+    async fn pace(&self, until: Time) -> bool {
+        loop {
+            let now = self.world.clock.now();
+            if now >= until {
+                return false;
+            }
+            match self.world.limits.charge(Rule::MailTotal, LimitKey::Everyone).await {
+                Decision::Allowed => return true,
+                Decision::Denied { retry_after } => {
+                    let wait = if retry_after.as_millis() == 0 { LEAST_WAIT } else { retry_after };
+                    let again = now.after(wait);
+                    self.health.lock().paced(again);
+                    self.rest(again.min(until)).await;
+                }
+            }
+        }
+    }
+
+    /// Waits, and meanwhile frees the places of those whose link dies in the queue.
+    async fn rest(&self, at: Time) {
+        loop {
+            self.clear_dead();
+            if self.world.clock.now() >= at {
+                return;
+            }
+            let wake = self.queue.lock().first_end().map_or(at, |end| end.min(at));
+            self.world.clock.until(wake).await;
+        }
+    }
+
+    fn clear_dead(&self) {
+        let dead = self.queue.lock().take_dead(self.world.clock.now());
+        for entry in dead {
+            self.give_up(&entry);
+        }
+    }
+
+    async fn attempt(&self, entry: Entry) {
+        match &entry.what {
+            What::Letter(letter) => match self.carry(letter).await {
+                Outcome::Taken => self.world.events.record(Event::MailSent { account: letter.job.account }),
+                Outcome::Refused(trouble) => self.drop_letter(letter, trouble),
+                Outcome::Failed(_) => self.again(entry),
+            },
+            What::Decoy => {
+                if self.pretend().await {
+                    self.again(entry);
+                }
+            }
+        }
+    }
+
+    async fn carry(&self, letter: &Letter) -> Outcome {
+        let begun = self.world.clock.now();
+        let Ok(message) = self.world.letters.write(&letter.job, begun, &letter.id) else {
+            return Outcome::Refused(Trouble::new("letter"));
+        };
+        let outcome = self.world.carrier.carry(&letter.id, &message).await;
+        let took = self.world.clock.now().since(begun);
+        let mut health = self.health.lock();
+        match &outcome {
+            // Who refuses one mail for good is in good health.
+            Outcome::Taken | Outcome::Refused(_) => health.well(took),
+            Outcome::Failed(trouble) => health.ill(took, *trouble),
+        }
+        outcome
+    }
+
+    /// Does with a decoy what would be done with a mail now; true if that would have failed.
+    async fn pretend(&self) -> bool {
+        let (ill, takes) = {
+            let health = self.health.lock();
+            (health.is_ill(), health.takes())
+        };
+        if ill && *self.real.borrow() == 0 {
+            // No real mail is left that could find out that things are well again.
+            if self.world.carrier.probe().await.is_ok() {
+                self.health.lock().recovered();
+            }
+        } else {
+            self.world.clock.until(self.world.clock.now().after(takes)).await;
+        }
+        self.health.lock().is_ill()
+    }
+
+    /// Puts an entry back that failed, unless its link dies before the next attempt.
+    fn again(&self, mut entry: Entry) {
+        entry.due = self.world.clock.now().after(backoff(entry.attempts, (self.world.random)()));
+        entry.attempts = entry.attempts.saturating_add(1);
+        if entry.due >= entry.until {
+            return self.give_up(&entry);
+        }
+        let delayed = match &entry.what {
+            What::Letter(letter) => Some(letter.job.account),
+            What::Decoy => None,
+        };
+        self.put(entry);
+        if let Some(account) = delayed {
+            self.world.events.record(Event::MailDelayed { account });
+        }
+    }
+
+    fn give_up(&self, entry: &Entry) {
+        if let What::Letter(letter) = &entry.what {
+            self.drop_letter(letter, Trouble::new("expired"));
+        }
+    }
+
+    fn drop_letter(&self, letter: &Letter, trouble: Trouble) {
+        tracing::warn!(class = trouble.class, code = trouble.code, "a mail is given up");
+        self.world.events.record(Event::MailDropped { account: letter.job.account });
+    }
+}
+
+/// 1 s, 2 s, 4 s … 30 s, less up to a quarter, so that what failed together does not come back together.
+fn backoff(attempts: u32, random: u64) -> Duration {
+    let full = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST_WAIT);
+    let thousandths = u32::try_from(random % 251).unwrap_or_default();
+    full - full / 1000 * thousandths
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,5 +2,6 @@
 
 mod accept;
 mod http;
+pub mod mailbox;
 mod page;
 pub mod store;

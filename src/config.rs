@@ -19,7 +19,7 @@ use secrecy::SecretString;
 use url::Url;
 
 pub use self::{check::load, fault::Fault};
-use crate::reset::process::Process;
+pub use crate::reset::process::Process;
 
 /// Everything.
 #[derive(Clone, Debug)]

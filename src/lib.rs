@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -12,5 +13,7 @@ pub mod keys;
 pub mod limits;
 pub mod listen;
 pub mod mail;
+pub mod proxy;
 pub mod reset;
+pub mod serve;
 pub mod telemetry;

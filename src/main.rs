@@ -1,3 +1,102 @@
-//! resetgate: the program.
+//! resetgate: the program. Exit codes: 0, 1 when it failed, 64 for a bad command line or configuration.
 
-fn main() {}
+use std::{error::Error, io, process::ExitCode};
+
+use resetgate::{
+    app::App,
+    cli::{self, Command},
+    config::{Config, LogFormat},
+    demo, telemetry,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+fn main() -> ExitCode {
+    match cli::parse() {
+        Command::Check { config } => cli::check(&config),
+        Command::Key => cli::key(),
+        Command::Run { config } => match cli::load(&config) {
+            Ok(config) => finish(config.log.format, run(config)),
+            Err(code) => code,
+        },
+        Command::Demo => finish(LogFormat::Text, run_demo()),
+    }
+}
+
+async fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    let stops = Stops::listen()?;
+    let app = App::start(config).await?;
+    app.run(stops.after(1), stops.after(2)).await;
+    Ok(())
+}
+
+async fn run_demo() -> Result<(), Box<dyn Error>> {
+    let stops = Stops::listen()?;
+    let surroundings = demo::surroundings().await?;
+    let (listen, admin) = demo::addresses().await?;
+    let app = App::start(demo::config(&surroundings, listen, admin)?).await?;
+    #[expect(clippy::print_stdout, reason = "the demo speaks to a person")]
+    {
+        println!("{}", demo::introduction(&surroundings, listen, admin));
+    }
+    app.run(stops.after(1), stops.after(2)).await;
+    Ok(())
+}
+
+fn finish(format: LogFormat, work: impl Future<Output = Result<(), Box<dyn Error>>>) -> ExitCode {
+    if let Err(fault) = telemetry::log::init(format) {
+        return fail(&fault, ExitCode::from(cli::BAD_CONFIG));
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(fault) => return fail(&fault, ExitCode::FAILURE),
+    };
+    let ended = runtime.block_on(work);
+    // What still runs was given its time, or was told to end at once.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => fail(&*fault, ExitCode::FAILURE),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the log may be what failed")]
+fn fail(fault: &dyn Error, code: ExitCode) -> ExitCode {
+    let mut text = fault.to_string();
+    let mut cause = fault.source();
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
+    }
+    eprintln!("resetgate: {text}");
+    code
+}
+
+/// How urgently the program was told to stop: SIGTERM once is a drain, SIGTERM again or SIGINT the end.
+struct Stops(watch::Receiver<u8>);
+
+impl Stops {
+    fn listen() -> io::Result<Self> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let (urge, stops) = watch::channel(0_u8);
+        tokio::spawn(async move {
+            loop {
+                let more = tokio::select! {
+                    _ = terminate.recv() => 1,
+                    _ = interrupt.recv() => 2,
+                };
+                urge.send_modify(|urgency| *urgency = urgency.saturating_add(more));
+            }
+        });
+        Ok(Self(stops))
+    }
+
+    async fn after(&self, urgency: u8) {
+        let mut stops = self.0.clone();
+        // The sender lives as long as the runtime does.
+        let _ = stops.wait_for(|urge| *urge >= urgency).await;
+    }
+}

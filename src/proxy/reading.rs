@@ -1,0 +1,294 @@
+//! Whether *any* reader on the way could take a path for the protected one.
+//!
+//! The upstream, its container and whatever stands between decode, cut, trim and resolve paths in ways and orders of
+//! their own. This module does not guess theirs: it follows all of them at once. Each segment may be read as it
+//! stands, cut at `;` NUL `?` `#`, decoded (and then split anew), or folded by Unicode's compatibility rules, again and
+//! again; a small automaton notes how much of the protected path the segments read so far could be.
+//!
+//! It errs towards claiming, but only for paths that hold the protected segments in order after decoding.
+
+use std::borrow::Cow;
+
+use icu_normalizer::ComposingNormalizerBorrowed;
+use icu_properties::{CodePointSetData, props::DefaultIgnorableCodePoint};
+
+/// Decodings and foldings that are followed one inside another.
+const DEPTH: u8 = 10;
+/// Bytes looked at for each byte of the path, before it is taken for an attack on this very function.
+const EFFORT: usize = 64;
+/// Protected segments that are told apart; a longer protected path is guarded from there on down.
+const WORDS: usize = 8;
+
+/// The protected path's segments.
+#[derive(Debug)]
+pub(super) struct Guard {
+    words: Vec<Vec<u8>>,
+}
+
+impl Guard {
+    /// Guards `path` and everything below it.
+    pub(super) fn new(path: &str) -> Self {
+        let words = path.split('/').filter(|word| !word.is_empty()).take(WORDS);
+        Self { words: words.map(|word| word.to_ascii_lowercase().into_bytes()).collect() }
+    }
+
+    /// Whether one reading of `path` (a request target's path, as it came) is the protected path or lies below it.
+    pub(super) fn claims(&self, path: &[u8]) -> bool {
+        let mut reader = Reader { words: &self.words, effort: path.len().saturating_mul(EFFORT).saturating_add(1024) };
+        if reader.split(path, Progress::START, 0).claimed {
+            return true;
+        }
+        // A target that begins with two slashes has an authority, in the eyes of a reader of relative references.
+        let Some(rest) = path.strip_prefix(b"//") else { return false };
+        let Some(slash) = rest.iter().position(|byte| *byte == b'/') else { return false };
+        reader.split(rest.get(slash..).unwrap_or_default(), Progress::START, 0).claimed
+    }
+}
+
+/// How far the segments read so far could have come.
+#[derive(Clone, Copy)]
+struct Progress {
+    /// At `i`: the least number of foreign segments on top of the first `i` protected ones; `NEVER` if that cannot be.
+    /// The least is enough: a `..` may also be read as nothing, so fewer are never worse.
+    foreign: [u32; WORDS],
+    /// Some reading has them all.
+    claimed: bool,
+}
+
+const NEVER: u32 = u32::MAX;
+
+impl Progress {
+    const NOWHERE: Self = Self { foreign: [NEVER; WORDS], claimed: false };
+    const START: Self = {
+        let mut foreign = [NEVER; WORDS];
+        let [first, ..] = &mut foreign;
+        *first = 0;
+        Self { foreign, claimed: false }
+    };
+
+    /// Either reading.
+    fn or(mut self, other: Self) -> Self {
+        for (mine, theirs) in self.foreign.iter_mut().zip(other.foreign) {
+            *mine = (*mine).min(theirs);
+        }
+        self.claimed |= other.claimed;
+        self
+    }
+
+    /// After one more segment, read as it stands.
+    fn then(self, segment: &[u8], words: &[Vec<u8>]) -> Self {
+        let text = trim(segment);
+        let bare = text.iter().rposition(|byte| !is_blank(*byte) && *byte != b'.').map_or(0, |last| last + 1);
+        let bare = text.get(..bare).unwrap_or_default();
+        if !bare.is_empty() {
+            self.word(bare, words)
+        } else if text.starts_with(b"..") {
+            self.up()
+        } else {
+            self
+        }
+    }
+
+    fn up(mut self) -> Self {
+        let before = self.foreign;
+        let above = before.iter().skip(1).chain([&NEVER]);
+        for (foreign, above) in self.foreign.iter_mut().zip(above) {
+            *foreign = match *foreign {
+                _ if *above == 0 => 0,
+                NEVER => NEVER,
+                some => some.saturating_sub(1),
+            };
+        }
+        self
+    }
+
+    fn word(self, text: &[u8], words: &[Vec<u8>]) -> Self {
+        let mut next = Self { foreign: [NEVER; WORDS], claimed: self.claimed };
+        for (i, (foreign, word)) in self.foreign.iter().zip(words).enumerate() {
+            if *foreign == 0 && text.eq_ignore_ascii_case(word) {
+                match next.foreign.get_mut(i + 1) {
+                    Some(after) if i + 1 < words.len() => *after = 0,
+                    _ => next.claimed = true,
+                }
+            } else if let Some(same) = next.foreign.get_mut(i) {
+                *same = (*same).min(foreign.saturating_add(1));
+            }
+        }
+        next
+    }
+}
+
+struct Reader<'a> {
+    words: &'a [Vec<u8>],
+    effort: usize,
+}
+
+impl Reader<'_> {
+    fn split(&mut self, text: &[u8], from: Progress, depth: u8) -> Progress {
+        let (mut at, mut ended) = (from, Progress::NOWHERE);
+        for piece in text.split(|byte| matches!(byte, b'/' | b'\\')) {
+            // To a reader in C, a decoded NUL ends more than this piece.
+            if depth > 0
+                && let Some(end) = piece.iter().position(|byte| matches!(byte, 0 | b'?' | b'#'))
+            {
+                ended = ended.or(self.read(piece.get(..end).unwrap_or_default(), at, depth));
+            }
+            at = self.read(piece, at, depth);
+            if at.claimed {
+                return at;
+            }
+        }
+        at.or(ended)
+    }
+
+    fn read(&mut self, piece: &[u8], from: Progress, depth: u8) -> Progress {
+        let Some(left) = self.effort.checked_sub(piece.len() + 1) else {
+            return Progress { claimed: true, ..from };
+        };
+        self.effort = left;
+        let mut all = from.then(piece, self.words);
+        if !piece.iter().any(|byte| matches!(byte, b'%' | b';' | b'?' | b'#') || !matches!(byte, b' '..=b'~')) {
+            return all;
+        }
+        if let Some(end) = piece.iter().position(|byte| matches!(byte, b';' | 0 | b'?' | b'#')) {
+            all = all.or(self.read(piece.get(..end).unwrap_or_default(), from, depth));
+        }
+        if depth < DEPTH {
+            if let Some(decoded) = decode(piece) {
+                all = all.or(self.split(&decoded, from, depth + 1));
+            }
+            if let Some(folded) = fold(piece) {
+                all = all.or(self.split(&folded, from, depth + 1));
+            }
+        }
+        all
+    }
+}
+
+/// Blanks and controls, and the blank of forms.
+const fn is_blank(byte: u8) -> bool {
+    byte <= b' ' || byte == 0x7f || byte == b'+'
+}
+
+fn trim(mut text: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = text
+        && is_blank(*first)
+    {
+        text = rest;
+    }
+    while let [rest @ .., last] = text
+        && is_blank(*last)
+    {
+        text = rest;
+    }
+    text
+}
+
+/// One level of `%XX`, `%uXXXX` and over-long UTF-8 undone; `None` if there is none.
+fn decode(piece: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(piece.len());
+    let mut rest = piece;
+    let mut found = false;
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'%' {
+            out.push(*first);
+        } else if let Some((value, tail)) = hex(tail, 2) {
+            out.push(u8::try_from(value).unwrap_or_default());
+            (rest, found) = (tail, true);
+        } else if let Some((value, tail)) = tail.strip_prefix(b"u").or(tail.strip_prefix(b"U")).and_then(|t| hex(t, 4))
+        {
+            push_char(&mut out, value);
+            (rest, found) = (tail, true);
+        } else {
+            out.push(b'%');
+        }
+    }
+    match shorten(&out) {
+        Cow::Owned(short) => Some(short),
+        Cow::Borrowed(_) if found => Some(out),
+        Cow::Borrowed(_) => None,
+    }
+}
+
+fn hex(text: &[u8], digits: usize) -> Option<(u32, &[u8])> {
+    let (head, tail) = text.split_at_checked(digits)?;
+    let value = head.iter().try_fold(0, |value, digit| Some(value * 16 + char::from(*digit).to_digit(16)?))?;
+    Some((value, tail))
+}
+
+fn push_char(out: &mut Vec<u8>, value: u32) {
+    let char = char::from_u32(value).unwrap_or(char::REPLACEMENT_CHARACTER);
+    out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+/// Over-long UTF-8, read as a naive decoder does: `c0 ae` is a dot.
+fn shorten(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.iter().any(|byte| *byte >= 0xc0) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [lead, tail @ ..] = rest {
+        rest = tail;
+        match long(*lead, tail) {
+            Some((value, tail)) => {
+                push_char(&mut out, value);
+                rest = tail;
+            }
+            None => out.push(*lead),
+        }
+    }
+    if out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }
+}
+
+/// The value of an over-long sequence; `None` if it is not one.
+fn long(lead: u8, tail: &[u8]) -> Option<(u32, &[u8])> {
+    let (count, bits, least) = match lead {
+        0xc0 | 0xc1 => (1, lead & 0x1f, 0x80),
+        0xe0 => (2, 0, 0x800),
+        0xf0 => (3, 0, 0x1_0000),
+        0xf8 => (4, 0, 0x20_0000),
+        0xfc => (5, 0, 0x400_0000),
+        _ => return None,
+    };
+    let (following, rest) = tail.split_at_checked(count)?;
+    // Old readers did not look at the second byte's top bits: `c0 2f` was a slash to them.
+    if count > 1 && following.iter().any(|byte| byte & 0xc0 != 0x80) {
+        return None;
+    }
+    let value = following.iter().fold(u32::from(bits), |value, byte| value << 6 | u32::from(byte & 0x3f));
+    (value < least).then_some((value, rest))
+}
+
+/// What a reader makes of it that folds full-width letters and drops what cannot be seen; `None` if that is the same.
+fn fold(piece: &[u8]) -> Option<Vec<u8>> {
+    if piece.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return None;
+    }
+    let ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>();
+    let seen = |char: &char| !char.is_control() && !ignorable.contains(*char);
+    let mut folded = Vec::with_capacity(piece.len());
+    for chunk in piece.utf8_chunks() {
+        let text: String = chunk.valid().chars().filter(seen).collect();
+        let normal = ComposingNormalizerBorrowed::new_nfkc().normalize(&text);
+        // By way of the upper case, so that a dotless i is an i and a long s is an s.
+        let chars = normal.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).filter(seen).map(slash);
+        chars.for_each(|char| folded.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()));
+        // Half a character may be completed by what is decoded next.
+        folded.extend_from_slice(chunk.invalid());
+    }
+    (folded != piece).then_some(folded)
+}
+
+/// Slashes that only a "best fit" conversion takes for one.
+const fn slash(char: char) -> char {
+    match char {
+        '\u{2044}' | '\u{2215}' | '\u{29f8}' => '/',
+        '\u{2216}' | '\u{29f5}' | '\u{29f9}' => '\\',
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use std::{
 use pingora::{
     apps::ServerApp,
     protocols::{GetSocketDigest, SocketDigest, Stream, l4::socket::SocketAddr as PeerAddr, l4::stream::Stream as L4},
+    proxy::Session,
     server::ShutdownWatch,
 };
 use socket2::{Domain, SockRef, Socket, Type};
@@ -108,6 +109,27 @@ impl Listener {
         };
         stream.set_socket_digest(digest);
         Ok(Box::new(stream))
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// An address.
+    Tcp(std::net::SocketAddr),
+    /// A process on this machine that may open the socket's file.
+    Unix,
+}
+
+impl Peer {
+    /// The peer of a connection that [`serve`] accepted.
+    pub fn of(session: &Session) -> Option<Self> {
+        match session.client_addr() {
+            Some(PeerAddr::Inet(address)) => Some(Self::Tcp(*address)),
+            Some(PeerAddr::Unix(_)) => Some(Self::Unix),
+            // A Unix socket's client has no name, so pingora has no address for it.
+            None => session.digest()?.socket_digest.as_ref().map(|_| Self::Unix),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ mod respond;
 mod route;
 pub mod upstream;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::{Method, header};
@@ -21,20 +21,20 @@ use pingora::{
     apps::HttpServerOptions,
     http::RequestHeader,
     prelude::HttpPeer,
-    protocols::l4::socket::SocketAddr,
     proxy::{FailToProxy, ProxyHttp, Session},
 };
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use self::{
-    client::{Clients, Peer},
+    client::Clients,
     intercept::Intercept,
     route::{Route, Router, Why},
     upstream::Upstream,
 };
 use crate::{
     config,
+    listen::Peer,
     reset::{
         Engine,
         ports::{Events, Limits},
@@ -97,7 +97,7 @@ impl Gate {
         let metrics = Arc::clone(&parts.metrics);
         Self {
             router: Router::new(&reset.path),
-            clients: Clients::new(listen),
+            clients: Clients::new(listen, Arc::clone(&metrics)),
             intercept: Intercept::new(parts, reset, work, Arc::new(Semaphore::new(MAX_WORK))),
             upstream,
             metrics,
@@ -146,10 +146,8 @@ impl ProxyHttp for Gate {
                 Reply::error(400, "Exactly one Host header is needed")
             }
             Route::Intercept { query } => {
-                let peer = peer(session);
-                let client = self.clients.identify(&peer, &session.req_header().headers);
-                let trusted = self.clients.trusts(&peer);
-                self.intercept.answer(session, query, client, trusted).await?;
+                let caller = self.clients.caller(Peer::of(session), &session.req_header().headers);
+                self.intercept.answer(session, query, caller).await?;
                 return Ok(true);
             }
             Route::Pass { .. } if request.method == Method::TRACE => Reply::error(405, "Method not allowed"),
@@ -181,8 +179,8 @@ impl ProxyHttp for Gate {
         if let Some(target) = &passage.target {
             request.set_raw_path(target)?;
         }
-        let peer = peer(session);
-        headers::forward(request, &peer, self.clients.trusts(&peer))
+        let caller = self.clients.caller(Peer::of(session), &session.req_header().headers);
+        headers::forward(request, &caller)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &pingora::Error, _: &mut Passage) -> FailToProxy {
@@ -220,15 +218,5 @@ fn host(request: &RequestHeader) -> Option<Vec<u8>> {
         (Some(host), None) => Some(host.as_bytes().to_vec()),
         (None, _) => request.uri.authority().map(|authority| authority.as_str().as_bytes().to_vec()),
         _ => None,
-    }
-}
-
-fn peer(session: &Session) -> Peer {
-    match session.client_addr() {
-        Some(SocketAddr::Inet(address)) => Peer::Inet(IpAddr::to_canonical(&address.ip())),
-        Some(SocketAddr::Unix(_)) => Peer::Unix,
-        // A Unix socket's client has no name; pingora knows no address for it.
-        None if session.digest().is_some_and(|digest| digest.socket_digest.is_some()) => Peer::Unix,
-        None => Peer::Unknown,
     }
 }

@@ -1,22 +1,211 @@
-//! Who a client is: the limits' idea of one.
-use crate::{config, reset::ports::Client};
-use http::HeaderMap;
-use std::net::IpAddr;
+//! Who the client is: the peer, or whom a trusted peer names in the one configured header.
+//!
+//! A chain is read from its right end, where the nearest proxy wrote, up to the first address that is not a trusted
+//! proxy's. What stands to the left of that is hearsay.
 
-pub(super) enum Peer {
-    Inet(IpAddr),
-    Unix,
-    Unknown,
+use std::{
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use http::{HeaderMap, HeaderValue, header};
+use ipnet::IpNet;
+
+use crate::{
+    config::{ClientHeader, Listen},
+    listen::Peer,
+    reset::ports::Client,
+    telemetry::metrics::Metrics,
+};
+
+/// Elements of a chain that are looked at, from the right.
+const MAX_ELEMENTS: usize = 32;
+/// Bytes of a `Forwarded` line that are looked at; its quotes must be read from the left.
+const MAX_LINE: usize = 4 << 10;
+
+/// Names clients.
+pub(super) struct Clients {
+    trusted: Vec<IpNet>,
+    trust_unix: bool,
+    header: ClientHeader,
+    warned: AtomicBool,
+    metrics: Arc<Metrics>,
 }
-pub(super) struct Clients;
+
+/// Whom a request is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Caller {
+    /// The client, as limits count.
+    pub(super) client: Client,
+    /// The peer's address, if it has one.
+    pub(super) peer: Option<IpAddr>,
+    /// Whether the peer may say who the client is.
+    pub(super) trusted: bool,
+}
+
 impl Clients {
-    pub(super) fn new(_: &config::Listen) -> Self {
-        Self
+    pub(super) fn new(listen: &Listen, metrics: Arc<Metrics>) -> Self {
+        Self {
+            trusted: listen.trusted_proxies.clone(),
+            trust_unix: listen.trust_unix,
+            header: listen.client_header,
+            warned: AtomicBool::new(false),
+            metrics,
+        }
     }
-    pub(super) fn trusts(&self, _: &Peer) -> bool {
-        false
+
+    /// Names the client of a request with these headers, that came from this peer.
+    pub(super) fn caller(&self, peer: Option<Peer>, headers: &HeaderMap) -> Caller {
+        let (ip, trusted) = match peer {
+            Some(Peer::Tcp(address)) => {
+                let ip = address.ip().to_canonical();
+                (Some(ip), self.trusts(ip))
+            }
+            Some(Peer::Unix) => (None, self.trust_unix),
+            None => (None, false),
+        };
+        let client = if trusted {
+            match self.named(headers) {
+                Named::Nobody => bucket(ip),
+                Named::Address(ip) => bucket(Some(ip)),
+                Named::Unreadable => Client::Unknown,
+            }
+        } else {
+            self.note_hearsay(headers);
+            bucket(ip)
+        };
+        Caller { client, peer: ip, trusted }
     }
-    pub(super) fn identify(&self, _: &Peer, _: &HeaderMap) -> Client {
-        Client::Unknown
+
+    fn trusts(&self, ip: IpAddr) -> bool {
+        self.trusted.iter().any(|net| net.contains(&ip))
+    }
+
+    /// Either a client plays tricks, or an operator forgot `trusted_proxies` and everybody shares one budget.
+    fn note_hearsay(&self, headers: &HeaderMap) {
+        if !headers.contains_key("x-forwarded-for") && !headers.contains_key(header::FORWARDED) {
+            return;
+        }
+        self.metrics.hearsay();
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "a peer that is not in trusted_proxies sent a forwarding header; it is ignored, here and from now on"
+            );
+        }
+    }
+
+    fn named(&self, headers: &HeaderMap) -> Named {
+        let name = match self.header {
+            ClientHeader::XForwardedFor => "x-forwarded-for",
+            ClientHeader::Forwarded => "forwarded",
+        };
+        let mut left = MAX_ELEMENTS;
+        let mut leftmost = Named::Nobody;
+        for line in headers.get_all(name).iter().rev() {
+            let elements = match self.header {
+                ClientHeader::XForwardedFor => list(line),
+                ClientHeader::Forwarded => forwarded(line),
+            };
+            let Some(elements) = elements else { return Named::Unreadable };
+            for element in elements {
+                let Some(rest) = left.checked_sub(1) else { return Named::Unreadable };
+                left = rest;
+                let Some(ip) = address(element) else { return Named::Unreadable };
+                leftmost = Named::Address(ip);
+                if !self.trusts(ip) {
+                    return leftmost;
+                }
+            }
+        }
+        leftmost
     }
 }
+
+/// Whom a header names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    Nobody,
+    Address(IpAddr),
+    Unreadable,
+}
+
+/// `X-Forwarded-For`'s elements, the last one first.
+fn list(line: &HeaderValue) -> Option<Vec<&str>> {
+    let elements = line.to_str().ok()?.rsplit(',').map(str::trim).filter(|element| !element.is_empty());
+    Some(elements.take(MAX_ELEMENTS + 1).collect())
+}
+
+/// The `for=` nodes of a `Forwarded` line (RFC 7239 §4), the last one first; `None` if the line breaks its grammar.
+fn forwarded(line: &HeaderValue) -> Option<Vec<&str>> {
+    let mut rest = line.to_str().ok().filter(|line| line.len() <= MAX_LINE)?;
+    let mut nodes = Vec::new();
+    let mut node = None;
+    loop {
+        rest = rest.trim_start_matches([' ', '\t']);
+        let end = rest.find(|char: char| !is_token(char)).unwrap_or(rest.len());
+        let (name, tail) = rest.split_at_checked(end)?;
+        if !name.is_empty() {
+            let (value, tail) = value(tail.strip_prefix('=')?)?;
+            if name.eq_ignore_ascii_case("for") && node.replace(value).is_some() {
+                return None;
+            }
+            rest = tail;
+        }
+        rest = rest.trim_start_matches([' ', '\t']);
+        match rest.chars().next() {
+            Some(';') => {}
+            Some(',') | None => nodes.extend(node.take()),
+            Some(_) => return None,
+        }
+        match rest.get(1..) {
+            Some(tail) => rest = tail,
+            None => break,
+        }
+    }
+    nodes.reverse();
+    Some(nodes)
+}
+
+/// A token or a quoted string without escapes, which no address needs; and what follows.
+fn value(text: &str) -> Option<(&str, &str)> {
+    if let Some(quoted) = text.strip_prefix('"') {
+        let (value, rest) = quoted.split_once('"')?;
+        return (!value.contains('\\')).then_some((value, rest));
+    }
+    // Colons and brackets belong in quotes, but are seen without.
+    let end = text.find(|char: char| !is_token(char) && !matches!(char, ':' | '[' | ']')).unwrap_or(text.len());
+    text.split_at_checked(end).filter(|(value, _)| !value.is_empty())
+}
+
+const fn is_token(char: char) -> bool {
+    char.is_ascii_alphanumeric()
+        || matches!(char, '!' | '#' | '$' | '%' | '&' | '\'' | '*' | '+' | '-' | '.' | '^' | '_' | '`' | '|' | '~')
+}
+
+/// An address with or without brackets and port.
+fn address(text: &str) -> Option<IpAddr> {
+    let ip = IpAddr::from_str(text)
+        .ok()
+        .or_else(|| SocketAddr::from_str(text).ok().map(|address| address.ip()))
+        .or_else(|| IpAddr::from_str(text.strip_prefix('[')?.strip_suffix(']')?).ok())?;
+    Some(ip.to_canonical())
+}
+
+/// Whom limits take an address for. One IPv6 subscriber has a /64 at least.
+fn bucket(ip: Option<IpAddr>) -> Client {
+    match ip.map(|ip| ip.to_canonical()) {
+        None => Client::Unknown,
+        Some(IpAddr::V4(ip)) => Client::V4(ip.octets()),
+        Some(IpAddr::V6(ip)) => {
+            let [a, b, c, d, e, f, g, h, ..] = ip.octets();
+            Client::V6([a, b, c, d, e, f, g, h])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 
-use super::client::Peer;
+use super::client::Caller;
 
 /// Say that a request is for another path than its target; several frameworks believe them.
 const URL_OVERRIDES: [&str; 6] =
@@ -28,14 +28,14 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 ///
 /// # Errors
 /// pingora's, for a value that cannot be a header; ours cannot.
-pub(super) fn forward(request: &mut RequestHeader, peer: &Peer, trusted: bool) -> pingora::Result<()> {
+pub(super) fn forward(request: &mut RequestHeader, caller: &Caller) -> pingora::Result<()> {
     let named = |name: &HeaderName, list: &[&str]| list.contains(&name.as_str().replace('_', "-").as_str());
     let drop: Vec<HeaderName> = request
         .headers
         .keys()
         .filter(|name| {
             // Some servers read `_` as `-` (CGI), so a twin is the header itself, and no proxy of ours writes it.
-            let forwarding = named(name, &FORWARDING) && (!trusted || name.as_str().contains('_'));
+            let forwarding = named(name, &FORWARDING) && (!caller.trusted || name.as_str().contains('_'));
             named(name, &URL_OVERRIDES) || forwarding
         })
         .cloned()
@@ -43,7 +43,7 @@ pub(super) fn forward(request: &mut RequestHeader, peer: &Peer, trusted: bool) -
     for name in drop {
         request.remove_header(&name);
     }
-    if let Peer::Inet(address) = peer {
+    if let Some(address) = caller.peer {
         let said = request.headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
         let chain: Vec<&[u8]> = said.filter(|value| !value.is_empty()).collect();
         let mut value = chain.join(&b", "[..]);
@@ -53,7 +53,7 @@ pub(super) fn forward(request: &mut RequestHeader, peer: &Peer, trusted: bool) -
         value.extend_from_slice(address.to_string().as_bytes());
         request.insert_header(FORWARDED_FOR, value.as_slice())?;
     }
-    if !trusted {
+    if !caller.trusted {
         // Nothing terminates TLS here.
         request.insert_header(FORWARDED_PROTO, "http")?;
         if let Some(host) = request.headers.get(header::HOST).cloned() {
@@ -66,13 +66,15 @@ pub(super) fn forward(request: &mut RequestHeader, peer: &Peer, trusted: bool) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reset::ports::Client;
 
     fn forwarded(trusted: bool, headers: &[(&'static str, &str)]) -> RequestHeader {
         let mut request = RequestHeader::build("GET", b"/", None).unwrap();
         for (name, value) in headers {
             request.append_header(*name, *value).unwrap();
         }
-        forward(&mut request, &Peer::Inet([192, 0, 2, 7].into()), trusted).unwrap();
+        let caller = Caller { client: Client::Unknown, peer: Some([192, 0, 2, 7].into()), trusted };
+        forward(&mut request, &caller).unwrap();
         request
     }
 

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     Parts,
     body::{self, Unread},
+    client,
     origin::{self, From},
     query::{self, Query, Repeated},
     respond,
@@ -47,7 +48,7 @@ impl Intercept {
         Self { parts, listed_origins: reset.cors_origins.clone(), work, room }
     }
 
-    /// Answers one request. `trusted`: its peer may say under which host it was reached.
+    /// Answers one request of that client.
     ///
     /// # Errors
     /// pingora's, when the client cannot be written to.
@@ -55,10 +56,10 @@ impl Intercept {
         &self,
         session: &mut Session,
         query: &[u8],
-        client: Client,
-        trusted: bool,
+        caller: client::Caller,
     ) -> pingora::Result<()> {
-        let from = self.from(session, trusted);
+        let client = caller.client;
+        let from = self.from(session, caller.trusted);
         let allowed = self.allowed(client).await;
         // Read even for a client that is over its limit: an answer before the body's end costs the connection.
         let body = body::read(session).await;

@@ -35,6 +35,7 @@ pub struct Metrics {
     services: IntCounterVec,
     broken: IntCounter,
     panics: IntCounter,
+    hearsay: IntCounter,
     answered: Classes,
     passed: Classes,
 }
@@ -61,6 +62,11 @@ impl Metrics {
             )?,
             broken: counter(r, "broken_states", "States of the engine that should never be")?,
             panics: counter(r, "panic_answers", "Requests that ended in a panic")?,
+            hearsay: counter(
+                r,
+                "untrusted_forwarding_headers",
+                "Requests of peers that may not say who the client is, and do",
+            )?,
             answered: Classes::new(r, "reset_requests", "Requests answered on the reset path")?,
             passed: Classes::new(r, "passed_requests", "Requests passed to the upstream")?,
             registry,
@@ -104,6 +110,11 @@ impl Metrics {
     /// Counts a panic that was caught.
     pub fn panicked(&self) {
         self.panics.inc();
+    }
+
+    /// Counts a forwarding header of a peer that is not to be believed.
+    pub fn hearsay(&self) {
+        self.hearsay.inc();
     }
 
     /// Counts what the engine and its adapters report.

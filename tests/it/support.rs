@@ -1,3 +1,5 @@
 //! What the stories share.
 
 pub(crate) mod clock;
+pub(crate) mod link;
+pub(crate) mod world;

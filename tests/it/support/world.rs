@@ -1,0 +1,266 @@
+//! A whole deployment in one test: an identity store that behaves as IDM, a mailbox that receives over SMTP, and the
+//! gate between them, configured by files as an operator would.
+
+use std::{net::SocketAddr, path::Path};
+
+use resetgate::{
+    app::App,
+    config::{self, Address},
+    demo::{
+        mailbox::{Mail, Mailbox},
+        store::Store,
+    },
+    keys::install_crypto,
+    serve::Ended,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+use super::link::Link;
+
+pub(crate) const PATH: &str = "/openidm/selfservice/reset";
+const PASSWORD: &str = "service-password";
+
+/// What to change of the usual set-up: lines for the TOML's sections.
+pub(crate) struct Plan {
+    pub(crate) reset: &'static str,
+    pub(crate) listen: &'static str,
+    pub(crate) limits: &'static str,
+    pub(crate) codes: &'static str,
+    pub(crate) mail: &'static str,
+    pub(crate) process: fn(&mut Value),
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            // Short, so that no story waits long for an answer.
+            reset: "answer_floor = \"20ms\"",
+            listen: "",
+            limits: "client = \"0\"\nstart_per_client = \"0\"\nstart_total = \"0\"\nmail_total = \"0\"",
+            codes: "",
+            mail: "",
+            process: |_| {},
+        }
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) mailbox: Mailbox,
+    /// The wires from the gate to the store and to the mailbox.
+    pub(crate) store_link: Link,
+    pub(crate) smtp_link: Link,
+    pub(crate) gate: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) http: reqwest::Client,
+    stop: watch::Sender<u8>,
+    running: JoinHandle<Ended>,
+    _folder: TempDir,
+}
+
+/// What the gate answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) async fn of(response: reqwest::Response) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, body: response.text().await.unwrap() }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("JSON, not {:?}", self.body))
+    }
+
+    pub(crate) fn token(&self) -> String {
+        self.json()["token"].as_str().unwrap_or_else(|| panic!("a token in {}", self.body)).to_owned()
+    }
+
+    pub(crate) fn message(&self) -> String {
+        self.json()["message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Everything but the token's own text.
+    pub(crate) fn shape(&self) -> (u16, Vec<(String, String)>, String) {
+        let mut headers: Vec<_> = self
+            .headers
+            .iter()
+            .filter(|(name, _)| *name != "date")
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect();
+        headers.sort();
+        let body = match self.json()["token"].as_str() {
+            Some(token) => self.body.replace(token, &"x".repeat(token.len())),
+            None => self.body.clone(),
+        };
+        (self.status, headers, body)
+    }
+}
+
+impl World {
+    pub(crate) async fn usual() -> Self {
+        Self::with(Plan::default()).await
+    }
+
+    pub(crate) async fn with(plan: Plan) -> Self {
+        install_crypto();
+        let listener = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let store = Store::start(listener().await, PASSWORD);
+        let mailbox = Mailbox::start(listener().await, listener().await);
+        let store_link = Link::to(store.address()).await;
+        let smtp_link = Link::to(mailbox.smtp_address()).await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = write(folder.path(), &plan, store.address(), store_link.address, smtp_link.address);
+        let environment = |name: &str| (name == "IDENTITY_PASSWORD").then(|| PASSWORD.to_owned());
+        let (config, _) = config::load(&file, &environment)
+            .unwrap_or_else(|faults| panic!("{}", faults.iter().map(|fault| format!("{fault}\n")).collect::<String>()));
+        let app = App::start(config).await.unwrap();
+        let Some(Address::Tcp(gate)) = app.addresses().first().cloned() else { panic!("a TCP address") };
+        let admin = app.admin_address().unwrap();
+        let stop = watch::Sender::new(0_u8);
+        let urgency = |level| {
+            let mut stop = stop.subscribe();
+            async move {
+                let _ = stop.wait_for(|urgency| *urgency >= level).await;
+            }
+        };
+        let running = tokio::spawn(app.run(urgency(1), urgency(2)));
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { store, mailbox, store_link, smtp_link, gate, admin, http, stop, running, _folder: folder }
+    }
+
+    pub(crate) fn url(&self, target: &str) -> String {
+        format!("http://{}{target}", self.gate)
+    }
+
+    pub(crate) async fn get(&self, target: &str) -> Answer {
+        Answer::of(self.http.get(self.url(target)).send().await.unwrap()).await
+    }
+
+    /// `submitRequirements`
+    pub(crate) async fn post(&self, body: &Value) -> Answer {
+        let request = self.http.post(self.url(&format!("{PATH}?_action=submitRequirements")));
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    /// A fresh token at the user query.
+    pub(crate) async fn begin(&self) -> String {
+        self.post(&json!({"input": {}})).await.token()
+    }
+
+    pub(crate) async fn query(&self, user: &str) -> Answer {
+        let token = self.begin().await;
+        self.query_with(&token, user).await
+    }
+
+    pub(crate) async fn query_with(&self, token: &str, user: &str) -> Answer {
+        let filter = format!("userName eq \"{user}\"");
+        self.post(&json!({"token": token, "input": {"queryFilter": filter}})).await
+    }
+
+    pub(crate) async fn show(&self, token: &str, code: &str) -> Answer {
+        self.post(&json!({"input": {"token": token, "code": code}, "token": token})).await
+    }
+
+    pub(crate) async fn set(&self, token: &str, password: &str) -> Answer {
+        self.post(&json!({"input": {"password": password}, "token": token})).await
+    }
+
+    /// Token and code of the `nth` mail, when it is there; the first is 1.
+    pub(crate) async fn mailed(&self, nth: usize) -> (String, String) {
+        let mail = self.mail(nth).await;
+        link(&mail)
+    }
+
+    pub(crate) async fn mail(&self, nth: usize) -> Mail {
+        self.mailbox.arrived(nth as u64).await;
+        self.mailbox.mails()[nth - 1].clone()
+    }
+
+    /// From the start to a token that may set the password, by the mailed link; `nth` mails will have come by then.
+    pub(crate) async fn proven(&self, user: &str, nth: usize) -> String {
+        assert_eq!(self.query(user).await.status, 200);
+        let (token, code) = self.mailed(nth).await;
+        self.show(&token, &code).await.token()
+    }
+
+    pub(crate) async fn metric(&self, name: &str) -> String {
+        let metrics = self.http.get(format!("http://{}/metrics", self.admin)).send().await.unwrap();
+        let metrics = metrics.text().await.unwrap();
+        let line = metrics.lines().find(|line| line.starts_with(&format!("resetgate_{name} ")));
+        line.and_then(|line| line.split(' ').nth(1)).unwrap_or_else(|| panic!("{name} in {metrics}")).to_owned()
+    }
+
+    /// Waits for what has no event to wait for, such as a count in the metrics.
+    pub(crate) async fn until(&self, mut holds: impl AsyncFnMut() -> bool) {
+        let wait = async {
+            while !holds().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), wait).await.expect("it comes to hold");
+    }
+
+    /// As SIGTERM does.
+    pub(crate) async fn drain(self) -> Ended {
+        self.stop.send_replace(1);
+        self.running.await.unwrap()
+    }
+}
+
+/// Token and code of a mail's link.
+pub(crate) fn link(mail: &Mail) -> (String, String) {
+    let link = mail.links.iter().find(|link| link.contains("&token=")).expect("a link");
+    let (_, rest) = link.split_once("&token=").unwrap();
+    let (token, code) = rest.split_once("&code=").unwrap();
+    (token.to_owned(), code.to_owned())
+}
+
+fn write(folder: &Path, plan: &Plan, upstream: SocketAddr, store: SocketAddr, smtp: SocketAddr) -> std::path::PathBuf {
+    let mut process: Value = serde_json::from_str(include_str!("../../../conf/selfservice-reset.json")).unwrap();
+    (plan.process)(&mut process);
+    std::fs::write(folder.join("selfservice-reset.json"), process.to_string()).unwrap();
+    let toml = format!(
+        r#"
+[listen]
+addresses = ["127.0.0.1:0"]
+{listen}
+[admin]
+address = "127.0.0.1:0"
+[upstream]
+url = "http://{upstream}"
+[identity]
+kind = "crest"
+url = "http://{store}/openidm"
+auth = {{ kind = "openidm", username = "resetgate", password = "env:IDENTITY_PASSWORD" }}
+[reset]
+process = "selfservice-reset.json"
+{reset}
+[token]
+ephemeral = true
+[codes]
+{codes}
+[limits]
+{limits}
+[mail]
+transport = "smtp://{smtp}"
+from = "info@example.com"
+{mail}
+"#,
+        listen = plan.listen,
+        reset = plan.reset,
+        codes = plan.codes,
+        limits = plan.limits,
+        mail = plan.mail,
+    );
+    let file = folder.join("resetgate.toml");
+    std::fs::write(&file, toml).unwrap();
+    file
+}

@@ -3,12 +3,16 @@
 //! Adapters live outside `reset` ([`crate::identity`], [`crate::mail`], [`crate::flows`], [`crate::limits`],
 //! [`crate::keys`], [`crate::telemetry`]); `app` picks them. Every call has a deadline of its own inside the adapter.
 
-use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, time::Duration};
+mod accounts;
+mod events;
+
+use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use super::{filter::Filter, wire::Reply};
+pub use self::{accounts::*, events::*};
+pub use super::wire::Reply;
 
 /// A keyed MAC, cut to 128 bits. It names accounts, mail addresses, codes and passwords where the thing itself
 /// must not be kept.
@@ -62,86 +66,6 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// An attribute of an account, such as `mail`: a JSON pointer without its leading slash.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Field(String);
-
-impl Field {
-    /// The attribute that `pointer` names; leading and trailing slashes mean nothing in CREST.
-    pub fn new(pointer: &str) -> Self {
-        Self(pointer.trim_matches('/').to_owned())
-    }
-    /// The pointer without slashes around it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// A kind of account in the identity store: the process file's `identityServiceUrl` and `identityIdField`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resource {
-    /// The path below the store's base URL, such as `managed/user`; no slash around it.
-    pub path: String,
-    /// The attribute that holds an account's id, `_id` in IDM.
-    pub id_field: Field,
-}
-
-/// An account's id in its store: untrusted text, to be encoded as one path segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountId(pub String);
-
-/// A store's revision of an account, to be sent back as `If-Match`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Revision(pub String);
-
-/// What the store says of one account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// The id under which the store knows it.
-    pub id: AccountId,
-    /// The revision that was read, where the store has revisions.
-    pub revision: Option<Revision>,
-    /// The asked attributes that are there and are strings, numbers or booleans (as text); lists and objects are left out.
-    pub attributes: BTreeMap<Field, String>,
-}
-
-impl Account {
-    /// The attribute's text, if the store gave one.
-    pub fn text(&self, field: &Field) -> Option<&str> {
-        self.attributes.get(field).map(String::as_str)
-    }
-}
-
-/// One attribute to replace.
-pub struct Change<'a> {
-    /// Which attribute.
-    pub field: &'a Field,
-    /// Its new value.
-    pub value: &'a Secret,
-}
-
-/// One password rule that the store says was broken, in the terms that IDM's client renders.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PolicyFailure {
-    /// The requirement's name, such as `MIN_LENGTH`.
-    pub requirement: String,
-    /// Its parameters, such as `{"minLength": 8}`.
-    pub params: Option<serde_json::Map<String, serde_json::Value>>,
-}
-
-/// How a store answered a PATCH that it did answer.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Patched {
-    /// It is done.
-    Done,
-    /// The store's policy refused the value; nothing changed.
-    Refused(Vec<PolicyFailure>),
-    /// The revision given is not the current one; nothing changed.
-    Stale,
-    /// There is no such account.
-    Gone,
-}
-
 /// A service that could not do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Down {
@@ -149,23 +73,6 @@ pub struct Down {
     pub sent: bool,
     /// When trying again makes sense.
     pub retry_after: Duration,
-}
-
-/// The identity store.
-#[async_trait]
-pub trait Accounts: Send + Sync {
-    /// At most two accounts that the store gives for `filter`. The caller still compares what it asked for.
-    async fn find(&self, at: &Resource, filter: &Filter, want: &[Field]) -> Result<Vec<Account>, Down>;
-    /// The account of that id; `None` if there is none.
-    async fn read(&self, at: &Resource, id: &AccountId, want: &[Field]) -> Result<Option<Account>, Down>;
-    /// Replaces attributes, on condition that the revision still holds where one is given.
-    async fn patch(
-        &self,
-        at: &Resource,
-        id: &AccountId,
-        revision: Option<&Revision>,
-        changes: &[Change<'_>],
-    ) -> Result<Patched, Down>;
 }
 
 /// Where a flow's record is: one record an account, in it one entry a flow.
@@ -408,84 +315,4 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Time;
     /// Returns at that time.
     async fn until(&self, at: Time);
-}
-
-/// Why a flow goes on without an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Decoy {
-    /// Nobody by that name.
-    Unknown,
-    /// More than one, or not what was asked for.
-    Ambiguous,
-    /// The status is not the valid one.
-    Inactive,
-    /// No address, or not exactly one.
-    NoAddress,
-    /// The account's id is longer than a token holds.
-    LongId,
-    /// The account's mail budget is spent.
-    OverBudget,
-    /// The account has its few live flows.
-    Crowded,
-    /// The store failed on this look-up, though not on others.
-    LookUpFailed,
-}
-
-/// Which outside service an event is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Service {
-    /// The identity store.
-    Identity,
-    /// The code cache.
-    Codes,
-    /// The crypto library.
-    Keys,
-}
-
-/// What happened, for the audit trail and the metrics. No name, address, code, token or password is in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "`account` is always the record key, `lane` the token's lane")]
-pub enum Event {
-    /// A rule refused a request.
-    Limited { rule: Rule },
-    /// A user query went on without an account.
-    Decoyed { why: Decoy },
-    /// A code was queued for mailing.
-    MailQueued { account: Digest },
-    /// A start joined the code mailed a moment ago.
-    MailJoined { account: Digest },
-    /// The relay took the mail.
-    MailSent { account: Digest },
-    /// One attempt to send failed and will be repeated.
-    MailDelayed { account: Digest },
-    /// The relay refused the mail for good, or the link died before it could be sent.
-    MailDropped { account: Digest },
-    /// The outbox was full.
-    OutboxFull,
-    /// The code cache was full.
-    CodesFull,
-    /// The right code was shown.
-    CodeRight { account: Digest, lane: Lane },
-    /// A wrong, spent or expired code was shown, or a decoy's.
-    CodeWrong { account: Digest, lane: Lane },
-    /// The store's policy refused a password.
-    PasswordRefused { account: Digest },
-    /// The password was set.
-    PasswordSet { account: Digest },
-    /// The account was changed or removed since the mail was sent.
-    LinkInvalid { account: Digest },
-    /// The store may have set the password; nobody knows.
-    OutcomeUnknown { account: Digest },
-    /// A look-up took longer than the answer floor.
-    FloorMissed,
-    /// A service could not do its work.
-    ServiceDown { service: Service },
-    /// The engine met a state that it should never meet.
-    Broken { what: &'static str },
-}
-
-/// Audit trail and metrics.
-pub trait Events: Send + Sync {
-    /// Takes note.
-    fn record(&self, event: Event);
 }

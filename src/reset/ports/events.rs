@@ -1,0 +1,83 @@
+//! What the engine reports.
+
+use super::{Digest, Lane, Rule};
+
+/// Why a flow goes on without an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Decoy {
+    /// Nobody by that name.
+    Unknown,
+    /// More than one, or not what was asked for.
+    Ambiguous,
+    /// The status is not the valid one.
+    Inactive,
+    /// No address, or not exactly one.
+    NoAddress,
+    /// The account's id is longer than a token holds.
+    LongId,
+    /// The account's mail budget is spent.
+    OverBudget,
+    /// The account has its few live flows.
+    Crowded,
+    /// The store failed on this look-up, though not on others.
+    LookUpFailed,
+}
+
+/// Which outside service an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// The identity store.
+    Identity,
+    /// The code cache.
+    Codes,
+    /// The crypto library.
+    Keys,
+}
+
+/// What happened, for the audit trail and the metrics. No name, address, code, token or password is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "`account` is always the record key, `lane` the token's lane")]
+pub enum Event {
+    /// A rule refused a request.
+    Limited { rule: Rule },
+    /// A user query went on without an account.
+    Decoyed { why: Decoy },
+    /// A code was queued for mailing.
+    MailQueued { account: Digest },
+    /// A start joined the code mailed a moment ago.
+    MailJoined { account: Digest },
+    /// The relay took the mail.
+    MailSent { account: Digest },
+    /// One attempt to send failed and will be repeated.
+    MailDelayed { account: Digest },
+    /// The relay refused the mail for good, or the link died before it could be sent.
+    MailDropped { account: Digest },
+    /// The outbox was full.
+    OutboxFull,
+    /// The code cache was full.
+    CodesFull,
+    /// The right code was shown.
+    CodeRight { account: Digest, lane: Lane },
+    /// A wrong, spent or expired code was shown, or a decoy's.
+    CodeWrong { account: Digest, lane: Lane },
+    /// The store's policy refused a password.
+    PasswordRefused { account: Digest },
+    /// The password was set.
+    PasswordSet { account: Digest },
+    /// The account was changed or removed since the mail was sent.
+    LinkInvalid { account: Digest },
+    /// The store may have set the password; nobody knows.
+    OutcomeUnknown { account: Digest },
+    /// A look-up took longer than the answer floor.
+    FloorMissed,
+    /// A service could not do its work.
+    ServiceDown { service: Service },
+    /// The engine met a state that it should never meet.
+    Broken { what: &'static str },
+}
+
+/// Audit trail and metrics.
+pub trait Events: Send + Sync {
+    /// Takes note.
+    fn record(&self, event: Event);
+}

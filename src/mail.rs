@@ -22,7 +22,7 @@ use crate::{
     config,
     reset::{
         ports::{Clock, Events, Limits, Outbox},
-        stages::email_validation,
+        process::EmailSettings,
     },
 };
 
@@ -52,7 +52,7 @@ pub enum StartError {
 /// Starts the outbox and its worker, which ends with the outbox. To be called inside the runtime.
 pub fn start(
     config: &config::Mail,
-    email: &email_validation::Settings,
+    email: &EmailSettings,
     limits: Arc<dyn Limits>,
     clock: Arc<dyn Clock>,
     events: Arc<dyn Events>,

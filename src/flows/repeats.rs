@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use moka::{future::Cache, policy::EvictionPolicy};
 
-use crate::reset::{
-    ports::{Digest, Repeats, Work},
-    wire::Reply,
-};
+use crate::reset::ports::{Digest, Repeats, Reply, Work};
 
 /// Bytes of answers kept. It may evict: the record makes effects happen once, this only makes answers equal.
 const MAX_BYTES: u64 = 32 << 20;

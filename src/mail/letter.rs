@@ -18,7 +18,7 @@ pub use super::language::choose;
 use super::{StartError, language::closing};
 use crate::reset::{
     ports::{Job, Time},
-    stages::email_validation::Settings,
+    process::EmailSettings,
 };
 
 /// Stands for the minutes that the link has left, in a body of the process file.
@@ -56,7 +56,7 @@ pub struct Unwritable;
 
 impl Letters {
     /// Prepares the letters of a process.
-    pub fn new(from: &str, settings: &Settings) -> Result<Self, StartError> {
+    pub fn new(from: &str, settings: &EmailSettings) -> Result<Self, StartError> {
         let from: Mailbox = from.parse().map_err(|_| StartError::From)?;
         let name_is_clean = from.name.as_ref().is_none_or(|name| !name.contains(char::is_control));
         if !name_is_clean || address(from.email.as_ref()).is_none() {
@@ -105,7 +105,7 @@ pub fn address(text: &str) -> Option<Address> {
 }
 
 impl Body {
-    fn new(tag: &str, template: &str, settings: &Settings) -> Self {
+    fn new(tag: &str, template: &str, settings: &EmailSettings) -> Self {
         let mut template = clean(template).replace([LINK, MINUTES, CLOSING], "");
         if !settings.link_token.is_empty() {
             template = template.replace(&clean(&settings.link_token), &LINK.to_string());

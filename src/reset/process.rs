@@ -12,6 +12,8 @@ use super::{
     stages::{email_validation, parameters, reset_stage, user_query, validate_active_account},
 };
 
+pub use super::stages::email_validation::Settings as EmailSettings;
+
 /// One thing wrong, or unwise, in the process file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -74,7 +76,7 @@ impl Process {
     }
 
     /// The mail stage's settings; a checked process has exactly one.
-    pub fn email(&self) -> Option<&email_validation::Settings> {
+    pub fn email(&self) -> Option<&EmailSettings> {
         self.stages.iter().find_map(|stage| match stage {
             StageSettings::EmailValidation(settings) => Some(settings),
             _ => None,

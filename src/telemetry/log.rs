@@ -24,11 +24,18 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::config::LogFormat;
-
 /// The environment variable that says what is logged, in the directives of `tracing_subscriber::EnvFilter`, such as
 /// `debug` or `warn,resetgate::mail=trace`. Without it: `info`.
 pub const FILTER: &str = "RESETGATE_LOG";
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
 
 /// Why nothing is logged.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +49,7 @@ pub enum LogError {
 }
 
 /// Starts logging to standard error. Calling it again changes nothing.
-pub fn init(format: LogFormat) -> Result<(), LogError> {
+pub fn init(format: Format) -> Result<(), LogError> {
     static DONE: Mutex<bool> = Mutex::new(false);
     let mut done = DONE.lock();
     if !*done {
@@ -66,7 +73,7 @@ fn filter(directives: &str) -> Result<EnvFilter, LogError> {
         .map_err(|e| LogError::Filter(e.to_string()))
 }
 
-fn subscriber<W>(format: LogFormat, filter: EnvFilter, to: W) -> impl Subscriber + Send + Sync
+fn subscriber<W>(format: Format, filter: EnvFilter, to: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -85,7 +92,7 @@ fn may_speak(meta: &Metadata<'_>) -> bool {
         || meta.target().strip_prefix("resetgate").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-struct Lines(LogFormat);
+struct Lines(Format);
 
 impl<S, N> FormatEvent<S, N> for Lines
 where
@@ -100,10 +107,10 @@ where
         let level = event.metadata().level();
         let target = said.target.as_deref().unwrap_or(event.metadata().target());
         let line = match self.0 {
-            LogFormat::Json => {
+            Format::Json => {
                 json!({"timestamp": at, "level": level.as_str(), "target": target, "fields": said.fields}).to_string()
             }
-            LogFormat::Text => text(&at, level, target, &said.fields),
+            Format::Text => text(&at, level, target, &said.fields),
         };
         write_safely(writer, &line)
     }
@@ -198,7 +205,7 @@ mod tests {
     }
 
     /// The lines that `work` logs.
-    fn logged(format: LogFormat, directives: &str, work: impl FnOnce()) -> Vec<String> {
+    fn logged(format: Format, directives: &str, work: impl FnOnce()) -> Vec<String> {
         let sink = Sink::default();
         let to = sink.clone();
         let subscriber = subscriber(format, filter(directives).unwrap(), move || to.clone());
@@ -212,7 +219,7 @@ mod tests {
 
     #[test]
     fn json_is_one_object_a_line() {
-        let lines = logged(LogFormat::Json, "", || {
+        let lines = logged(Format::Json, "", || {
             tracing::warn!(target: "resetgate::x", number = 7, yes = true, text = NASTY, r#type = "t", "hello {}", NASTY);
             tracing::info!(target: "resetgate::x", ratio = 0.5, none = Option::<u64>::None, event = "e");
         });
@@ -232,7 +239,7 @@ mod tests {
 
     #[test]
     fn text_is_one_line_and_safe() {
-        let lines = logged(LogFormat::Text, "", || {
+        let lines = logged(Format::Text, "", || {
             tracing::error!(target: "resetgate", text = NASTY, number = 7, "hello {}", NASTY);
         });
         assert_eq!(lines.len(), 1);
@@ -254,7 +261,7 @@ mod tests {
     #[test]
     fn foreign_crates_never_say_more_than_info() {
         let said = |directives| {
-            let lines = logged(LogFormat::Text, directives, speak_everywhere);
+            let lines = logged(Format::Text, directives, speak_everywhere);
             lines.iter().map(|l| l.rsplit(": ").next().unwrap().to_owned()).collect::<Vec<_>>().join(",")
         };
         assert_eq!(said(""), "ours info,theirs error,theirs info");
@@ -271,9 +278,9 @@ mod tests {
 
     #[test]
     fn records_of_the_log_crate_come_along_and_starting_twice_is_starting_once() {
-        init(LogFormat::Text).unwrap();
-        init(LogFormat::Json).unwrap();
-        let lines = logged(LogFormat::Json, "trace", || {
+        init(Format::Text).unwrap();
+        init(Format::Json).unwrap();
+        let lines = logged(Format::Json, "trace", || {
             ::log::error!(target: "pingora_proxy", "client went {}", "away");
             ::log::debug!(target: "pingora_proxy", "cookie: secret");
         });

@@ -9,8 +9,8 @@ fn entries(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(tag, text)| ((*tag).to_owned(), (*text).to_owned())).collect()
 }
 
-pub(in crate::mail) fn settings(html: bool, subjects: &[(&str, &str)], messages: &[(&str, &str)]) -> Settings {
-    Settings {
+pub(in crate::mail) fn settings(html: bool, subjects: &[(&str, &str)], messages: &[(&str, &str)]) -> EmailSettings {
+    EmailSettings {
         verification_link: "https://id.example.com/#/passwordreset/".to_owned(),
         from: None,
         subjects: entries(subjects),
@@ -32,7 +32,7 @@ fn job(languages: &str) -> Job {
 
 const NOW: Time = Time::from_millis(1_700_000_000_000);
 
-fn written(settings: &Settings, job: &Job) -> Read {
+fn written(settings: &EmailSettings, job: &Job) -> Read {
     let letters = Letters::new("Example Accounts <info@example.com>", settings).unwrap();
     read(&letters.write(job, NOW, "1.ab").unwrap().formatted())
 }

@@ -14,7 +14,7 @@ use crate::{
         letter::tests::{read, settings},
         smtp,
     },
-    reset::{ports::Secret, stages::email_validation::Settings},
+    reset::{ports::Secret, process::EmailSettings},
 };
 
 const START: u64 = 1_700_000_000_000;
@@ -104,7 +104,7 @@ impl Rig {
         Self::with(capacity, &settings(false, &[("en", "Reset")], &[("en", "%link% %minutes%")])).await
     }
 
-    async fn with(capacity: usize, settings: &Settings) -> Self {
+    async fn with(capacity: usize, settings: &EmailSettings) -> Self {
         let relay = Double::up().await;
         let clock = Arc::new(ManualClock(watch::Sender::new(START)));
         let pace = Arc::new(Pace::default());

@@ -3,4 +3,5 @@
 
 mod flow;
 mod flows_contract;
+mod layers;
 mod support;

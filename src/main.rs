@@ -6,7 +6,8 @@ use resetgate::{
     app::App,
     cli::{self, Command},
     config::{Config, LogFormat},
-    demo, telemetry,
+    demo,
+    telemetry::log,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -46,7 +47,11 @@ async fn run_demo() -> Result<(), Box<dyn Error>> {
 }
 
 fn finish(format: LogFormat, work: impl Future<Output = Result<(), Box<dyn Error>>>) -> ExitCode {
-    if let Err(fault) = telemetry::log::init(format) {
+    let format = match format {
+        LogFormat::Json => log::Format::Json,
+        LogFormat::Text => log::Format::Text,
+    };
+    if let Err(fault) = log::init(format) {
         return fail(&fault, ExitCode::from(cli::BAD_CONFIG));
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

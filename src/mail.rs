@@ -1,4 +1,4 @@
-//! Mail, off the request path: an [outbox] with a bounded number of places, the [letter] that is written when its turn
+//! Mail, off the request path: an outbox with a bounded number of places, the letter that is written when its turn
 //! comes, and a carrier that takes it away: an SMTP relay or, for development, a folder.
 //!
 //! What it promises: a mail is tried until a carrier has taken it, refused it for good, or its link is dead. It is

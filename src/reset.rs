@@ -199,8 +199,10 @@ fn stages(process: &Process) -> Vec<Box<dyn Stage>> {
             }
             StageSettings::EmailValidation(settings) => Box::new(email_validation::EmailValidation(settings)),
             // A checked process has a user query before its reset stage.
-            StageSettings::ResetStage(settings) => {
-                Box::new(reset_stage::ResetStage { settings, query: query?.clone(), status: status.clone() })
+            StageSettings::ResetStage(mut settings) => {
+                let query = query?.clone();
+                settings.resource.id_field = query.resource.id_field.clone();
+                Box::new(reset_stage::ResetStage { settings, query, status: status.clone() })
             }
         })
     });

@@ -75,7 +75,8 @@ impl Letters {
         let to = address(job.to.expose()).ok_or(Unwritable)?;
         let (_, subject) = choose(&self.subjects, &job.languages).ok_or(Unwritable)?;
         let (tag, body) = choose(&self.bodies, &job.languages).ok_or(Unwritable)?;
-        let minutes = (job.until.since(now).as_secs() / 60).max(1);
+        // To the nearest: a letter that leaves within the second should not say a minute less than was configured.
+        let minutes = ((job.until.since(now).as_secs() + 30) / 60).max(1);
         let link: String = job.link.expose().chars().filter(|c| !c.is_control()).collect();
         let in_html = if self.escape { escaped(&link) } else { link.clone() };
         Message::builder()

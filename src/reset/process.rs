@@ -379,3 +379,6 @@ impl<'a, 'n> Reader<'a, 'n> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

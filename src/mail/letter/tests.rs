@@ -181,8 +181,8 @@ fn the_minutes_left_are_told() {
         let letter = written(&settings, &job);
         (letter.text.replace(LONG_LINK, "L"), letter.html)
     };
-    assert_eq!(told("%link% %minutes% %minutes%", "", 1199).0, "L 19 19");
-    assert!(told("%link% %minutes%", "", 1199).1.contains("</a> 19</p>"));
+    assert_eq!(told("%link% %minutes% %minutes%", "", 1169).0, "L 19 19");
+    assert!(told("%link% %minutes%", "", 1170).1.contains("</a> 20</p>"));
     assert_eq!(told("%link%", "", 1200).0, "L\r\n\r\nThis link works for 20 minutes.\r\n");
     assert_eq!(told("%link%", "de", 61).0, "L\r\n\r\nDieser Link gilt noch 1 Minute.\r\n");
     assert_eq!(told("%link%", "de", 59).0, "L\r\n\r\nDieser Link gilt noch 1 Minute.\r\n");

@@ -28,7 +28,7 @@ pub const NAME: &str = "resetStage";
 /// The stage's part of the process file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where accounts are. Ids are read from the store, so the id attribute is the store's own `_id`.
+    /// Where accounts are. The stage names no id attribute of its own; it is the user query's.
     pub resource: Resource,
     /// The attribute to replace.
     pub password_field: Field,

@@ -97,8 +97,11 @@ impl UserQuery {
     /// The one account that the store gives and that is what was asked for, or why there is none.
     async fn look_up(&self, filter: &Filter, cx: &Cx<'_>) -> Result<Result<Account, Decoy>, Stop> {
         let mut want: Vec<Field> = filter.fields().into_iter().cloned().collect();
-        want.push(self.0.mail_field.clone());
-        want.extend(self.0.status_field.clone());
+        for field in [Some(&self.0.mail_field), self.0.status_field.as_ref()].into_iter().flatten() {
+            if !want.contains(field) {
+                want.push(field.clone());
+            }
+        }
         let found = match cx.ports.accounts.find(&self.0.resource, filter, &want).await {
             Ok(found) => found,
             Err(down) if down.sent && self.store_answers_others(cx).await? => {

@@ -1,0 +1,163 @@
+use serde_json::json;
+
+use super::*;
+
+/// IDM 7's own file with every key that its stages know.
+fn whole() -> Value {
+    json!({
+        "stageConfigs": [
+            {"name": "parameters", "parameterNames": ["returnParams"]},
+            {
+                "name": "userQuery",
+                "validQueryFields": ["userName", "/mail/"],
+                "identityIdField": "_id",
+                "identityEmailField": "mail",
+                "identityUsernameField": "userName",
+                "identityAccountStatusField": "accountStatus",
+                "identityServiceUrl": "managed/user",
+            },
+            {"name": "validateActiveAccount", "accountStatusField": "accountStatus", "validStatusValue": "active"},
+            {
+                "name": "emailValidation",
+                "identityEmailField": "mail",
+                "emailServiceUrl": "external/email",
+                "emailServiceParameters": {"waitForCompletion": false},
+                "from": "helpdesk@example.org",
+                "subject": "unused",
+                "mimeType": "text/html",
+                "subjectTranslations": {"en": "Choose a new password"},
+                "messageTranslations": {"en": "<a href=\"%link%\">Continue</a>"},
+                "verificationLinkToken": "%link%",
+                "verificationLink": "https://id.example.org/#/passwordreset/",
+            },
+            {"name": "resetStage", "identityServiceUrl": "managed/user", "identityPasswordField": "password"},
+        ],
+        "snapshotToken": {
+            "type": "jwt",
+            "jweAlgorithm": "RSAES_PKCS1_V1_5",
+            "encryptionMethod": "A128CBC_HS256",
+            "jwsAlgorithm": "HS256",
+            "tokenExpiry": "300",
+        },
+        "storage": "stateless",
+    })
+}
+
+fn faults(change: impl FnOnce(&mut Value)) -> Vec<(String, String)> {
+    let mut file = whole();
+    change(&mut file);
+    let faults = Process::parse(&file.to_string()).expect_err("faults");
+    faults.into_iter().map(|fault| (fault.pointer, fault.rule)).collect()
+}
+
+#[track_caller]
+fn assert_fault(change: impl FnOnce(&mut Value), pointer: &str, rule: &str) {
+    let faults = faults(change);
+    let found = faults.iter().any(|(at, said)| at == pointer && said.contains(rule));
+    assert!(found, "{pointer}: {rule}\nin {faults:#?}");
+}
+
+#[test]
+fn idms_own_file_is_taken_as_it_is() {
+    let (process, warnings) = Process::parse(&whole().to_string()).unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(process.token_expiry, Duration::from_secs(300));
+    let names: Vec<_> = process.stages.iter().map(StageSettings::name).collect();
+    assert_eq!(names, ["parameters", "userQuery", "validateActiveAccount", "emailValidation", "resetStage"]);
+    let Some(StageSettings::UserQuery(query)) = process.stages.get(1) else { panic!("a user query") };
+    assert_eq!(query.valid_fields, [Field::new("userName"), Field::new("mail")]);
+    assert!(process.email().unwrap().html);
+}
+
+#[test]
+fn unknown_keys_are_warned_of() {
+    let mut file = whole();
+    file["stageConfigs"][1]["identityPhoneField"] = json!("phone");
+    let (_, warnings) = Process::parse(&file.to_string()).unwrap();
+    let pointers: Vec<_> = warnings.iter().map(|warning| warning.pointer.as_str()).collect();
+    assert_eq!(pointers, ["/stageConfigs/1/identityPhoneField"]);
+}
+
+#[test]
+fn every_fault_is_reported() {
+    let found = faults(|file| {
+        file["stageConfigs"][1].as_object_mut().unwrap().remove("identityEmailField");
+        file["stageConfigs"][3]["mimeType"] = json!("text/xml");
+        file["stageConfigs"][4]["identityServiceUrl"] = json!("../user");
+        file["snapshotToken"]["tokenExpiry"] = json!(0);
+    });
+    let pointers: Vec<_> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
+    let expected = [
+        "/snapshotToken/tokenExpiry",
+        "/stageConfigs/1",
+        "/stageConfigs/3/mimeType",
+        "/stageConfigs/4/identityServiceUrl",
+    ];
+    assert_eq!(pointers, expected);
+}
+
+#[test]
+fn what_idm_would_fill_in_is_a_fault() {
+    let fill_in =
+        |file: &mut Value| file["stageConfigs"][3]["verificationLink"] = json!("https://&{host}/#/passwordreset/");
+    assert_fault(fill_in, "/stageConfigs/3/verificationLink", "unresolved");
+}
+
+#[test]
+fn stages_that_are_not_here_are_refused_by_name() {
+    let other = |file: &mut Value| file["stageConfigs"][0] = json!({"name": "captcha"});
+    assert_fault(other, "/stageConfigs/0/name", "must be a stage that resetgate has");
+}
+
+#[test]
+fn a_status_that_nobody_reads_is_a_fault() {
+    let unread = |file: &mut Value| {
+        file["stageConfigs"][1].as_object_mut().unwrap().remove("identityAccountStatusField");
+    };
+    assert_fault(unread, "/stageConfigs/2", "identityAccountStatusField");
+}
+
+#[test]
+fn nobody_sets_a_password_without_a_proof() {
+    let remove =
+        |index: usize| move |file: &mut Value| drop(file["stageConfigs"].as_array_mut().unwrap().remove(index));
+    assert_fault(remove(3), "/stageConfigs", "proves the account's owner");
+    assert_fault(remove(1), "/stageConfigs", "userQuery");
+    assert_fault(remove(4), "/stageConfigs", "end with resetStage");
+    assert_fault(
+        |file| file["stageConfigs"].as_array_mut().unwrap().swap(3, 4),
+        "/stageConfigs",
+        "end with resetStage",
+    );
+    assert_fault(
+        |file| file["stageConfigs"].as_array_mut().unwrap().swap(1, 3),
+        "/stageConfigs",
+        "one right after the other",
+    );
+    let twice = |file: &mut Value| {
+        let stages = file["stageConfigs"].as_array_mut().unwrap();
+        stages.insert(2, stages[1].clone());
+    };
+    assert_fault(twice, "/stageConfigs/2", "a second time");
+}
+
+#[test]
+fn a_token_is_bound_to_stages_fields_and_addresses_but_not_to_texts() {
+    let binding = |change: fn(&mut Value)| {
+        let mut file = whole();
+        change(&mut file);
+        Process::parse(&file.to_string()).unwrap().0.binding()
+    };
+    let usual = binding(|_| {});
+    assert_eq!(usual, binding(|file| file["stageConfigs"][3]["subjectTranslations"]["en"] = json!("Other words")));
+    assert_ne!(usual, binding(|file| file["stageConfigs"][3]["verificationLink"] = json!("https://other.example/#/")));
+    assert_ne!(usual, binding(|file| file["stageConfigs"][1]["identityEmailField"] = json!("email")));
+    assert_ne!(usual, binding(|file| drop(file["stageConfigs"].as_array_mut().unwrap().remove(2))));
+}
+
+#[test]
+fn what_is_no_process_is_said_to_be_none() {
+    for text in ["", "[]", "{}", "null", "{\"stageConfigs\": [1], \"snapshotToken\": 2}"] {
+        assert!(!Process::parse(text).unwrap_err().is_empty(), "{text}");
+    }
+}

@@ -10,7 +10,7 @@ mod origin;
 mod query;
 mod reading;
 mod respond;
-mod route;
+pub mod route;
 pub mod upstream;
 
 use std::{sync::Arc, time::Duration};

@@ -7,11 +7,11 @@
 use super::reading::Guard;
 
 /// The longest target, in bytes (RFC 9112 §3 asks for 8000 at least).
-pub(super) const MAX_TARGET: usize = 8 << 10;
+pub const MAX_TARGET: usize = 8 << 10;
 
 /// What to do with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Route<'a> {
+pub enum Route<'a> {
     /// Answer it here. The query is without its `?`.
     Intercept {
         /// The query without its `?`, empty if there is none.
@@ -28,7 +28,7 @@ pub(super) enum Route<'a> {
 
 /// Why a target is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub enum Why {
     /// Somebody could take it for the reset path: 404.
     Disguised,
     /// Not a target that everybody reads alike: 400.
@@ -39,19 +39,19 @@ pub(super) enum Why {
 
 /// Judges targets.
 #[derive(Debug)]
-pub(super) struct Router {
+pub struct Router {
     path: Vec<u8>,
     guard: Guard,
 }
 
 impl Router {
     /// Intercepts that path: it starts with `/`, ends without one and needs no encoding.
-    pub(super) fn new(path: &str) -> Self {
+    pub fn new(path: &str) -> Self {
         Self { path: path.as_bytes().to_vec(), guard: Guard::new(path) }
     }
 
     /// Judges a target as it came, with the request's Host.
-    pub(super) fn route<'a>(&self, target: &'a [u8], host: Option<&[u8]>) -> Route<'a> {
+    pub fn route<'a>(&self, target: &'a [u8], host: Option<&[u8]>) -> Route<'a> {
         if target.len() > MAX_TARGET {
             return Route::Reject(Why::TooLong);
         }

@@ -12,13 +12,12 @@ use crate::{
     identity::{self, Crest},
     keys::{self, KeysError, RingKeys},
     limits::{self, Governor},
-    listen::BindError,
-    mail, proxy,
+    mail,
     reset::{
         Engine, Ports, Settings,
-        ports::{Clock, Events, Limits, Outbox},
+        ports::{Clock, Events, Limits},
     },
-    serve::{self, Bound, Ended},
+    serve::{self, Bound, Ended, Parts},
     telemetry::{
         audit::Recorder,
         metrics::{Metrics, MetricsError},
@@ -45,15 +44,14 @@ pub enum StartError {
     #[error("cannot start metrics")]
     Metrics(#[from] MetricsError),
     #[error(transparent)]
-    Bind(#[from] BindError),
+    Serve(#[from] serve::StartError),
 }
 
 /// A server that has bound its addresses and serves when [`App::run`].
 pub struct App {
     config: Config,
     bound: Bound,
-    parts: proxy::Parts,
-    outbox: Arc<dyn Outbox>,
+    parts: Parts,
     tidying: tokio::task::JoinSet<()>,
 }
 
@@ -99,26 +97,32 @@ impl App {
             reveal_unknown_accounts: config.reset.reveal_unknown_accounts,
         };
         let engine = Arc::new(Engine::new(&config.reset.process, settings, ports).await);
-        let bound = Bound::new(&config.listen, &config.admin)?;
-        Ok(Self { config, bound, parts: proxy::Parts { engine, limits, events, metrics }, outbox, tidying })
+        let bound = serve::bind(&config.listen, &config.admin)?;
+        Ok(Self { config, bound, parts: Parts { engine, limits, events, outbox, metrics }, tidying })
     }
 
     /// Where requests come in.
     pub fn addresses(&self) -> Vec<Address> {
-        self.bound.addresses().unwrap_or_default()
+        self.bound.addresses()
     }
 
     /// Where operators look.
-    pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.bound.admin_address().ok()
+    pub const fn admin_address(&self) -> SocketAddr {
+        self.bound.admin_address()
     }
 
-    /// Serves until `drain` resolves, then finishes what runs; `kill` ends it at any moment.
-    pub async fn run(self, drain: impl Future<Output = ()>, kill: impl Future<Output = ()>) -> Ended {
-        let Self { config, bound, parts, outbox, tidying } = self;
-        let ended = serve::run(bound, &config, parts, &*outbox, drain, kill).await;
-        drop(tidying);
-        ended
+    /// Serves until `drain` resolves, then finishes what runs; `cut` ends it at any moment.
+    ///
+    /// # Errors
+    /// [`StartError::Serve`] if serving cannot begin.
+    pub async fn run(
+        self,
+        drain: impl Future<Output = ()>,
+        cut: impl Future<Output = ()>,
+    ) -> Result<Ended, StartError> {
+        // Named, so that it lives until the end.
+        let _tidying = self.tidying;
+        Ok(serve::run(self.bound, &self.config, self.parts, drain, cut).await?)
     }
 }
 

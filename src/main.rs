@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let stops = Stops::listen()?;
     let app = App::start(config).await?;
-    app.run(stops.after(1), stops.after(2)).await;
+    app.run(stops.after(1), stops.after(2)).await?;
     Ok(())
 }
 
@@ -42,7 +42,7 @@ async fn run_demo() -> Result<(), Box<dyn Error>> {
     {
         println!("{}", demo::introduction(&surroundings, listen, admin));
     }
-    app.run(stops.after(1), stops.after(2)).await;
+    app.run(stops.after(1), stops.after(2)).await?;
     Ok(())
 }
 

@@ -1,8 +1,8 @@
-//! The gate: what pingora asks at each phase of a request. The reset path is answered here; what could be read as the
-//! reset path but is not spelled like it is refused; every other path passes through untouched.
+//! The proxy: answers the reset path itself, forwards every other path as it came, refuses what could be either.
 
 mod body;
 mod client;
+mod desk;
 mod failure;
 mod headers;
 mod intercept;
@@ -11,107 +11,126 @@ mod query;
 mod reading;
 mod respond;
 pub mod route;
-pub mod upstream;
+mod upstream;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use http::{Method, header};
+use http::{HeaderValue, Method, Version, header};
 use pingora::{
-    apps::HttpServerOptions,
+    BError, Error, ErrorType,
     http::RequestHeader,
-    prelude::HttpPeer,
+    modules::http::HttpModules,
     proxy::{FailToProxy, ProxyHttp, Session},
+    upstreams::peer::HttpPeer,
 };
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::upstream::Upstream;
 use self::{
-    client::Clients,
-    intercept::Intercept,
+    client::{Caller, Clients},
+    desk::Desk,
+    origin::Origins,
+    respond::Dress,
     route::{Route, Router, Why},
-    upstream::Upstream,
 };
 use crate::{
-    config,
-    listen::Peer,
+    config::Config,
+    listen::Connection,
     reset::{
         Engine,
         ports::{Events, Limits},
-        wire::Reply,
+        wire::{Reply, reason},
     },
     telemetry::metrics::Metrics,
 };
 
-/// Idle time between two requests of one connection, in seconds.
-const KEEP_ALIVE_SECS: u64 = 30;
-/// Requests on one connection before it is closed, which frees what it has gathered.
-const REQUESTS_PER_CONNECTION: u32 = 1000;
-/// A single read of a passed body, and a single write of an answer.
-const IO_TIMEOUT: Duration = Duration::from_secs(30);
-/// A reader slower than this is not a reader, in bytes a second.
-const MIN_SEND_RATE: usize = 1024;
-/// How long the rest of a refused body is read, so that its sender sees the answer and not a reset connection.
-const REST_OF_BODY: Duration = Duration::from_secs(2);
-/// Submits at work at once; beyond it they are refused, so that a flood of them leaves the rest of the process alone.
-const MAX_WORK: usize = 1024;
+/// How long an idle connection is kept, in seconds.
+const KEEPALIVE: u64 = 30;
+/// How long one read or write may make no progress.
+const STALLED: Duration = Duration::from_secs(10);
+/// The slowest reader that is waited for, in bytes a second.
+const SLOWEST: usize = 1 << 10;
+/// Tries to connect for one request, each to another address.
+const CONNECTS: u8 = 2;
 
-/// What the gate needs from the rest.
-pub struct Parts {
-    /// Answers the reset path.
-    pub engine: Arc<Engine>,
-    /// The client limit.
-    pub limits: Arc<dyn Limits>,
-    /// Takes note.
-    pub events: Arc<dyn Events>,
-    /// Counts answers.
-    pub metrics: Arc<Metrics>,
+/// One request's state.
+pub struct Passage {
+    caller: Option<Caller>,
+    connects: u8,
+    passed: bool,
 }
 
-/// pingora's server options: its defaults keep connections for ever.
-pub fn options() -> HttpServerOptions {
-    let mut options = HttpServerOptions::default();
-    options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
-    options.h2_idle_timeout = Some(Duration::from_secs(60));
-    options
-}
-
-/// The proxy's logic.
+/// The proxy, as Pingora runs it.
 pub struct Gate {
     router: Router,
     clients: Clients,
-    intercept: Intercept,
-    upstream: Arc<Upstream>,
+    origins: Origins,
+    limits: Arc<dyn Limits>,
+    events: Arc<dyn Events>,
     metrics: Arc<Metrics>,
+    desk: Desk,
+    upstream: Arc<Upstream>,
 }
 
 impl Gate {
-    /// The gate in front of `upstream`. Every submit is a task on `work`, for the drain to wait for.
-    pub fn new(
-        listen: &config::Listen,
+    /// A proxy in front of `upstream`. Submits run on `work`, which a drain must wait for.
+    pub(crate) fn new(
+        config: &Config,
+        engine: Arc<Engine>,
+        limits: Arc<dyn Limits>,
+        events: Arc<dyn Events>,
+        metrics: Arc<Metrics>,
         upstream: Arc<Upstream>,
-        reset: &config::Reset,
-        parts: Parts,
         work: TaskTracker,
     ) -> Self {
-        let metrics = Arc::clone(&parts.metrics);
         Self {
-            router: Router::new(&reset.path),
-            clients: Clients::new(listen, Arc::clone(&metrics)),
-            intercept: Intercept::new(parts, reset, work, Arc::new(Semaphore::new(MAX_WORK))),
-            upstream,
+            router: Router::new(&config.reset.path),
+            clients: Clients::new(&config.listen, Arc::clone(&metrics)),
+            origins: Origins::new(&config.reset.cors_origins),
+            limits,
+            events,
+            desk: Desk::new(engine, Arc::clone(&metrics), work),
             metrics,
+            upstream,
         }
+    }
+
+    /// Answers with an error and closes. Where the body's end is certain, it is read first, so that the client hears.
+    async fn refuse(&self, session: &mut Session, status: u16) -> pingora::Result<bool> {
+        if status == 404 {
+            self.metrics.disguised();
+        } else {
+            self.metrics.malformed();
+        }
+        if matches!(status, 404 | 405 | 414) {
+            body::discard(session).await;
+        }
+        session.set_keepalive(None);
+        respond::send(session, Reply::error(status, reason(status)), &Dress::default()).await?;
+        Ok(true)
     }
 }
 
-/// What one request carries from phase to phase.
-#[derive(Default)]
-pub struct Passage {
-    /// The target to forward, where it is not the one that came.
-    target: Option<Vec<u8>>,
-    /// Whether the request was passed rather than answered.
-    passed: bool,
+/// The status that a request's head alone earns it; `None` if there is nothing wrong with it.
+fn fault(session: &Session) -> Option<u16> {
+    let request = session.req_header();
+    let head = session.to_h1_raw();
+    if head.len() > headers::MAX_HEAD || request.headers.len() > headers::MAX_LINES {
+        return Some(431);
+    }
+    let hosts = request.headers.get_all(header::HOST).iter().count();
+    // Later than HTTP/1.1 there is `:authority`, and before it nobody asked for a Host.
+    let host_wanted = request.version == Version::HTTP_11;
+    if !headers::is_framed_clearly(&head) || hosts > 1 || (host_wanted && hosts == 0) {
+        return Some(400);
+    }
+    // TRACE shows a client what we add; CONNECT is refused by Pingora before it comes here.
+    matches!(request.method, Method::TRACE | Method::CONNECT).then_some(405)
+}
+
+fn connection(session: &Session) -> Option<&Connection> {
+    session.stream().and_then(|stream| stream.as_any().downcast_ref())
 }
 
 #[async_trait]
@@ -119,55 +138,60 @@ impl ProxyHttp for Gate {
     type CTX = Passage;
 
     fn new_ctx(&self) -> Passage {
-        Passage::default()
+        Passage { caller: None, connects: 0, passed: false }
     }
 
-    /// No compression module: answers that hold tokens are never compressed.
-    fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
+    /// Without Pingora's compression: it must never touch an answer that mixes secrets with a stranger's words.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
-    async fn early_request_filter(&self, session: &mut Session, _: &mut Passage) -> pingora::Result<()> {
-        // Only where the connection is kept at all: HTTP/1.1's default is for ever.
+    async fn early_request_filter(&self, session: &mut Session, passage: &mut Passage) -> pingora::Result<()> {
+        // Else the second request's head may take for ever. `None` says that the connection is to be closed.
         if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(KEEP_ALIVE_SECS));
+            session.set_keepalive(Some(KEEPALIVE));
         }
-        session.set_read_timeout(Some(IO_TIMEOUT));
-        session.set_write_timeout(Some(IO_TIMEOUT));
-        session.set_min_send_rate(Some(MIN_SEND_RATE));
-        session.set_total_drain_timeout(Some(REST_OF_BODY));
+        session.set_read_timeout(Some(STALLED));
+        session.set_write_timeout(Some(STALLED));
+        session.set_min_send_rate(Some(SLOWEST));
+        session.set_total_drain_timeout(Some(Duration::from_secs(2)));
+        let connection = connection(session);
+        if let Some(connection) = connection {
+            connection.head_is_read();
+        }
+        let peer = connection.map(Connection::peer);
+        passage.caller = Some(self.clients.caller(peer, &session.req_header().headers));
         Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> pingora::Result<bool> {
+        if let Some(status) = fault(session) {
+            return self.refuse(session, status).await;
+        }
         let request = session.req_header();
-        let host = host(request);
-        let target = request.raw_path().to_vec();
-        let refusal = match self.router.route(&target, host.as_deref()) {
-            _ if host.is_none() && request.version == http::Version::HTTP_11 => {
-                Reply::error(400, "Exactly one Host header is needed")
-            }
+        let (target, host) = (request.raw_path(), request.headers.get(header::HOST).map(HeaderValue::as_bytes));
+        match self.router.route(target, host) {
             Route::Intercept { query } => {
-                let caller = self.clients.caller(Peer::of(session), &session.req_header().headers);
-                self.intercept.answer(session, query, caller).await?;
-                return Ok(true);
+                let caller = passage.caller.unwrap_or_else(|| self.clients.caller(None, &request.headers));
+                let query = query.to_vec();
+                self.intercept(session, caller, &query).await?;
+                Ok(true)
             }
-            Route::Pass { .. } if request.method == Method::TRACE => Reply::error(405, "Method not allowed"),
-            Route::Pass { target: forwarded } => {
+            Route::Pass { target: origin_form } => {
                 passage.passed = true;
-                passage.target = (forwarded != target).then(|| forwarded.to_vec());
-                return Ok(false);
+                if origin_form.len() != target.len() {
+                    let origin_form = origin_form.to_vec();
+                    session.req_header_mut().set_raw_path(&origin_form)?;
+                }
+                Ok(false)
             }
-            Route::Reject(Why::Disguised) => Reply::error(404, "Not found"),
-            Route::Reject(Why::Malformed) => Reply::error(400, "Malformed request target"),
-            Route::Reject(Why::TooLong) => Reply::error(414, "Request target is too long"),
-        };
-        session.set_keepalive(None);
-        self.metrics.answered(refusal.status);
-        respond::send(session, &refusal, &[]).await?;
-        Ok(true)
+            Route::Reject(Why::Disguised) => self.refuse(session, 404).await,
+            Route::Reject(Why::Malformed) => self.refuse(session, 400).await,
+            Route::Reject(Why::TooLong) => self.refuse(session, 414).await,
+        }
     }
 
     async fn upstream_peer(&self, _: &mut Session, _: &mut Passage) -> pingora::Result<Box<HttpPeer>> {
-        self.upstream.peer()
+        let peer = self.upstream.peer().map(Box::new);
+        peer.ok_or_else(|| Error::explain(ErrorType::ConnectNoRoute, "no address of the upstream is known").into_up())
     }
 
     async fn upstream_request_filter(
@@ -176,47 +200,53 @@ impl ProxyHttp for Gate {
         request: &mut RequestHeader,
         passage: &mut Passage,
     ) -> pingora::Result<()> {
-        if let Some(target) = &passage.target {
-            request.set_raw_path(target)?;
-        }
-        let caller = self.clients.caller(Peer::of(session), &session.req_header().headers);
-        headers::forward(request, &caller)
+        let Some(caller) = passage.caller else { return Ok(()) };
+        let host = session.get_header(header::HOST);
+        let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        let seen = headers::Seen { caller, host, scheme: if tls { "https" } else { "http" } };
+        headers::forward(request, &seen)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &pingora::Error, _: &mut Passage) -> FailToProxy {
+    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, passage: &mut Passage, mut error: BError) -> BError {
+        passage.connects += 1;
+        let another = self.upstream.move_on();
+        error.set_retry(another && passage.connects < CONNECTS);
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, _: &mut Passage) -> FailToProxy {
+        if *error.esource() == pingora::ErrorSource::Upstream {
+            self.metrics.upstream_failed();
+        }
         let reply = failure::reply(error);
-        if let Some(reply) = &reply
-            && session.response_written().is_none()
+        let error_code = reply.as_ref().map_or(0, |reply| reply.status);
+        let begun = session.response_written().is_some_and(|head| !head.status.is_informational());
+        if let Some(reply) = reply
+            && !begun
         {
             session.set_keepalive(None);
-            // The client may be gone; there is nobody else to tell.
-            let _ = respond::send(session, reply, &[]).await;
+            // Nobody is left to tell if this fails as well.
+            let _ = respond::send(session, reply, &Dress::default()).await;
         }
-        FailToProxy { error_code: reply.map_or(0, |reply| reply.status), can_reuse_downstream: false }
+        FailToProxy { error_code, can_reuse_downstream: false }
     }
 
-    fn suppress_error_log(&self, _: &Session, _: &Passage, error: &pingora::Error) -> bool {
-        failure::is_clients(error)
+    /// A client that goes away is no news.
+    fn suppress_error_log(&self, _: &Session, _: &Passage, error: &Error) -> bool {
+        failure::reply(error).is_none()
     }
 
-    /// For pingora's own error lines: nothing of the target, which may hold an id, an address or a token.
+    /// Nothing of the target: its query may hold a token, its path somebody's id or address.
     fn request_summary(&self, session: &Session, _: &Passage) -> String {
         session.req_header().method.to_string()
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&pingora::Error>, passage: &mut Passage) {
-        if passage.passed {
-            self.metrics.passed(session.response_written().map_or(0, |response| response.status.as_u16()));
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, passage: &mut Passage) {
+        if let Some(status) = session.response_written().map(|head| head.status.as_u16()) {
+            if passage.passed { self.metrics.passed(status) } else { self.metrics.answered(status) }
         }
-    }
-}
-
-/// The one host that the request names: `Host`, or HTTP/2's `:authority`. pingora has refused two that differ.
-fn host(request: &RequestHeader) -> Option<Vec<u8>> {
-    let mut hosts = request.headers.get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) => Some(host.as_bytes().to_vec()),
-        (None, _) => request.uri.authority().map(|authority| authority.as_str().as_bytes().to_vec()),
-        _ => None,
+        if let Some(connection) = connection(session) {
+            connection.request_is_over();
+        }
     }
 }

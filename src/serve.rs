@@ -1,145 +1,222 @@
-//! Runs what `app` has put together: accept loops, drain, end. Not pingora's own server, which would sleep out its grace
-//! period idle and survive a port that it cannot bind.
+//! From bound sockets to a running server, and back: what Pingora's own `Server` would do, with our runtime, our
+//! signals, errors that are returned, and a drain that ends when the last request does.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::{SocketAddr, TcpListener as StdTcp},
+    num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::available_parallelism,
+    time::Duration,
+};
 
-use pingora::{apps::ServerApp, proxy::http_proxy, server::configuration::ServerConf};
+use pingora::{
+    apps::{HttpServerOptions, ServerApp},
+    proxy::{HttpProxy, http_proxy},
+    server::configuration::ServerConf,
+};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
     task::JoinSet,
+    time::timeout,
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::{
-    admin::{self, Readiness},
-    config::{self, Address},
-    listen::{self, BindError, Listener},
-    proxy::{self, Gate, upstream::Upstream},
-    reset::ports::Outbox,
+    admin,
+    config::{Address, Admin, Config, Listen},
+    listen::{self, BindError, Connection, Listener, MAX_CONNECTIONS, Socket},
+    proxy::{Gate, Upstream},
+    reset::{
+        Engine,
+        ports::{Events, Limits, Outbox},
+    },
+    telemetry::metrics::Metrics,
 };
 
-/// Connections open at once, of all clients together.
-const MAX_CONNECTIONS: usize = 10_000;
-/// How long a drain waits for requests and mails; within the 30 s that Kubernetes grants.
-const DRAIN: Duration = Duration::from_secs(25);
+/// How long a drain may take. Kubernetes kills 30 s after it asked.
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(25);
+/// How long to wait for the upstream's addresses before requests are accepted.
+const FIRST_LOOK_UP: Duration = Duration::from_secs(2);
+/// Requests on one connection, before its memory is given back.
+const REQUESTS_PER_CONNECTION: u32 = 1000;
+/// Idle connections to the upstream that are kept, per processor.
+const IDLE_UPSTREAM: usize = 64;
 
-/// Every address bound, nothing served yet.
-#[derive(Debug)]
-pub struct Bound {
-    listeners: Vec<Listener>,
-    admin: TcpListener,
+/// What a server is made of besides its configuration.
+pub struct Parts {
+    /// Answers the reset path.
+    pub engine: Arc<Engine>,
+    /// Charged for every request to the reset path.
+    pub limits: Arc<dyn Limits>,
+    /// Told of refusals and panics.
+    pub events: Arc<dyn Events>,
+    /// Drained at the end.
+    pub outbox: Arc<dyn Outbox>,
+    /// Counts answers, and shows itself at `/metrics`.
+    pub metrics: Arc<Metrics>,
 }
 
-impl Bound {
-    /// Binds all addresses, or none.
-    ///
-    /// # Errors
-    /// The first [`BindError`].
-    pub fn new(listen: &config::Listen, admin: &config::Admin) -> Result<Self, BindError> {
-        let listeners = listen.addresses.iter().map(Listener::bind).collect::<Result<_, _>>()?;
-        match Listener::bind(&Address::Tcp(admin.address))? {
-            Listener::Tcp(admin) => Ok(Self { listeners, admin }),
-            Listener::Unix(..) => Err(BindError {
-                address: admin.address.to_string(),
-                reason: io::Error::other("bound to something else"),
-            }),
-        }
-    }
-
-    /// Where requests come in, with the ports that were given for port 0.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn addresses(&self) -> io::Result<Vec<Address>> {
-        self.listeners.iter().map(Listener::address).collect()
-    }
-
-    /// Where operators look.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn admin_address(&self) -> io::Result<std::net::SocketAddr> {
-        self.admin.local_addr()
-    }
+/// Sockets that are bound, and not served yet.
+#[derive(Debug)]
+pub struct Bound {
+    sockets: Vec<Socket>,
+    admin: StdTcp,
+    admin_address: SocketAddr,
 }
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Every request was answered, every mail sent or given up.
+    /// Everything begun was finished.
     Drained,
-    /// The time was up first.
-    TimeUp,
-    /// At once, as asked.
-    Killed,
+    /// [`DRAIN_WITHIN`] was over before.
+    Unfinished,
+    /// It was told not to wait.
+    Cut,
 }
 
-/// Serves until `drain` resolves, then finishes what runs. `kill` ends it at any moment.
+/// A server that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The runtime or the system refused a socket or a signal.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// Pingora's TLS connector did not come up.
+    #[error("cannot load the system's root certificates (see SSL_CERT_FILE and SSL_CERT_DIR)")]
+    Roots,
+}
+
+/// Binds every address, and says at once which one cannot be.
+///
+/// # Errors
+/// [`StartError::Bind`], with the address and the system's reason.
+pub fn bind(listen: &Listen, admin: &Admin) -> Result<Bound, StartError> {
+    let sockets = listen.addresses.iter().map(listen::bind).collect::<Result<_, _>>()?;
+    let (admin, admin_address) = listen::bind_tcp(admin.address)?;
+    Ok(Bound { sockets, admin, admin_address })
+}
+
+impl Bound {
+    /// Where requests come in, with the ports that the system chose.
+    pub fn addresses(&self) -> Vec<Address> {
+        self.sockets.iter().map(|socket| socket.address().clone()).collect()
+    }
+
+    /// Where operators look.
+    pub const fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+}
+
+/// Serves until `drain` is ready and everything begun is finished, or until `cut` is ready. Needs a Tokio runtime.
+///
+/// # Errors
+/// If serving cannot begin; nothing has been accepted then.
 pub async fn run(
     bound: Bound,
-    config: &config::Config,
-    parts: proxy::Parts,
-    outbox: &dyn Outbox,
+    config: &Config,
+    parts: Parts,
     drain: impl Future<Output = ()>,
-    kill: impl Future<Output = ()>,
-) -> Ended {
-    tokio::select! {
+    cut: impl Future<Output = ()>,
+) -> Result<Ended, StartError> {
+    let upstream = Arc::new(Upstream::new(&config.upstream.url));
+    let submits = TaskTracker::new();
+    let Parts { engine, limits, events, outbox, metrics } = parts;
+    let gate = Gate::new(config, engine, limits, events, Arc::clone(&metrics), Arc::clone(&upstream), submits.clone());
+    let proxy = Arc::new(proxy(gate)?);
+
+    let ready = Arc::new(AtomicBool::new(false));
+    let admin = TcpListener::from_std(bound.admin)?;
+    let _admin = AbortOnDropHandle::new(tokio::spawn(admin::serve(admin, Arc::clone(&ready), metrics)));
+    // A name server that is down delays the start a little and prevents nothing.
+    let _ = timeout(FIRST_LOOK_UP, upstream.resolve()).await;
+    let _resolver = AbortOnDropHandle::new(tokio::spawn(async move { upstream.keep_fresh().await }));
+
+    let listeners = bound.sockets.into_iter().map(Socket::into_listener).collect::<Result<_, _>>()?;
+    let mut doors = Doors::open(listeners, &proxy);
+    ready.store(true, Ordering::Release);
+    tracing::info!("ready");
+    let work = async {
+        drain.await;
+        tracing::info!("draining");
+        ready.store(false, Ordering::Release);
+        let finished = timeout(DRAIN_WITHIN, async {
+            doors.close(&proxy).await;
+            submits.close();
+            submits.wait().await;
+            outbox.drained().await;
+        });
+        if finished.await.is_ok() { Ended::Drained } else { Ended::Unfinished }
+    };
+    let ended = tokio::select! {
         biased;
-        () = kill => Ended::Killed,
-        ended = serve(bound, config, parts, outbox, drain) => ended,
+        () = cut => Ended::Cut,
+        ended = work => ended,
+    };
+    // Whatever still accepts lets go of its socket, and of its socket's file.
+    doors.accepting.shutdown().await;
+    Ok(ended)
+}
+
+/// The accept loops and what they let in.
+struct Doors {
+    accepting: JoinSet<()>,
+    connections: TaskTracker,
+    stop: watch::Sender<bool>,
+}
+
+impl Doors {
+    fn open(listeners: Vec<Listener>, proxy: &Arc<HttpProxy<Gate>>) -> Self {
+        let (stop, stopping) = watch::channel(false);
+        let (mut accepting, connections) = (JoinSet::new(), TaskTracker::new());
+        let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        for listener in listeners {
+            let (proxy, shutdown) = (Arc::clone(proxy), stopping.clone());
+            let serve = move |connection: Connection| {
+                let (proxy, shutdown) = (Arc::clone(&proxy), shutdown.clone());
+                async move {
+                    proxy.process_new(Box::new(connection), &shutdown).await;
+                }
+            };
+            let (seats, connections, stopping) = (Arc::clone(&seats), connections.clone(), stopping.clone());
+            accepting.spawn(listen::accept(listener, seats, connections, stopping, serve));
+        }
+        Self { accepting, connections, stop }
+    }
+
+    /// Lets nobody in any more, sends the idle away, and waits for the others.
+    async fn close(&mut self, proxy: &Arc<HttpProxy<Gate>>) {
+        self.stop.send_replace(true);
+        while self.accepting.join_next().await.is_some() {}
+        proxy.cleanup().await;
+        self.connections.close();
+        self.connections.wait().await;
     }
 }
 
-async fn serve(
-    bound: Bound,
-    config: &config::Config,
-    parts: proxy::Parts,
-    outbox: &dyn Outbox,
-    drain: impl Future<Output = ()>,
-) -> Ended {
-    let readiness = Readiness::default();
-    // Ends with this function: whatever it returns for, nobody is left to serve.
-    let mut beside = JoinSet::new();
-    beside.spawn(admin::serve(bound.admin, readiness.clone(), Arc::clone(&parts.metrics)));
-    let upstream = Arc::new(Upstream::new(&config.upstream));
-    let resolving = Arc::clone(&upstream);
-    beside.spawn(async move { resolving.resolve().await });
-
-    let (connections, work) = (TaskTracker::new(), TaskTracker::new());
-    let gate = Gate::new(&config.listen, upstream, &config.reset, parts, work.clone());
-    let mut http = http_proxy(&Arc::new(ServerConf { max_retries: 2, ..ServerConf::default() }), gate);
-    http.server_options = Some(proxy::options());
-    let http = Arc::new(http);
-    let (shutdown, down) = watch::channel(false);
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let accepting = TaskTracker::new();
-    for listener in bound.listeners {
-        let http = Arc::clone(&http);
-        accepting.spawn(listen::serve(listener, http, Arc::clone(&room), connections.clone(), down.clone()));
-    }
-    readiness.set(true);
-    tracing::info!("ready");
-
-    drain.await;
-    tracing::info!(connections = connections.len(), "draining");
-    readiness.set(false);
-    let finish = async {
-        let _ = shutdown.send(true);
-        accepting.close();
-        accepting.wait().await;
-        // Idle connections would wait for their next request.
-        http.cleanup().await;
-        connections.close();
-        connections.wait().await;
-        work.close();
-        work.wait().await;
-        outbox.drained().await;
-    };
-    let ended = match tokio::time::timeout(DRAIN, finish).await {
-        Ok(()) => Ended::Drained,
-        Err(_) => Ended::TimeUp,
-    };
-    tracing::info!(complete = (ended == Ended::Drained), "drained");
-    ended
+/// Pingora around the gate, with its options.
+fn proxy(gate: Gate) -> Result<HttpProxy<Gate>, StartError> {
+    let conf = Arc::new(ServerConf {
+        threads: available_parallelism().map_or(1, NonZeroUsize::get),
+        upstream_keepalive_pool_size: IDLE_UPSTREAM,
+        max_retries: 2,
+        ..ServerConf::default()
+    });
+    // Pingora panics where it cannot read a root certificate.
+    let mut proxy = catch_unwind(AssertUnwindSafe(|| http_proxy(&conf, gate))).map_err(|_| StartError::Roots)?;
+    let mut options = HttpServerOptions::default();
+    options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
+    options.h2_idle_timeout = Some(Duration::from_secs(60));
+    proxy.server_options = Some(options);
+    Ok(proxy)
 }

@@ -1,55 +1,92 @@
-//! Reads the body of a request to the reset path: bounded in size and time.
+//! Reading a request's body within bounds. Pingora bounds neither its size nor the time that it takes as a whole.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header;
-use pingora::{protocols::http::v1::common::is_expect_continue_req, proxy::Session};
+use http::{Version, header};
+use pingora::{BError, ErrorType, proxy::Session};
+use tokio::time::timeout;
 
-/// The longest body, in bytes.
-const MAX: usize = 16 << 10;
-/// For the whole body; pingora's own timeouts are per read, and HTTP/2 has none.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// The largest body, in bytes. A token and a password need a fourth of it.
+pub(super) const MAX_BODY: usize = 16 << 10;
+/// How long a body may take.
+const WITHIN: Duration = Duration::from_secs(10);
+/// How long the body of a request that is refused anyway may take.
+const DISCARD_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why there is no body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unread {
-    /// Over [`MAX`].
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Larger than [`MAX_BODY`].
     TooLarge,
-    /// Not all there within [`DEADLINE`].
-    TooSlow,
-    /// Broken framing, or a client that went away.
-    Broken,
+    /// Not there in time.
+    Slow,
+    /// Its framing is broken.
+    Malformed,
+    /// The client is gone: nobody is left to answer.
+    Gone(BError),
 }
 
-/// Reads it all. What cannot be read ends the connection after the answer, except a body that is merely too large:
-/// its rest is read, as far as that is reasonable, so that its sender gets to see the answer.
-pub(super) async fn read(session: &mut Session) -> Result<Bytes, Unread> {
-    let read = tokio::time::timeout(DEADLINE, read_all(session)).await.unwrap_or(Err(Unread::TooSlow));
-    match read {
-        Ok(_) => {}
-        Err(Unread::TooLarge) => session.set_close_on_response_before_downstream_finish(false),
-        Err(Unread::TooSlow | Unread::Broken) => session.set_keepalive(None),
+/// The whole body.
+pub(super) async fn read(session: &mut Session) -> Result<Bytes, Fault> {
+    if declared(session).is_some_and(|length| length > MAX_BODY as u64) {
+        return Err(Fault::TooLarge);
     }
-    read
+    if expects_continue(session) {
+        session.write_continue_response().await.map_err(|error| Fault::Gone(error.into_down()))?;
+    }
+    timeout(WITHIN, collect(session)).await.unwrap_or(Err(Fault::Slow))
 }
 
-async fn read_all(session: &mut Session) -> Result<Bytes, Unread> {
-    let declared =
-        session.get_header(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > MAX as u64) {
-        return Err(Unread::TooLarge);
+/// Reads a small body that nobody wants. A connection with unread bytes is reset when it is closed, and the client may
+/// then never see the answer; one without can even be kept.
+pub(super) async fn discard(session: &mut Session) {
+    let large = declared(session).is_some_and(|length| length > MAX_BODY as u64);
+    if session.is_body_done() {
+        return;
     }
-    if is_expect_continue_req(session.req_header()) {
-        // pingora leaves this to whoever reads the body; without it curl waits a second.
-        session.write_continue_response().await.map_err(|_| Unread::Broken)?;
+    // A client that waits to be asked sends no body after a refusal.
+    if large || expects_continue(session) || timeout(DISCARD_WITHIN, collect(session)).await.is_ok_and(|r| r.is_ok()) {
+        return;
     }
-    let mut body = BytesMut::new();
-    while let Some(chunk) = session.read_request_body().await.map_err(|_| Unread::Broken)? {
-        if body.len() + chunk.len() > MAX {
-            return Err(Unread::TooLarge);
+    session.set_keepalive(None);
+}
+
+async fn collect(session: &mut Session) -> Result<Bytes, Fault> {
+    let Some(first) = chunk(session).await? else { return Ok(Bytes::new()) };
+    if first.len() > MAX_BODY {
+        return Err(Fault::TooLarge);
+    }
+    // The usual body is one chunk, and needs no copy.
+    let Some(second) = chunk(session).await? else { return Ok(first) };
+    let mut whole = BytesMut::from(first);
+    let mut next = Some(second);
+    while let Some(more) = next {
+        if whole.len() + more.len() > MAX_BODY {
+            return Err(Fault::TooLarge);
         }
-        body.extend_from_slice(&chunk);
+        whole.extend_from_slice(&more);
+        next = chunk(session).await?;
     }
-    Ok(body.freeze())
+    Ok(whole.freeze())
+}
+
+async fn chunk(session: &mut Session) -> Result<Option<Bytes>, Fault> {
+    session.read_request_body().await.map_err(|error| match error.etype() {
+        ErrorType::ReadTimedout => Fault::Slow,
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => Fault::Gone(error.into_down()),
+        _ => Fault::Malformed,
+    })
+}
+
+fn declared(session: &Session) -> Option<u64> {
+    session.get_header(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// RFC 9110 §10.1.1: an HTTP/1.0 client that expects is to be ignored.
+fn expects_continue(session: &Session) -> bool {
+    session.req_header().version != Version::HTTP_10
+        && session
+            .get_header(header::EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }

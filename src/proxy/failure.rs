@@ -1,34 +1,45 @@
-//! What a client is told when a passed request fails: our words, never the upstream's.
+//! What a client is told when forwarding fails: a constant text, never the upstream's words.
 
 use pingora::{Error, ErrorSource, ErrorType};
 
-use crate::reset::wire::Reply;
+use crate::reset::wire::{Reply, reason};
 
-/// The answer; `None` where the client is gone.
+/// The answer; `None` if nobody is left to hear it.
 pub(super) fn reply(error: &Error) -> Option<Reply> {
-    let timed_out = matches!(
-        error.etype(),
-        ErrorType::ConnectTimedout
-            | ErrorType::ReadTimedout
-            | ErrorType::WriteTimedout
-            | ErrorType::TLSHandshakeTimedout
-    );
-    Some(match (error.esource(), error.etype()) {
-        (_, ErrorType::HTTPStatus(status)) => Reply::error(*status, "The request could not be passed on"),
-        (ErrorSource::Downstream, ErrorType::ReadTimedout) => Reply::error(408, "The request took too long"),
-        _ if is_clients(error) => return None,
-        (ErrorSource::Downstream, _) => Reply::error(400, "The request could not be read"),
-        (ErrorSource::Upstream, _) if timed_out => Reply::error(504, "The upstream server did not answer in time"),
-        (ErrorSource::Upstream, _) => Reply::error(502, "The upstream server could not be reached"),
-        (ErrorSource::Internal | ErrorSource::Unset, _) => Reply::error(500, "The request could not be passed on"),
-    })
+    use ErrorType::{
+        ConnectTimedout, ConnectionClosed, HTTPStatus, ReadError, ReadTimedout, TLSHandshakeTimedout, WriteError,
+        WriteTimedout,
+    };
+    let status = match (error.esource(), error.etype()) {
+        (_, HTTPStatus(status)) => *status,
+        (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout) => 504,
+        (ErrorSource::Upstream, _) => 502,
+        (ErrorSource::Downstream, ReadError | WriteError | ConnectionClosed | WriteTimedout) => return None,
+        (ErrorSource::Downstream, ReadTimedout) => 408,
+        (ErrorSource::Downstream, _) => 400,
+        (ErrorSource::Internal | ErrorSource::Unset, _) => 500,
+    };
+    Some(Reply::error(status, reason(status)))
 }
 
-/// Whether the client ended it: nothing to answer and nothing to log.
-pub(super) fn is_clients(error: &Error) -> bool {
-    matches!(error.esource(), ErrorSource::Downstream)
-        && matches!(
-            error.etype(),
-            ErrorType::ReadError | ErrorType::WriteError | ErrorType::WriteTimedout | ErrorType::ConnectionClosed
-        )
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_apart() {
+        for (error, status) in [
+            (Error::new_up(ErrorType::ConnectRefused), Some(502)),
+            (Error::new_up(ErrorType::ConnectTimedout), Some(504)),
+            (Error::new_up(ErrorType::ReadTimedout), Some(504)),
+            (Error::new_up(ErrorType::InvalidHTTPHeader), Some(502)),
+            (Error::new_up(ErrorType::HTTPStatus(502)), Some(502)),
+            (Error::new_down(ErrorType::ReadTimedout), Some(408)),
+            (Error::new_down(ErrorType::InvalidHTTPHeader), Some(400)),
+            (Error::new_down(ErrorType::ConnectionClosed), None),
+            (Error::new_in(ErrorType::InternalError), Some(500)),
+        ] {
+            assert_eq!(reply(&error).map(|reply| reply.status), status, "{error}");
+        }
+    }
 }

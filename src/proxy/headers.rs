@@ -1,66 +1,120 @@
-//! What a passed request's headers say to the upstream about where it came from.
+//! Request headers: framing that everybody reads alike, and what is told to the upstream about the client.
+
+use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, header};
 use pingora::http::RequestHeader;
 
 use super::client::Caller;
 
-/// Say that a request is for another path than its target; several frameworks believe them.
-const URL_OVERRIDES: [&str; 6] =
-    ["x-original-url", "x-original-uri", "x-rewrite-url", "x-override-url", "x-forwarded-path", "x-forwarded-prefix"];
-/// Say who the client is and what it asked for; only trusted proxies may.
-const FORWARDING: [&str; 8] = [
+/// The largest request head, in bytes.
+pub(super) const MAX_HEAD: usize = 64 << 10;
+/// The most header lines.
+pub(super) const MAX_LINES: usize = 128;
+
+/// Headers that make some servers route by them instead of by the target. They are never forwarded.
+const OVERRIDES: [&str; 6] =
+    ["x-original-url", "x-rewrite-url", "x-original-uri", "x-forwarded-path", "x-forwarded-uri", "x-forwarded-prefix"];
+/// Headers that say who the client is and how it came.
+const FORWARDING: [&str; 7] = [
     "x-forwarded-for",
     "x-forwarded-proto",
     "x-forwarded-host",
     "x-forwarded-port",
     "x-forwarded-server",
     "x-real-ip",
-    "x-client-ip",
     "forwarded",
 ];
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Takes out what only misleads, and tells who the peer is: in place of what an untrusted one says, after what a
-/// trusted one says. Everything else goes up as it came.
-///
-/// # Errors
-/// pingora's, for a value that cannot be a header; ours cannot.
-pub(super) fn forward(request: &mut RequestHeader, caller: &Caller) -> pingora::Result<()> {
-    let named = |name: &HeaderName, list: &[&str]| list.contains(&name.as_str().replace('_', "-").as_str());
-    let drop: Vec<HeaderName> = request
-        .headers
-        .keys()
-        .filter(|name| {
-            // Some servers read `_` as `-` (CGI), so a twin is the header itself, and no proxy of ours writes it.
-            let forwarding = named(name, &FORWARDING) && (!caller.trusted || name.as_str().contains('_'));
-            named(name, &URL_OVERRIDES) || forwarding
-        })
-        .cloned()
-        .collect();
-    for name in drop {
-        request.remove_header(&name);
-    }
-    if let Some(address) = caller.peer {
-        let said = request.headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
-        let chain: Vec<&[u8]> = said.filter(|value| !value.is_empty()).collect();
-        let mut value = chain.join(&b", "[..]);
-        if !value.is_empty() {
-            value.extend_from_slice(b", ");
+/// Whether a request's head, as it came, frames its body and ends its lines in the one way that nobody reads
+/// differently (RFC 9112 §2.2, §6.3). Pingora is more lenient, and so may the upstream be in another way.
+pub(super) fn is_framed_clearly(head: &[u8]) -> bool {
+    let (mut lengths, mut codings) = (0, 0);
+    for line in head.split_inclusive(|byte| *byte == b'\n').skip(1) {
+        let Some(line) = line.strip_suffix(b"\r\n") else { return false };
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = line.split_at(colon);
+        let value = value.strip_prefix(b":").unwrap_or_default().trim_ascii();
+        if name.eq_ignore_ascii_case(b"content-length") {
+            lengths += 1;
+            let number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+            if !number || (value.len() > 1 && value.starts_with(b"0")) {
+                return false;
+            }
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            codings += 1;
+            if !value.eq_ignore_ascii_case(b"chunked") {
+                return false;
+            }
         }
-        value.extend_from_slice(address.to_string().as_bytes());
-        request.insert_header(FORWARDED_FOR, value.as_slice())?;
     }
-    if !caller.trusted {
-        // Nothing terminates TLS here.
-        request.insert_header(FORWARDED_PROTO, "http")?;
-        if let Some(host) = request.headers.get(header::HOST).cloned() {
-            request.insert_header(FORWARDED_HOST, host)?;
+    lengths + codings <= 1 && head.split(|byte| *byte == b'\n').next().is_none_or(|line| line.ends_with(b"\r"))
+}
+
+/// What is known of a request besides its headers.
+pub(super) struct Seen<'a> {
+    /// Who sent it.
+    pub(super) caller: Caller,
+    /// Its Host.
+    pub(super) host: Option<&'a HeaderValue>,
+    /// `http` or `https`, as the client's connection to us is.
+    pub(super) scheme: &'static str,
+}
+
+/// Prepares a request for the upstream. Routing overrides go. What an untrusted peer says of the client is replaced by
+/// what we saw; a trusted peer's word is kept, and the peer is added to the chain.
+pub(super) fn forward(request: &mut RequestHeader, seen: &Seen<'_>) -> pingora::Result<()> {
+    let unwanted: Vec<HeaderName> =
+        request.headers.keys().filter(|name| is_unwanted(name.as_str(), seen.caller.trusted)).cloned().collect();
+    for name in &unwanted {
+        request.remove_header(name);
+    }
+    let peer = seen.caller.peer;
+    if seen.caller.trusted {
+        if let Some(ip) = peer {
+            append(request, "X-Forwarded-For", &ip.to_string())?;
+            if request.headers.contains_key(header::FORWARDED) {
+                append(request, "Forwarded", &format!("for={}", node(ip)))?;
+            }
         }
+        return Ok(());
+    }
+    if let Some(ip) = peer {
+        request.insert_header("X-Forwarded-For", ip.to_string())?;
+    }
+    request.insert_header("X-Forwarded-Proto", seen.scheme)?;
+    if let Some(host) = seen.host {
+        request.insert_header("X-Forwarded-Host", host.clone())?;
     }
     Ok(())
+}
+
+/// Underscores are dashes to a reader in CGI's tradition, so a twin written with them is as good as the header itself.
+fn is_unwanted(name: &str, trusted: bool) -> bool {
+    let twin = name.contains('_');
+    let plain = name.replace('_', "-");
+    OVERRIDES.contains(&plain.as_str()) || (FORWARDING.contains(&plain.as_str()) && (twin || !trusted))
+}
+
+fn append(request: &mut RequestHeader, name: &'static str, element: &str) -> pingora::Result<()> {
+    let mut all: Vec<u8> = Vec::new();
+    for value in request.headers.get_all(name) {
+        if !value.is_empty() {
+            all.extend_from_slice(value.as_bytes());
+            all.extend_from_slice(b", ");
+        }
+    }
+    all.extend_from_slice(element.as_bytes());
+    request.insert_header(name, all)?;
+    Ok(())
+}
+
+/// RFC 7239 §6: an IPv6 address is bracketed and quoted.
+fn node(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("\"[{ip}]\""),
+    }
 }
 
 #[cfg(test)]
@@ -68,62 +122,89 @@ mod tests {
     use super::*;
     use crate::reset::ports::Client;
 
-    fn forwarded(trusted: bool, headers: &[(&'static str, &str)]) -> RequestHeader {
+    #[test]
+    fn framing() {
+        let framed = |lines: &str| is_framed_clearly(format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n").as_bytes());
+        for lines in ["", "Content-Length: 0\r\n", "content-length:12\r\n", "Transfer-Encoding: Chunked\r\n"] {
+            assert!(framed(lines), "{lines:?}");
+        }
+        for lines in [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 5\r\nContent-Length: 5\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: 05\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length:\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: identity\r\n",
+            "X: y\n",
+        ] {
+            assert!(!framed(lines), "{lines:?}");
+        }
+        assert!(!is_framed_clearly(b"GET / HTTP/1.1\nHost: a\r\n\r\n"));
+    }
+
+    fn forwarded(lines: &[(&'static str, &'static str)], peer: &str, trusted: bool) -> Vec<String> {
         let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-        for (name, value) in headers {
+        for (name, value) in lines {
             request.append_header(*name, *value).unwrap();
         }
-        let caller = Caller { client: Client::Unknown, peer: Some([192, 0, 2, 7].into()), trusted };
-        forward(&mut request, &caller).unwrap();
-        request
-    }
-
-    fn values(request: &RequestHeader, name: &str) -> Vec<String> {
-        request.headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+        let peer: IpAddr = peer.parse().unwrap();
+        let caller = Caller { client: Client::Unknown, peer: Some(peer), trusted };
+        let host = HeaderValue::from_static("idm.example.com");
+        forward(&mut request, &Seen { caller, host: Some(&host), scheme: "http" }).unwrap();
+        let mut lines: Vec<_> =
+            request.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        lines.sort();
+        lines
     }
 
     #[test]
-    fn a_stranger_says_nothing_of_where_he_comes_from() {
-        let lies = [
-            ("host", "id.example.com"),
-            ("x-forwarded-for", "10.0.0.1"),
-            ("x_forwarded_for", "10.0.0.1"),
-            ("forwarded", "for=10.0.0.1"),
-            ("x-real-ip", "10.0.0.1"),
-            ("x-forwarded-host", "evil.example"),
-            ("x-forwarded-proto", "https"),
+    fn an_untrusted_peers_word_is_replaced() {
+        let lines = [
+            ("Accept", "*/*"),
+            ("X-Forwarded-For", "10.0.0.1"),
+            ("X_Forwarded_For", "10.0.0.1"),
+            ("X-Forwarded-Port", "1"),
+            ("X-Real-IP", "10.0.0.1"),
+            ("Forwarded", "for=10.0.0.1"),
+            ("X-Original-URL", "/openidm/selfservice/reset"),
+            ("X_Rewrite-Url", "/openidm/selfservice/reset"),
+            ("X-HTTP-Method-Override", "PATCH"),
+            ("X_Other", "kept"),
         ];
-        let request = forwarded(false, &lies);
-        assert_eq!(values(&request, "x-forwarded-for"), ["192.0.2.7"]);
-        assert_eq!(values(&request, "x-forwarded-host"), ["id.example.com"]);
-        assert_eq!(values(&request, "x-forwarded-proto"), ["http"]);
-        for name in ["x_forwarded_for", "forwarded", "x-real-ip"] {
-            assert!(values(&request, name).is_empty(), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_trusted_proxys_words_are_kept_and_continued() {
-        let words =
-            [("x-forwarded-for", "203.0.113.5"), ("x-forwarded-for", "10.0.0.1"), ("x-forwarded-proto", "https")];
-        let request = forwarded(true, &words);
-        assert_eq!(values(&request, "x-forwarded-for"), ["203.0.113.5, 10.0.0.1, 192.0.2.7"]);
-        assert_eq!(values(&request, "x-forwarded-proto"), ["https"]);
-    }
-
-    #[test]
-    fn no_header_moves_a_request_to_another_path() {
-        for name in ["x-original-url", "x-rewrite-url", "x_original_url", "x-rewrite_url"] {
-            for trusted in [false, true] {
-                assert!(
-                    values(&forwarded(trusted, &[(name, "/openidm/selfservice/reset")]), name).is_empty(),
-                    "{name}"
-                );
-            }
-        }
         assert_eq!(
-            values(&forwarded(false, &[("x-http-method-override", "PATCH")]), "x-http-method-override"),
-            ["PATCH"]
+            forwarded(&lines, "192.0.2.1", false),
+            [
+                "accept: */*",
+                "x-forwarded-for: 192.0.2.1",
+                "x-forwarded-host: idm.example.com",
+                "x-forwarded-proto: http",
+                "x-http-method-override: PATCH",
+                "x_other: kept",
+            ]
         );
+    }
+
+    #[test]
+    fn a_trusted_peers_word_is_kept() {
+        let lines = [
+            ("X-Forwarded-For", "192.0.2.1"),
+            ("X-Forwarded-For", "10.0.0.9"),
+            ("X-Forwarded-Proto", "https"),
+            ("X_Forwarded_Proto", "http"),
+            ("Forwarded", "for=192.0.2.1"),
+            ("X-Rewrite-URL", "/"),
+        ];
+        assert_eq!(
+            forwarded(&lines, "fd00::1", true),
+            [
+                "forwarded: for=192.0.2.1, for=\"[fd00::1]\"",
+                "x-forwarded-for: 192.0.2.1, 10.0.0.9, fd00::1",
+                "x-forwarded-proto: https",
+            ]
+        );
+        assert_eq!(forwarded(&[], "10.0.0.1", true), ["x-forwarded-for: 10.0.0.1"]);
     }
 }

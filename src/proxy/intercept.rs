@@ -1,214 +1,248 @@
-//! A request to the reset path: what HTTP asks before the engine is asked, in this order: the client's limit, the body,
-//! the page it comes from, the method, the query, the content type.
+//! Requests to the reset path: which of them the engine gets to see.
+//!
+//! Order: client limit, then everything that head and query tell, then the body, then the engine. A refusal reads a
+//! small body first, so that the client sees the answer and keeps its connection.
 
-use std::{sync::Arc, time::Duration};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, header};
-use pingora::proxy::Session;
-use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
+use http::{HeaderMap, Method, header};
+use pingora::{http::RequestHeader, proxy::Session};
 
 use super::{
-    Parts,
-    body::{self, Unread},
-    client,
-    origin::{self, From},
-    query::{self, Query, Repeated},
-    respond,
+    Gate,
+    body::{self, Fault},
+    client::Caller,
+    origin::Page,
+    query::{Action, Query, Repeated},
+    respond::{self, Dress},
 };
-use crate::{
-    config,
-    reset::{
-        Caller,
-        ports::{Client, Decision, Event, LimitKey, Rule},
-        wire::Reply,
-    },
+use crate::reset::{
+    self,
+    ports::{Decision, Event, LimitKey, Rule},
+    wire::Reply,
 };
 
-/// How long a client waits for a submit. The work goes on.
-const PATIENCE: Duration = Duration::from_secs(20);
-const RETRY: Duration = Duration::from_secs(1);
-/// Of `Accept-Language`, in bytes; more says nothing more.
+/// Bytes of `Accept-Language` that are looked at.
 const MAX_LANGUAGES: usize = 256;
-/// One of them is enough for a POST without a content type: a form cannot send them (IDM's own CSRF guard).
-const NOT_A_FORM: [HeaderName; 3] =
-    [HeaderName::from_static("x-requested-with"), HeaderName::from_static("x-openidm-username"), header::AUTHORIZATION];
 
-/// Answers the reset path.
-pub(super) struct Intercept {
-    parts: Parts,
-    listed_origins: Vec<String>,
-    work: TaskTracker,
-    room: Arc<Semaphore>,
+/// What a request that may be answered asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Task {
+    /// The first requirements.
+    Read,
+    /// A step.
+    Submit,
+    /// Whether a listed page may ask.
+    Preflight,
 }
 
-impl Intercept {
-    pub(super) fn new(parts: Parts, reset: &config::Reset, work: TaskTracker, room: Arc<Semaphore>) -> Self {
-        Self { parts, listed_origins: reset.cors_origins.clone(), work, room }
-    }
-
-    /// Answers one request of that client.
-    ///
-    /// # Errors
-    /// pingora's, when the client cannot be written to.
-    pub(super) async fn answer(
-        &self,
-        session: &mut Session,
-        query: &[u8],
-        caller: client::Caller,
-    ) -> pingora::Result<()> {
-        let client = caller.client;
-        let from = self.from(session, caller.trusted);
-        let allowed = self.allowed(client).await;
-        // Read even for a client that is over its limit: an answer before the body's end costs the connection.
-        let body = body::read(session).await;
-        let query = query::parse(query);
-        let pretty = query.as_ref().is_ok_and(|query| query.pretty);
-        let reply = match allowed {
-            Err(reply) => reply,
-            Ok(()) if session.req_header().method == Method::OPTIONS => match &from {
-                From::Listed(origin) => {
-                    self.parts.metrics.answered(204);
-                    return respond::send_empty(session, &origin::allow_preflight(origin)).await;
-                }
-                _ => forbidden(),
-            },
-            Ok(()) => self.reply(session, query, &from, body, client).await,
+impl Gate {
+    /// Answers a request to the reset path.
+    pub(super) async fn intercept(&self, session: &mut Session, caller: Caller, query: &[u8]) -> pingora::Result<()> {
+        let page = self.origins.page(&session.req_header().headers);
+        let query = Query::parse(query);
+        let dress = Dress {
+            pretty: query.is_ok_and(|query| query.pretty),
+            origin: if let Page::Listed(origin) = &page { Some(origin.clone()) } else { None },
+            vary: self.origins.any(),
         };
-        let reply = if pretty { respond::pretty(reply) } else { reply };
-        let headers = match &from {
-            From::Listed(origin) => origin::allow(origin),
-            _ => Vec::new(),
-        };
-        self.parts.metrics.answered(reply.status);
-        respond::send(session, &reply, &headers).await
-    }
-
-    async fn allowed(&self, client: Client) -> Result<(), Reply> {
-        match self.parts.limits.charge(Rule::Client, LimitKey::Client(client)).await {
-            Decision::Allowed => Ok(()),
+        let limit = self.limits.charge(Rule::Client, LimitKey::Client(caller.client)).await;
+        let task = match limit {
+            Decision::Allowed => judge(session.req_header(), &page, query),
             Decision::Denied { retry_after } => {
-                self.parts.events.record(Event::Limited { rule: Rule::Client });
-                Err(Reply::retry(429, "Too many requests, try again later", retry_after))
+                self.events.record(Event::Limited { rule: Rule::Client });
+                Err(Reply::retry(429, "Too many requests", retry_after))
             }
-        }
-    }
-
-    fn from(&self, session: &Session, trusted: bool) -> From {
-        let headers = &session.req_header().headers;
-        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let forwarded = text(HeaderName::from_static("x-forwarded-host")).filter(|_| trusted);
-        let authority = session.req_header().uri.authority().map(http::uri::Authority::as_str);
-        let hosts: Vec<&str> = [text(header::HOST), authority, forwarded].into_iter().flatten().collect();
-        origin::judge(headers, &hosts, &self.listed_origins)
-    }
-
-    async fn reply(
-        &self,
-        session: &Session,
-        query: Result<Query, Repeated>,
-        from: &From,
-        body: Result<Bytes, Unread>,
-        client: Client,
-    ) -> Reply {
-        let body = match body {
-            Ok(body) => body,
-            Err(Unread::TooLarge) => return Reply::error(413, "The request is too large"),
-            Err(Unread::TooSlow) => return Reply::error(408, "The request took too long"),
-            Err(Unread::Broken) => return Reply::error(400, "The request could not be read"),
         };
-        let request = session.req_header();
-        match request.method {
-            Method::GET | Method::HEAD => match query {
-                Err(repeated) => twice(repeated),
-                // CREST has actions on POST only.
-                Ok(Query { action: Some(_), .. }) => Reply::error(400, "An action needs a POST"),
-                Ok(_) => self.parts.engine.read(),
+        let reply = match task {
+            Ok(Task::Submit) => match body::read(session).await {
+                Ok(body) => self.desk.submit(body, engine_caller(session, caller)).await,
+                Err(fault) => broken_off(session, fault)?,
             },
-            Method::POST => {
-                if *from == From::Elsewhere {
-                    return forbidden();
-                }
-                if let Some(refusal) = refuse_content(&request.headers) {
-                    return refusal;
-                }
-                match query {
-                    Err(repeated) => twice(repeated),
-                    Ok(Query { action: Some(action), .. }) if action == "submitRequirements" => {
-                        self.submit(body, caller(client, &request.headers)).await
-                    }
-                    Ok(_) => Reply::error(501, "Unknown action"),
-                }
+            Ok(Task::Read) => {
+                body::discard(session).await;
+                self.read()
             }
-            _ => forbidden(),
-        }
-    }
-
-    /// Runs the submit as a task of its own: a deadline, or a client that went away, ends the waiting, never the work.
-    async fn submit(&self, body: Bytes, caller: Caller) -> Reply {
-        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return busy() };
-        let engine = Arc::clone(&self.parts.engine);
-        let task = self.work.spawn(async move {
-            let reply = engine.submit(body, caller).await;
-            drop(place);
-            reply
-        });
-        match tokio::time::timeout(PATIENCE, task).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(_)) => {
-                self.parts.metrics.panicked();
-                Reply::error(500, "Internal error")
+            Ok(Task::Preflight) => return respond::send_preflight(session, &dress).await,
+            Err(refusal) => {
+                body::discard(session).await;
+                refusal
             }
-            Err(_) => busy(),
-        }
+        };
+        respond::send(session, reply, &dress).await
+    }
+
+    fn read(&self) -> Reply {
+        catch_unwind(AssertUnwindSafe(|| self.desk.engine().read())).unwrap_or_else(|_| self.desk.panicked())
     }
 }
 
-fn caller(client: Client, headers: &HeaderMap) -> Caller {
-    let languages = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
-    Caller { client, languages: languages.filter(|text| text.len() <= MAX_LANGUAGES).unwrap_or_default().to_owned() }
-}
-
-/// Only JSON: another site's form cannot send it without asking first (OWASP ASVS 3.5.2).
-fn refuse_content(headers: &HeaderMap) -> Option<Reply> {
-    let text = |name| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?")).collect::<Vec<_>>();
-    let encodings = text(header::CONTENT_ENCODING);
-    if encodings.iter().any(|encoding| !encoding.trim().eq_ignore_ascii_case("identity")) {
-        return Some(Reply::error(415, "An encoded body is not supported"));
-    }
-    match text(header::CONTENT_TYPE).as_slice() {
-        [] if NOT_A_FORM.iter().any(|name| headers.contains_key(name)) => None,
-        [] => Some(forbidden()),
-        [one] if is_json(one) => None,
-        _ => Some(Reply::error(415, "Only application/json is supported")),
-    }
-}
-
-fn is_json(content_type: &str) -> bool {
-    let mut parts = content_type.split(';').map(str::trim);
-    let json = parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json"));
-    let utf8 = |parameter: &str| {
-        parameter.split_once('=').is_some_and(|(name, value)| {
-            name.trim().eq_ignore_ascii_case("charset") && value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-        })
-    };
-    json && parts.all(|parameter| parameter.is_empty() || utf8(parameter))
-}
-
-fn forbidden() -> Reply {
+/// What everybody on this path is told who may not do what they try: IDM's own words.
+fn denied() -> Reply {
     Reply::error(403, "Access denied")
 }
 
-fn busy() -> Reply {
-    Reply::retry(503, "The service is busy, try again later", RETRY)
+/// Judges by head and query alone.
+fn judge(request: &RequestHeader, page: &Page, query: Result<Query, Repeated>) -> Result<Task, Reply> {
+    if request.method == Method::OPTIONS {
+        let preflight = request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        return if preflight && matches!(page, Page::Listed(_)) { Ok(Task::Preflight) } else { Err(denied()) };
+    }
+    if *page == Page::Foreign {
+        return Err(denied());
+    }
+    let query = query.map_err(|repeated| {
+        Reply::error(
+            400,
+            match repeated {
+                Repeated::Action => "Multiple values provided for the single-valued request parameter '_action'",
+                Repeated::Other => "Multiple values provided for a single-valued request parameter",
+            },
+        )
+    })?;
+    match request.method {
+        // As in IDM, `_action` means nothing on a GET, and a method override nothing at all.
+        Method::GET | Method::HEAD if !query.search => Ok(Task::Read),
+        Method::POST => {
+            check_content(&request.headers)?;
+            match query.action {
+                Action::Submit => Ok(Task::Submit),
+                Action::None | Action::Other => Err(Reply::error(501, "Unknown action")),
+            }
+        }
+        _ => Err(denied()),
+    }
 }
 
-fn twice(repeated: Repeated) -> Reply {
-    match repeated {
-        Repeated::Action => {
-            Reply::error(400, "Multiple values provided for the single-valued request parameter '_action'")
+/// A form that another site's page posts in a browser has neither this type nor these headers.
+fn check_content(headers: &HeaderMap) -> Result<(), Reply> {
+    let unsupported = || Err(Reply::error(415, "The request's content is not 'application/json'"));
+    let identity = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(header::CONTENT_ENCODING).iter().all(identity) {
+        return unsupported();
+    }
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    match (types.next(), types.next()) {
+        (None, _)
+            if ["x-requested-with", "x-openidm-username", "authorization"].iter().any(|n| headers.contains_key(*n)) =>
+        {
+            Ok(())
         }
-        Repeated::Other => Reply::error(400, "Multiple values provided for a single-valued request parameter"),
+        (None, _) => Err(denied()),
+        (Some(one), None) if one.to_str().is_ok_and(is_json) => Ok(()),
+        _ => unsupported(),
+    }
+}
+
+/// `application/json`, with no parameter but `charset=utf-8`.
+fn is_json(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let json = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    json && parts.all(|parameter| {
+        let Some((name, value)) = parameter.split_once('=') else { return parameter.is_empty() };
+        let value = value.trim_matches('"');
+        name.eq_ignore_ascii_case("charset")
+            && (value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("utf8"))
+    })
+}
+
+/// The answer where no body came. What is left of it on the connection cannot be told from the next request.
+fn broken_off(session: &mut Session, fault: Fault) -> pingora::Result<Reply> {
+    session.set_keepalive(None);
+    Ok(match fault {
+        Fault::TooLarge => Reply::error(413, "The request is too large"),
+        Fault::Slow => Reply::error(408, "The request took too long"),
+        Fault::Malformed => Reply::error(400, "Bad Request"),
+        Fault::Gone(error) => return Err(error),
+    })
+}
+
+fn engine_caller(session: &Session, caller: Caller) -> reset::Caller {
+    let languages = session.get_header(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    // ASCII, so any cut is one between characters; a language cut in two is one that nobody has.
+    let languages = languages.map(|text| text.get(..MAX_LANGUAGES).unwrap_or(text).to_owned());
+    reset::Caller { client: caller.client, languages: languages.unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::origin::Origins, *};
+
+    fn judged(method: &str, query: &str, lines: &[(&'static str, &'static str)]) -> Result<Task, u16> {
+        let mut request = RequestHeader::build(method, b"/", None).unwrap();
+        request.append_header("Host", "idm.example.com").unwrap();
+        for (name, value) in lines {
+            request.append_header(*name, *value).unwrap();
+        }
+        let page = Origins::new(&["https://login.example.com".to_owned()]).page(&request.headers);
+        judge(&request, &page, Query::parse(query.as_bytes())).map_err(|reply| reply.status)
+    }
+
+    const SUBMIT: &str = "_action=submitRequirements";
+    const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+    #[test]
+    fn methods() {
+        assert_eq!(judged("GET", "", &[]), Ok(Task::Read));
+        assert_eq!(judged("HEAD", "", &[]), Ok(Task::Read));
+        assert_eq!(judged("GET", "_action=submitRequirements", &[]), Ok(Task::Read));
+        assert_eq!(judged("GET", "_queryFilter=true", &[]), Err(403));
+        assert_eq!(judged("POST", SUBMIT, &[JSON]), Ok(Task::Submit));
+        for method in ["PUT", "PATCH", "DELETE", "OPTIONS", "SUBMIT", "get", "post"] {
+            assert_eq!(judged(method, SUBMIT, &[JSON]), Err(403), "{method}");
+        }
+        let overridden = [JSON, ("X-HTTP-Method-Override", "PATCH")];
+        assert_eq!(judged("POST", SUBMIT, &overridden), Ok(Task::Submit));
+    }
+
+    #[test]
+    fn actions() {
+        assert_eq!(judged("POST", "", &[JSON]), Err(501));
+        assert_eq!(judged("POST", "_action=create", &[JSON]), Err(501));
+        assert_eq!(judged("POST", "_action=submitRequirements&_ACTION=x", &[JSON]), Err(400));
+        assert_eq!(judged("GET", "a=1&a=2", &[]), Err(400));
+    }
+
+    #[test]
+    fn contents() {
+        for value in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/json;charset=\"UTF-8\"",
+            "application/json;",
+        ] {
+            assert_eq!(judged("POST", SUBMIT, &[("Content-Type", value)]), Ok(Task::Submit), "{value}");
+        }
+        for value in [
+            "",
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "application/json; charset=utf-7",
+            "application/json; a=b",
+            "application/json, text/plain",
+        ] {
+            assert_eq!(judged("POST", SUBMIT, &[("Content-Type", value)]), Err(415), "{value}");
+        }
+        assert_eq!(judged("POST", SUBMIT, &[JSON, JSON]), Err(415));
+        assert_eq!(judged("POST", SUBMIT, &[JSON, ("Content-Encoding", "gzip")]), Err(415));
+        assert_eq!(judged("POST", SUBMIT, &[JSON, ("Content-Encoding", "identity")]), Ok(Task::Submit));
+        assert_eq!(judged("POST", SUBMIT, &[]), Err(403));
+        for name in ["X-Requested-With", "X-OpenIDM-Username", "Authorization"] {
+            assert_eq!(judged("POST", SUBMIT, &[(name, "x")]), Ok(Task::Submit), "{name}");
+        }
+    }
+
+    #[test]
+    fn pages() {
+        let listed = ("Origin", "https://login.example.com");
+        let method = ("Access-Control-Request-Method", "POST");
+        assert_eq!(judged("OPTIONS", "", &[listed, method]), Ok(Task::Preflight));
+        assert_eq!(judged("OPTIONS", "", &[listed]), Err(403));
+        assert_eq!(judged("OPTIONS", "", &[("Origin", "https://idm.example.com"), method]), Err(403));
+        assert_eq!(judged("POST", SUBMIT, &[JSON, listed]), Ok(Task::Submit));
+        assert_eq!(judged("POST", SUBMIT, &[JSON, ("Origin", "https://evil.example")]), Err(403));
+        assert_eq!(judged("POST", SUBMIT, &[JSON, ("Origin", "null")]), Err(403));
+        assert_eq!(judged("POST", SUBMIT, &[JSON, ("Origin", "https://idm.example.com")]), Ok(Task::Submit));
     }
 }

@@ -1,85 +1,121 @@
-//! Which page a request comes from. A form on another site must not start resets in its visitors' browsers
-//! (OWASP ASVS 3.5.1).
+//! Which web pages may use the reset path: those of this very host, and those of `[reset.cors] origins`.
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderValue, header};
 
-/// Where a request comes from.
+/// Whose page a request comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum From {
-    /// A page of this very host, or no page at all.
-    Here,
-    /// A page that `[reset.cors] origins` names.
-    Listed(String),
-    /// Another site's page.
-    Elsewhere,
+pub(super) enum Page {
+    /// This host's own, or no page at all.
+    Own,
+    /// A listed one; the value is its origin, to be told in the answer.
+    Listed(HeaderValue),
+    /// Another.
+    Foreign,
 }
 
-/// Judges where a request comes from. `hosts` are the names under which it reached us.
-pub(super) fn judge(headers: &HeaderMap, hosts: &[&str], listed: &[String]) -> From {
-    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("null").trim().to_owned());
-    let origin = text(header::ORIGIN);
-    if let Some(origin) =
-        origin.as_ref().filter(|origin| listed.iter().any(|listed| listed.eq_ignore_ascii_case(origin)))
-    {
-        return From::Listed(origin.clone());
+/// `[reset.cors] origins`
+#[derive(Debug)]
+pub(super) struct Origins(Vec<String>);
+
+impl Origins {
+    pub(super) fn new(listed: &[String]) -> Self {
+        Self(listed.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase()).collect())
     }
-    // Browsers do not let pages set it, and it knows more than `Origin` does: a proxy may have changed the Host.
-    match text(HeaderName::from_static("sec-fetch-site")).as_deref() {
-        Some("cross-site") => return From::Elsewhere,
-        Some("same-origin" | "none") => return From::Here,
-        _ => {}
+
+    /// Whether answers differ by origin at all.
+    pub(super) fn any(&self) -> bool {
+        !self.0.is_empty()
     }
-    match origin {
-        None => From::Here,
-        Some(origin) if hosts.iter().any(|host| is_at(&origin, host)) => From::Here,
-        Some(_) => From::Elsewhere,
+
+    /// Judges by `Origin` (RFC 6454 §7) and by `Sec-Fetch-Site` (W3C Fetch Metadata), which no page can forge.
+    pub(super) fn page(&self, headers: &HeaderMap) -> Page {
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let origin = origins.next();
+        if origins.next().is_some() {
+            return Page::Foreign;
+        }
+        if let Some(listed) = origin.filter(|origin| self.lists(origin)) {
+            return Page::Listed(listed.clone());
+        }
+        match (headers.get("sec-fetch-site").map(HeaderValue::as_bytes), origin) {
+            (Some(b"same-origin" | b"none"), _) => Page::Own,
+            (Some(b"cross-site"), _) => Page::Foreign,
+            (_, None) => Page::Own,
+            (_, Some(origin)) if is_host(origin, headers.get(header::HOST)) => Page::Own,
+            (_, Some(_)) => Page::Foreign,
+        }
+    }
+
+    fn lists(&self, origin: &HeaderValue) -> bool {
+        self.0.iter().any(|listed| origin.as_bytes().eq_ignore_ascii_case(listed.as_bytes()))
     }
 }
 
-/// Headers for an answer to a listed page.
-pub(super) fn allow(origin: &str) -> Vec<(HeaderName, String)> {
-    vec![(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.to_owned()), (header::VARY, "Origin".to_owned())]
-}
-
-/// Headers for the answer to a listed page's preflight: what IDM's own client sends.
-pub(super) fn allow_preflight(origin: &str) -> Vec<(HeaderName, String)> {
-    const HEADERS: &str = "accept, accept-api-version, cache-control, content-type, x-openidm-nosession, \
-                           x-openidm-password, x-openidm-username, x-requested-with";
-    let mut headers = allow(origin);
-    headers.push((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST".to_owned()));
-    headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS.to_owned()));
-    headers.push((header::ACCESS_CONTROL_MAX_AGE, "600".to_owned()));
-    headers
-}
-
-fn is_at(origin: &str, host: &str) -> bool {
-    let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    let default_port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
-    authority.eq_ignore_ascii_case(host.strip_suffix(default_port).unwrap_or(host))
+/// Whether an origin's host and port are the Host header's. The scheme is not compared: TLS may end before us.
+fn is_host(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
+    let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
+    let (origin, default) = if let Some(rest) = origin.strip_prefix("https://") {
+        (rest, ":443")
+    } else if let Some(rest) = origin.strip_prefix("http://") {
+        (rest, ":80")
+    } else {
+        return false;
+    };
+    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let bare = |text: &str| text.strip_suffix(default).unwrap_or(text).to_owned();
+    !origin.is_empty() && bare(origin) == bare(&host)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn from(headers: &[(&'static str, &str)]) -> From {
-        let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
-        let listed = ["https://login.example.com".to_owned()];
-        judge(&headers.collect(), &["id.example.com"], &listed)
+    fn page(headers: &[(&'static str, &'static str)]) -> Page {
+        let mut map = HeaderMap::new();
+        map.insert(header::HOST, HeaderValue::from_static("idm.example.com"));
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        Origins::new(&["https://Login.example.com".to_owned()]).page(&map)
     }
 
     #[test]
-    fn a_page_is_known_by_its_origin_and_by_what_the_browser_says_of_it() {
-        assert_eq!(from(&[]), From::Here, "no browser");
-        assert_eq!(from(&[("origin", "https://id.example.com")]), From::Here);
-        assert_eq!(from(&[("origin", "https://id.example.com:8443")]), From::Elsewhere);
-        assert_eq!(from(&[("origin", "https://evil.example")]), From::Elsewhere);
-        assert_eq!(from(&[("origin", "null")]), From::Elsewhere);
-        assert_eq!(from(&[("sec-fetch-site", "cross-site")]), From::Elsewhere);
-        assert_eq!(from(&[("sec-fetch-site", "none")]), From::Here);
-        assert_eq!(from(&[("sec-fetch-site", "same-origin"), ("origin", "https://outer.example")]), From::Here);
-        assert_eq!(from(&[("sec-fetch-site", "same-site"), ("origin", "https://evil.example.com")]), From::Elsewhere);
-        let listed = From::Listed("https://login.example.com".to_owned());
-        assert_eq!(from(&[("sec-fetch-site", "cross-site"), ("origin", "https://login.example.com")]), listed);
+    fn own_pages() {
+        for headers in [
+            &[][..],
+            &[("origin", "https://idm.example.com")],
+            &[("origin", "https://IDM.example.com:443")],
+            &[("origin", "http://idm.example.com")],
+            &[("sec-fetch-site", "same-origin"), ("origin", "https://behind.a.proxy")],
+            &[("sec-fetch-site", "none")],
+            &[("sec-fetch-site", "same-site")],
+        ] {
+            assert_eq!(page(headers), Page::Own, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn foreign_pages() {
+        for headers in [
+            &[("origin", "null")][..],
+            &[("origin", "")],
+            &[("origin", "https://")],
+            &[("origin", "https://evil.example")],
+            &[("origin", "https://idm.example.com.evil.example")],
+            &[("origin", "https://idm.example.com:8443")],
+            &[("origin", "https://idm.example.com"), ("origin", "https://evil.example")],
+            &[("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "cross-site"), ("origin", "https://idm.example.com")],
+            &[("sec-fetch-site", "same-site"), ("origin", "https://other.example.com")],
+        ] {
+            assert_eq!(page(headers), Page::Foreign, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn listed_pages() {
+        let listed = HeaderValue::from_static("https://login.example.com");
+        let headers = [("origin", "https://login.example.com"), ("sec-fetch-site", "cross-site")];
+        assert_eq!(page(&headers), Page::Listed(listed));
     }
 }

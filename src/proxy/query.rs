@@ -1,70 +1,121 @@
-//! The query string of a request to the reset path, read as CREST does: names without regard to case, each at most once.
+//! The query of a request to the reset path, read as IDM's HTTP layer (CREST) reads it: names are case-insensitive and
+//! percent-decoded, `&` alone separates, and no parameter may come twice.
+
+use std::{borrow::Cow, collections::BTreeSet};
 
 use percent_encoding::percent_decode;
 
-/// What the query says that means something here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What the query says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Query {
-    /// `_action`
-    pub(super) action: Option<String>,
-    /// `_prettyPrint=true`
+    /// `_action`.
+    pub(super) action: Action,
+    /// `_prettyPrint=true`: indent the answer.
     pub(super) pretty: bool,
+    /// `_queryFilter`, `_queryId` or `_queryExpression` makes a GET a query.
+    pub(super) search: bool,
 }
 
-/// A parameter was given twice. Two readers may differ on which counts, so neither does.
+/// `_action`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Not there, or empty.
+    None,
+    /// `submitRequirements`
+    Submit,
+    /// Anything else.
+    Other,
+}
+
+/// A parameter came twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Repeated {
     /// `_action`
     Action,
-    /// Another.
+    /// Any other.
     Other,
 }
 
-/// Reads a query, without its `?`. `;` separates nothing (WHATWG URL §5.1).
-pub(super) fn parse(query: &[u8]) -> Result<Query, Repeated> {
-    let mut seen: Vec<String> = Vec::new();
-    let mut parsed = Query::default();
-    for pair in query.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = match pair.iter().position(|byte| *byte == b'=').and_then(|at| pair.split_at_checked(at)) {
-            Some((name, value)) => (name, value.get(1..).unwrap_or_default()),
-            None => (pair, &b""[..]),
-        };
-        let name = decode(name).to_ascii_lowercase();
-        if seen.contains(&name) {
-            return Err(if name == "_action" { Repeated::Action } else { Repeated::Other });
+impl Query {
+    /// Reads the bytes after the `?`.
+    pub(super) fn parse(query: &[u8]) -> Result<Self, Repeated> {
+        let mut read = Self { action: Action::None, pretty: false, search: false };
+        let mut seen = BTreeSet::new();
+        for pair in query.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+            let end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+            let (name, value) = pair.split_at(end);
+            let name = decode(name).to_ascii_lowercase();
+            let value = decode(value.strip_prefix(b"=").unwrap_or_default());
+            match name.as_slice() {
+                b"_action" if value.is_empty() => {}
+                b"_action" if *value == *b"submitRequirements" => read.action = Action::Submit,
+                b"_action" => read.action = Action::Other,
+                b"_prettyprint" => read.pretty = value.eq_ignore_ascii_case(b"true"),
+                b"_queryfilter" | b"_queryid" | b"_queryexpression" => read.search = true,
+                _ => {}
+            }
+            if seen.contains(&name) {
+                return Err(if name == b"_action" { Repeated::Action } else { Repeated::Other });
+            }
+            seen.insert(name);
         }
-        match name.as_str() {
-            "_action" => parsed.action = Some(decode(value)),
-            "_prettyprint" => parsed.pretty = decode(value).eq_ignore_ascii_case("true"),
-            _ => {}
-        }
-        seen.push(name);
+        Ok(read)
     }
-    Ok(parsed)
 }
 
-fn decode(text: &[u8]) -> String {
-    let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-    percent_decode(&spaced).decode_utf8_lossy().into_owned()
+/// As forms are decoded: `+` is a blank, `%XX` a byte.
+fn decode(text: &[u8]) -> Cow<'_, [u8]> {
+    if text.contains(&b'+') {
+        let text: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+        Cow::Owned(percent_decode(&text).collect())
+    } else {
+        percent_decode(text).into()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn names_are_read_in_any_case_and_spelling() {
-        for query in ["_action=submitRequirements", "_ACTION=submitRequirements", "%5faction=submit%52equirements"] {
-            assert_eq!(parse(query.as_bytes()).unwrap().action.as_deref(), Some("submitRequirements"), "{query}");
-        }
-        assert!(parse(b"_prettyPrint=true&x=1").unwrap().pretty);
-        assert_eq!(parse(b"x=1;_action=submitRequirements").unwrap().action, None);
-        assert_eq!(parse(b"_action").unwrap().action.as_deref(), Some(""));
+    fn parse(query: &str) -> Result<Query, Repeated> {
+        Query::parse(query.as_bytes())
     }
 
     #[test]
-    fn nothing_is_said_twice() {
-        assert_eq!(parse(b"_action=a&_Action=a"), Err(Repeated::Action));
-        assert_eq!(parse(b"x=1&y=2&%78=1"), Err(Repeated::Other));
+    fn actions() {
+        for (query, action) in [
+            ("", Action::None),
+            ("_action", Action::None),
+            ("_action=", Action::None),
+            ("a=b&&c", Action::None),
+            ("_action=submitRequirements", Action::Submit),
+            ("_ACTION=submitRequirements", Action::Submit),
+            ("%5faction=submitRequirements", Action::Submit),
+            ("x=1&_action=%73ubmitRequirements&y", Action::Submit),
+            ("_action=submitrequirements", Action::Other),
+            ("_action=submitRequirements%00", Action::Other),
+            ("_action=+submitRequirements", Action::Other),
+            ("_action=create", Action::Other),
+            ("_action=a;_action=submitRequirements", Action::Other),
+            ("a=b;_action=submitRequirements", Action::None),
+        ] {
+            assert_eq!(parse(query).unwrap().action, action, "{query}");
+        }
+    }
+
+    #[test]
+    fn no_parameter_comes_twice() {
+        assert_eq!(parse("_action=submitRequirements&_action=submitRequirements"), Err(Repeated::Action));
+        assert_eq!(parse("_action=submitRequirements&%5FACTION=x"), Err(Repeated::Action));
+        assert_eq!(parse("_action&_action="), Err(Repeated::Action));
+        assert_eq!(parse("a=1&b=2&A=3"), Err(Repeated::Other));
+        assert!(parse("a=1&b=2&c").is_ok());
+    }
+
+    #[test]
+    fn the_rest() {
+        assert!(parse("_prettyPrint=true").unwrap().pretty);
+        assert!(!parse("_prettyPrint=1").unwrap().pretty);
+        assert!(parse("_queryFilter=true").unwrap().search);
     }
 }

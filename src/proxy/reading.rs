@@ -7,15 +7,13 @@
 //!
 //! It errs towards claiming, but only for paths that hold the protected segments in order after decoding.
 
-use std::borrow::Cow;
-
 use icu_normalizer::ComposingNormalizerBorrowed;
 use icu_properties::{CodePointSetData, props::DefaultIgnorableCodePoint};
 
 /// Decodings and foldings that are followed one inside another.
 const DEPTH: u8 = 10;
 /// Bytes looked at for each byte of the path, before it is taken for an attack on this very function.
-const EFFORT: usize = 64;
+const EFFORT: usize = 96;
 /// Protected segments that are told apart; a longer protected path is guarded from there on down.
 const WORDS: usize = 8;
 
@@ -154,11 +152,11 @@ impl Reader<'_> {
             all = all.or(self.read(piece.get(..end).unwrap_or_default(), from, depth));
         }
         if depth < DEPTH {
-            if let Some(decoded) = decode(piece) {
-                all = all.or(self.split(&decoded, from, depth + 1));
-            }
-            if let Some(folded) = fold(piece) {
-                all = all.or(self.split(&folded, from, depth + 1));
+            for text in [decode(piece), fold(piece)].into_iter().flatten() {
+                all = all.or(self.split(&text, from, depth + 1));
+                for short in [shorten(&text, false), shorten(&text, true)].into_iter().flatten() {
+                    all = all.or(self.split(&short, from, depth + 1));
+                }
             }
         }
         all
@@ -184,7 +182,7 @@ fn trim(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// One level of `%XX`, `%uXXXX` and over-long UTF-8 undone; `None` if there is none.
+/// One level of `%XX` and `%uXXXX` undone; `None` if there is none.
 fn decode(piece: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(piece.len());
     let mut rest = piece;
@@ -204,11 +202,7 @@ fn decode(piece: &[u8]) -> Option<Vec<u8>> {
             out.push(b'%');
         }
     }
-    match shorten(&out) {
-        Cow::Owned(short) => Some(short),
-        Cow::Borrowed(_) if found => Some(out),
-        Cow::Borrowed(_) => None,
-    }
+    found.then_some(out)
 }
 
 fn hex(text: &[u8], digits: usize) -> Option<(u32, &[u8])> {
@@ -222,16 +216,17 @@ fn push_char(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-/// Over-long UTF-8, read as a naive decoder does: `c0 ae` is a dot.
-fn shorten(text: &[u8]) -> Cow<'_, [u8]> {
+/// Over-long UTF-8, read as a naive decoder does: `c0 ae` is a dot. A `careless` one does not look at the second byte's
+/// top bits: `c0 2f` is a slash to it. `None` if there is none.
+fn shorten(text: &[u8], careless: bool) -> Option<Vec<u8>> {
     if !text.iter().any(|byte| *byte >= 0xc0) {
-        return Cow::Borrowed(text);
+        return None;
     }
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let [lead, tail @ ..] = rest {
         rest = tail;
-        match long(*lead, tail) {
+        match long(*lead, tail, careless) {
             Some((value, tail)) => {
                 push_char(&mut out, value);
                 rest = tail;
@@ -239,11 +234,11 @@ fn shorten(text: &[u8]) -> Cow<'_, [u8]> {
             None => out.push(*lead),
         }
     }
-    if out == text { Cow::Borrowed(text) } else { Cow::Owned(out) }
+    (out != text).then_some(out)
 }
 
 /// The value of an over-long sequence; `None` if it is not one.
-fn long(lead: u8, tail: &[u8]) -> Option<(u32, &[u8])> {
+fn long(lead: u8, tail: &[u8], careless: bool) -> Option<(u32, &[u8])> {
     let (count, bits, least) = match lead {
         0xc0 | 0xc1 => (1, lead & 0x1f, 0x80),
         0xe0 => (2, 0, 0x800),
@@ -253,8 +248,8 @@ fn long(lead: u8, tail: &[u8]) -> Option<(u32, &[u8])> {
         _ => return None,
     };
     let (following, rest) = tail.split_at_checked(count)?;
-    // Old readers did not look at the second byte's top bits: `c0 2f` was a slash to them.
-    if count > 1 && following.iter().any(|byte| byte & 0xc0 != 0x80) {
+    let continues = |byte: &u8| byte & 0xc0 == 0x80 || (careless && count == 1 && byte.is_ascii());
+    if !following.iter().all(continues) {
         return None;
     }
     let value = following.iter().fold(u32::from(bits), |value, byte| value << 6 | u32::from(byte & 0x3f));

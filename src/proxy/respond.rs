@@ -1,66 +1,78 @@
-//! Writes an answer of ours: always JSON, never cached, with a length, on a connection that stays.
+//! Writing an answer of our own: JSON as CREST has it, with a length, never cached, never framed, the connection kept.
 
 use bytes::Bytes;
-use http::{HeaderName, Method, header};
+use http::{HeaderValue, Method, header};
 use pingora::{http::ResponseHeader, proxy::Session};
+use serde_json::Value;
 
 use crate::reset::wire::Reply;
 
-/// Sends `reply`, with `more` headers. A HEAD gets the headers of its GET.
-///
-/// # Errors
-/// pingora's, when the client cannot be written to.
-pub(super) async fn send(session: &mut Session, reply: &Reply, more: &[(HeaderName, String)]) -> pingora::Result<()> {
-    let head_only = session.req_header().method == Method::HEAD;
-    let mut response = ResponseHeader::build(reply.status, Some(12))?;
-    response.insert_header(header::CONTENT_TYPE, "application/json; charset=UTF-8")?;
-    response.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
-    secure(&mut response)?;
-    if let Some(etag) = &reply.etag {
-        response.insert_header(header::ETAG, etag.as_str())?;
+/// How an answer is dressed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dress {
+    /// Indent the JSON.
+    pub(super) pretty: bool,
+    /// The listed origin of the page that asks.
+    pub(super) origin: Option<HeaderValue>,
+    /// Answers differ by origin, and a cache must know.
+    pub(super) vary: bool,
+}
+
+/// What a listed page may send: IDM's own list, and what its clients send besides.
+const ALLOWED_HEADERS: &str = "accept, accept-api-version, authorization, cache-control, content-type, \
+     x-openidm-nosession, x-openidm-password, x-openidm-username, x-requested-with";
+
+/// Sends the reply. Its body is left out for HEAD, its length is not.
+pub(super) async fn send(session: &mut Session, reply: Reply, dress: &Dress) -> pingora::Result<()> {
+    let body = if dress.pretty { indent(reply.body) } else { reply.body };
+    let mut head = ResponseHeader::build(reply.status, Some(14))?;
+    head.insert_header(header::CONTENT_TYPE, "application/json; charset=UTF-8")?;
+    head.insert_header(header::CONTENT_LENGTH, body.len())?;
+    head.insert_header("X-Content-Type-Options", "nosniff")?;
+    head.insert_header("Referrer-Policy", "no-referrer")?;
+    head.insert_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")?;
+    if let Some(etag) = reply.etag {
+        head.insert_header("ETag", etag)?;
     }
     if let Some(wait) = reply.retry_after {
-        let seconds = wait.as_millis().div_ceil(1000).max(1);
-        response.insert_header(header::RETRY_AFTER, seconds.to_string())?;
+        // RFC 9110 §10.2.3 has whole seconds; to be early by a part of one is to be refused again.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        head.insert_header("Retry-After", seconds.max(1))?;
     }
-    for (name, value) in more {
-        response.insert_header(name.clone(), value.as_str())?;
-    }
-    let end = head_only || reply.body.is_empty();
-    session.write_response_header(Box::new(response), end).await?;
+    dress_up(&mut head, dress)?;
+    let end = session.req_header().method == Method::HEAD;
+    session.write_response_header(Box::new(head), end).await?;
     if !end {
-        session.write_response_body(Some(reply.body.clone()), true).await?;
+        session.write_response_body(Some(body), true).await?;
     }
     Ok(())
 }
 
-/// Sends a 204 with `headers`: the answer to a preflight.
-///
-/// # Errors
-/// As [`send`].
-pub(super) async fn send_empty(session: &mut Session, headers: &[(HeaderName, String)]) -> pingora::Result<()> {
-    let mut response = ResponseHeader::build(204, Some(8))?;
-    secure(&mut response)?;
-    for (name, value) in headers {
-        response.insert_header(name.clone(), value.as_str())?;
-    }
-    session.write_response_header(Box::new(response), true).await
+/// Answers a listed page's preflight (Fetch §3.2.2).
+pub(super) async fn send_preflight(session: &mut Session, dress: &Dress) -> pingora::Result<()> {
+    let mut head = ResponseHeader::build(204, Some(10))?;
+    head.insert_header("Access-Control-Allow-Methods", "GET, POST")?;
+    head.insert_header("Access-Control-Allow-Headers", ALLOWED_HEADERS)?;
+    head.insert_header("Access-Control-Max-Age", "600")?;
+    dress_up(&mut head, dress)?;
+    session.write_response_header(Box::new(head), true).await
 }
 
-/// The same answer, indented: `_prettyPrint=true`.
-pub(super) fn pretty(reply: Reply) -> Reply {
-    let indented =
-        serde_json::from_slice::<serde_json::Value>(&reply.body).and_then(|json| serde_json::to_vec_pretty(&json));
-    match indented {
-        Ok(body) => Reply { body: Bytes::from(body), ..reply },
-        Err(_) => reply,
+fn dress_up(head: &mut ResponseHeader, dress: &Dress) -> pingora::Result<()> {
+    head.insert_header(header::CACHE_CONTROL, "no-store, no-cache")?;
+    if dress.vary {
+        head.insert_header("Vary", "Origin")?;
     }
+    if let Some(origin) = &dress.origin {
+        head.insert_header("Access-Control-Allow-Origin", origin.clone())?;
+        // Clients of IDM send their credentials along; a browser hides the answer from them unless this is said.
+        head.insert_header("Access-Control-Allow-Credentials", "true")?;
+        head.insert_header("Access-Control-Expose-Headers", "ETag, Retry-After")?;
+    }
+    Ok(())
 }
 
-fn secure(response: &mut ResponseHeader) -> pingora::Result<()> {
-    // `no-cache` is IDM's own; `no-store` keeps tokens out of every cache (RFC 9111 §5.2.2.5).
-    response.insert_header(header::CACHE_CONTROL, "no-cache, no-store")?;
-    response.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
-    response.insert_header(header::REFERRER_POLICY, "no-referrer")?;
-    response.insert_header(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'")
+fn indent(body: Bytes) -> Bytes {
+    let pretty = serde_json::from_slice::<Value>(&body).and_then(|value| serde_json::to_vec_pretty(&value));
+    pretty.map_or(body, Bytes::from)
 }

@@ -1,91 +1,159 @@
-//! Where passed requests go: one upstream, whose name is resolved beside the requests.
+//! Where passed requests go: addresses that a background task keeps fresh, so that no request waits for a name server
+//! and a name server's failure stops nothing that worked before.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use parking_lot::RwLock;
-use pingora::{Error, ErrorType, prelude::HttpPeer, upstreams::peer::HttpUpstreamRequestPolicy};
+use pingora::{
+    protocols::{TcpKeepalive, l4::socket::SocketAddr as PeerAddress},
+    upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, PeerOptions, Scheme},
+};
+use tokio::{net::lookup_host, time::sleep};
 use url::{Host, Url};
 
-use crate::config;
-
-/// How often a name that resolves is asked for again, and one that does not.
+/// How long a name's addresses are used before they are asked for again.
 const FRESH: Duration = Duration::from_secs(30);
-const RETRY: Duration = Duration::from_secs(1);
-const LOOK_UP: Duration = Duration::from_secs(5);
+/// How long to wait after a failed look-up.
+const RETRY: Duration = Duration::from_secs(2);
 
-/// The upstream. It starts without an address where its name does not resolve, and finds one when it does.
-pub struct Upstream {
-    name: String,
-    port: u16,
-    tls: bool,
+/// The upstream.
+pub(crate) struct Upstream {
+    /// Host and port to look up; `None` if the URL has an address.
+    name: Option<(String, u16)>,
     addresses: RwLock<Vec<SocketAddr>>,
-    next: AtomicUsize,
+    /// The address to use is this one, counted around. It moves on when one cannot be connected to.
+    preferred: AtomicUsize,
+    template: HttpPeer,
 }
 
 impl Upstream {
-    /// The upstream of that URL, not resolved yet unless it is an address.
-    pub fn new(config: &config::Upstream) -> Self {
-        let url: &Url = &config.url;
+    /// The upstream of that URL, `http` or `https`. Nothing is looked up yet.
+    pub(crate) fn new(url: &Url) -> Self {
         let port = url.port_or_known_default().unwrap_or(80);
-        let address = match url.host() {
-            Some(Host::Ipv4(address)) => Some(IpAddr::from(address)),
-            Some(Host::Ipv6(address)) => Some(IpAddr::from(address)),
-            Some(Host::Domain(_)) | None => None,
+        let (name, address) = match url.host() {
+            Some(Host::Ipv4(ip)) => (None, Some(SocketAddr::new(ip.into(), port))),
+            Some(Host::Ipv6(ip)) => (None, Some(SocketAddr::new(ip.into(), port))),
+            Some(Host::Domain(name)) => (Some((name.to_owned(), port)), None),
+            None => (None, None),
         };
+        let sni = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         Self {
-            name: url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
-            port,
-            tls: url.scheme() == "https",
-            addresses: RwLock::new(address.map(|address| SocketAddr::new(address, port)).into_iter().collect()),
-            next: AtomicUsize::new(0),
+            name,
+            addresses: RwLock::new(address.into_iter().collect()),
+            preferred: AtomicUsize::new(0),
+            template: template(url.scheme() == "https", sni),
         }
     }
 
-    /// Keeps the addresses fresh, for ever. A look-up that fails keeps the ones it had.
-    pub async fn resolve(&self) {
-        if self.name.parse::<IpAddr>().is_ok() {
-            return;
+    /// A peer to connect to; `None` while no address is known.
+    pub(super) fn peer(&self) -> Option<HttpPeer> {
+        let addresses = self.addresses.read();
+        let at = self.preferred.load(Ordering::Relaxed).checked_rem(addresses.len())?;
+        let address = *addresses.get(at)?;
+        let mut peer = self.template.clone();
+        peer._address = PeerAddress::Inet(address);
+        Some(peer)
+    }
+
+    /// Takes note that the preferred address could not be connected to. Whether there is another.
+    pub(super) fn move_on(&self) -> bool {
+        self.preferred.fetch_add(1, Ordering::Relaxed);
+        self.addresses.read().len() > 1
+    }
+
+    /// Looks the name up once. Whether addresses are known now.
+    pub(crate) async fn resolve(&self) -> bool {
+        let Some((name, port)) = &self.name else { return !self.addresses.read().is_empty() };
+        match lookup_host((name.as_str(), *port)).await {
+            Ok(found) => {
+                let found: Vec<_> = found.collect();
+                if !found.is_empty() {
+                    *self.addresses.write() = found;
+                    return true;
+                }
+                tracing::warn!("the upstream's name has no address");
+            }
+            Err(error) => tracing::warn!(%error, "the upstream's name cannot be looked up"),
         }
-        let mut failed = false;
+        false
+    }
+
+    /// Keeps the addresses fresh for ever.
+    pub(crate) async fn keep_fresh(&self) {
+        if self.name.is_none() {
+            return std::future::pending().await;
+        }
         loop {
-            let found = tokio::time::timeout(LOOK_UP, tokio::net::lookup_host((self.name.as_str(), self.port))).await;
-            let found: Vec<_> = found.ok().and_then(Result::ok).into_iter().flatten().collect();
-            if found.is_empty() && !failed {
-                tracing::warn!("the upstream's name does not resolve");
-            }
-            failed = found.is_empty();
-            if !failed {
-                *self.addresses.write() = found;
-            }
-            tokio::time::sleep(if failed { RETRY } else { FRESH }).await;
+            let found = self.resolve().await;
+            sleep(if found { FRESH } else { RETRY }).await;
         }
     }
+}
 
-    /// The next address, with every timeout set: pingora's own defaults wait for ever.
-    pub(super) fn peer(&self) -> pingora::Result<Box<HttpPeer>> {
-        let address = {
-            let addresses = self.addresses.read();
-            let index = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(addresses.len());
-            index.and_then(|index| addresses.get(index).copied())
-        };
-        let Some(address) = address else {
-            let unresolved = Error::explain(ErrorType::ConnectNoRoute, "the upstream's name does not resolve");
-            return Err(unresolved.into_up());
-        };
-        #[expect(clippy::disallowed_methods, reason = "given an address, it resolves nothing")]
-        let mut peer = HttpPeer::new(address, self.tls, self.name.clone());
-        let options = &mut peer.options;
-        options.connection_timeout = Some(Duration::from_secs(2));
-        options.total_connection_timeout = Some(Duration::from_secs(4));
-        options.read_timeout = Some(Duration::from_secs(60));
-        options.write_timeout = Some(Duration::from_secs(30));
-        // Shorter than Jetty's own 30 s, so that a request seldom meets a connection that is being closed.
-        options.idle_timeout = Some(Duration::from_secs(20));
-        options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-        Ok(Box::new(peer))
+/// Every bound that Pingora leaves open is set here.
+fn template(tls: bool, sni: String) -> HttpPeer {
+    let mut options = PeerOptions::new();
+    options.connection_timeout = Some(Duration::from_secs(2));
+    options.total_connection_timeout = Some(Duration::from_secs(4));
+    // IDM takes its time over reports and reconciliations.
+    options.read_timeout = Some(Duration::from_secs(60));
+    options.write_timeout = Some(Duration::from_secs(10));
+    // Below the 30 s after which Jetty, under IDM, closes: else a request meets a connection that is just going away.
+    options.idle_timeout = Some(Duration::from_secs(20));
+    options.tcp_keepalive = Some(TcpKeepalive {
+        idle: Duration::from_secs(30),
+        interval: Duration::from_secs(10),
+        count: 3,
+        #[cfg(target_os = "linux")]
+        user_timeout: Duration::ZERO,
+    });
+    options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+    HttpPeer {
+        _address: PeerAddress::Inet(SocketAddr::from(([0, 0, 0, 0], 0))),
+        scheme: Scheme::from_tls_bool(tls),
+        sni,
+        proxy: None,
+        client_cert_key: None,
+        group_key: 0,
+        options,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(url: &str) -> Upstream {
+        Upstream::new(&Url::parse(url).unwrap())
+    }
+
+    #[tokio::test]
+    async fn addresses_need_no_look_up() {
+        for (url, address, tls) in [
+            ("http://127.0.0.1:8081", "127.0.0.1:8081", false),
+            ("http://[::1]", "[::1]:80", false),
+            ("https://192.0.2.1", "192.0.2.1:443", true),
+        ] {
+            let peer = upstream(url).peer().unwrap();
+            assert_eq!(peer._address.as_inet().unwrap().to_string(), address);
+            assert_eq!(peer.is_tls(), tls);
+        }
+        assert_eq!(upstream("https://idm.example.com:8443").template.sni, "idm.example.com");
+    }
+
+    #[tokio::test]
+    async fn names_are_looked_up_and_rotated() {
+        let upstream = upstream("http://localhost:8081");
+        assert!(upstream.peer().is_none());
+        assert!(upstream.resolve().await);
+        assert!(upstream.peer().is_some());
+        *upstream.addresses.write() = vec!["192.0.2.1:1".parse().unwrap(), "192.0.2.2:1".parse().unwrap()];
+        let first = upstream.peer().unwrap()._address.as_inet().copied();
+        assert!(upstream.move_on());
+        assert_ne!(upstream.peer().unwrap()._address.as_inet().copied(), first);
     }
 }

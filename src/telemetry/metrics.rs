@@ -36,6 +36,9 @@ pub struct Metrics {
     broken: IntCounter,
     panics: IntCounter,
     hearsay: IntCounter,
+    disguised: IntCounter,
+    malformed: IntCounter,
+    upstream_failures: IntCounter,
     answered: Classes,
     passed: Classes,
 }
@@ -67,6 +70,9 @@ impl Metrics {
                 "untrusted_forwarding_headers",
                 "Requests of peers that may not say who the client is, and do",
             )?,
+            disguised: counter(r, "disguised_targets", "Targets refused that look like the reset path to some reader")?,
+            malformed: counter(r, "malformed_requests", "Requests refused that readers could disagree on")?,
+            upstream_failures: counter(r, "upstream_failures", "Requests that the upstream failed")?,
             answered: Classes::new(r, "reset_requests", "Requests answered on the reset path")?,
             passed: Classes::new(r, "passed_requests", "Requests passed to the upstream")?,
             registry,
@@ -115,6 +121,21 @@ impl Metrics {
     /// Counts a forwarding header of a peer that is not to be believed.
     pub fn hearsay(&self) {
         self.hearsay.inc();
+    }
+
+    /// Counts a target that somebody could take for the reset path, though it is not spelled like it.
+    pub fn disguised(&self) {
+        self.disguised.inc();
+    }
+
+    /// Counts a request that readers could disagree on.
+    pub fn malformed(&self) {
+        self.malformed.inc();
+    }
+
+    /// Counts a request that could not be passed on, or not to its end, for the upstream's fault.
+    pub fn upstream_failed(&self) {
+        self.upstream_failures.inc();
     }
 
     /// Counts what the engine and its adapters report.

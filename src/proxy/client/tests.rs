@@ -3,10 +3,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::reset::ports::Time;
 
-fn metrics() -> Arc<Metrics> {
-    Arc::new(Metrics::new(Time::from_millis(0)).unwrap())
-}
-
 fn clients(header: ClientHeader) -> Clients {
     let listen = Listen {
         addresses: vec![],
@@ -14,7 +10,7 @@ fn clients(header: ClientHeader) -> Clients {
         trust_unix: true,
         client_header: header,
     };
-    Clients::new(&listen, metrics())
+    Clients::new(&listen, Arc::new(Metrics::new(Time::from_millis(0)).unwrap()))
 }
 
 fn headers(name: &'static str, lines: &[&str]) -> HeaderMap {

@@ -122,7 +122,7 @@ impl World {
             .unwrap_or_else(|faults| panic!("{}", faults.iter().map(|fault| format!("{fault}\n")).collect::<String>()));
         let app = App::start(config).await.unwrap();
         let Some(Address::Tcp(gate)) = app.addresses().first().cloned() else { panic!("a TCP address") };
-        let admin = app.admin_address().unwrap();
+        let admin = app.admin_address();
         let stop = watch::Sender::new(0_u8);
         let urgency = |level| {
             let mut stop = stop.subscribe();
@@ -130,7 +130,8 @@ impl World {
                 let _ = stop.wait_for(|urgency| *urgency >= level).await;
             }
         };
-        let running = tokio::spawn(app.run(urgency(1), urgency(2)));
+        let (drain, cut) = (urgency(1), urgency(2));
+        let running = tokio::spawn(async move { app.run(drain, cut).await.unwrap() });
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { store, mailbox, store_link, smtp_link, gate, admin, http, stop, running, _folder: folder }
     }

@@ -1,0 +1,69 @@
+//! Runs the engine's work apart from the request that asked for it: a deadline or a vanished client ends the waiting,
+//! never the work, and a panic is one answer, not a lost connection.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use tokio::{sync::Semaphore, time::timeout};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    reset::{Caller, Engine, wire::Reply},
+    telemetry::metrics::Metrics,
+};
+
+/// Submits at work at a time. A flood of them must leave memory and time for the requests that pass.
+const SEATS: usize = 1024;
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// When to come back after that, or after finding every seat taken.
+const COME_BACK: Duration = Duration::from_secs(5);
+
+/// Where submits are handed in.
+pub(super) struct Desk {
+    engine: Arc<Engine>,
+    metrics: Arc<Metrics>,
+    seats: Arc<Semaphore>,
+    work: TaskTracker,
+}
+
+impl Desk {
+    pub(super) fn new(engine: Arc<Engine>, metrics: Arc<Metrics>, work: TaskTracker) -> Self {
+        Self { engine, metrics, seats: Arc::new(Semaphore::new(SEATS)), work }
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Has the engine do a step and waits for its answer, up to a point.
+    pub(super) async fn submit(&self, body: Bytes, caller: Caller) -> Reply {
+        let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else { return unavailable() };
+        let (engine, metrics) = (Arc::clone(&self.engine), Arc::clone(&self.metrics));
+        let work = self.work.spawn(async move {
+            let _seat = seat;
+            let reply = AssertUnwindSafe(engine.submit(body, caller)).catch_unwind().await;
+            reply.unwrap_or_else(|_| panicked(&metrics))
+        });
+        match timeout(PATIENCE, work).await {
+            Ok(Ok(reply)) => reply,
+            // The runtime is going down.
+            Ok(Err(_)) | Err(_) => unavailable(),
+        }
+    }
+
+    /// The answer after a panic.
+    pub(super) fn panicked(&self) -> Reply {
+        panicked(&self.metrics)
+    }
+}
+
+fn panicked(metrics: &Metrics) -> Reply {
+    metrics.panicked();
+    Reply::error(500, "Internal Server Error")
+}
+
+fn unavailable() -> Reply {
+    Reply::retry(503, "Service Unavailable", COME_BACK)
+}

@@ -77,6 +77,11 @@ impl Store {
         self.idm.people.lock().set(id, field, value.into())
     }
 
+    /// Deletes the account with that `_id`. False if there is none.
+    pub fn remove(&self, id: &str) -> bool {
+        self.idm.people.lock().remove(id)
+    }
+
     /// Whether the account with that user name, or else that `_id`, has that password.
     pub fn password_is(&self, user: &str, password: &str) -> bool {
         self.idm.people.lock().password_is(user, password)

@@ -136,6 +136,11 @@ impl People {
         self.0.get_mut(id).map(|person| person.set(field, value)).is_some()
     }
 
+    /// False if there is no such account.
+    pub(super) fn remove(&mut self, id: &str) -> bool {
+        self.0.remove(id).is_some()
+    }
+
     pub(super) fn read(&mut self, id: &str) -> Option<Map<String, Value>> {
         self.0.get_mut(id).map(|person| person.show(id))
     }

@@ -17,6 +17,8 @@ pub(crate) enum Mode {
     Down,
     /// Takes what comes and never answers.
     Hang,
+    /// Keeps what comes; another mode decides what becomes of it.
+    Hold,
     /// Passes a PATCH and what it answers is lost, with the connection.
     LosePatchAnswers,
     /// A connection ends when a PATCH comes, before the server sees any of it.
@@ -28,6 +30,7 @@ pub(crate) enum Mode {
 pub(crate) struct Link {
     pub(crate) address: SocketAddr,
     mode: Arc<watch::Sender<Mode>>,
+    held: Arc<watch::Sender<usize>>,
 }
 
 impl Link {
@@ -35,22 +38,32 @@ impl Link {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mode = Arc::new(watch::Sender::new(Mode::Pass));
-        let shared = mode.clone();
+        let held = Arc::new(watch::Sender::new(0));
+        let (modes, holds) = (mode.clone(), held.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let mode = shared.subscribe();
-                tokio::spawn(pass(client, server, mode));
+                tokio::spawn(pass(client, server, modes.subscribe(), holds.clone()));
             }
         });
-        Self { address, mode }
+        Self { address, mode, held }
     }
 
     pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
+
+    /// Waits until so many messages are, or were, kept by [`Mode::Hold`].
+    pub(crate) async fn held(&self, messages: usize) {
+        self.held.subscribe().wait_for(|held| *held >= messages).await.unwrap();
+    }
 }
 
-async fn pass(mut client: TcpStream, server: SocketAddr, mode: watch::Receiver<Mode>) {
+async fn pass(
+    mut client: TcpStream,
+    server: SocketAddr,
+    mut mode: watch::Receiver<Mode>,
+    held: Arc<watch::Sender<usize>>,
+) {
     let mut down = mode.clone();
     if *mode.borrow() == Mode::Down {
         return;
@@ -64,8 +77,12 @@ async fn pass(mut client: TcpStream, server: SocketAddr, mode: watch::Receiver<M
             read = client.read(&mut up) => {
                 let Ok(read @ 1..) = read else { return };
                 let bytes = &up[..read];
-                let now = *mode.borrow();
+                if *mode.borrow() == Mode::Hold {
+                    held.send_modify(|held| *held += 1);
+                }
+                let Ok(now) = mode.wait_for(|mode| *mode != Mode::Hold).await.map(|now| *now) else { return };
                 match now {
+                    Mode::Down => return,
                     Mode::Hang => continue,
                     Mode::LosePatches if bytes.starts_with(b"PATCH") => return,
                     Mode::LosePatchAnswers if bytes.starts_with(b"PATCH") => lose_answer = true,

@@ -15,18 +15,26 @@ use resetgate::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
 
 use super::link::Link;
 
 pub(crate) const PATH: &str = "/openidm/selfservice/reset";
 const PASSWORD: &str = "service-password";
+/// For worlds that open each other's tokens: `Plan { token: KEPT_KEY, .. }`.
+pub(crate) const KEPT_KEY: &str = "keys = [\"file:key\"]";
 
 /// What to change of the usual set-up: lines for the TOML's sections.
 pub(crate) struct Plan {
     pub(crate) reset: &'static str,
     pub(crate) listen: &'static str,
     pub(crate) limits: &'static str,
+    pub(crate) token: &'static str,
     pub(crate) codes: &'static str,
     pub(crate) mail: &'static str,
     pub(crate) process: fn(&mut Value),
@@ -39,6 +47,7 @@ impl Default for Plan {
             reset: "answer_floor = \"20ms\"",
             listen: "",
             limits: "client = \"0\"\nstart_per_client = \"0\"\nstart_total = \"0\"\nmail_total = \"0\"",
+            token: "ephemeral = true",
             codes: "",
             mail: "",
             process: |_| {},
@@ -86,8 +95,8 @@ impl Answer {
         self.json()["message"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Everything but the token's own text.
-    pub(crate) fn shape(&self) -> (u16, Vec<(String, String)>, String) {
+    /// The headers but `Date`, in order of their names.
+    fn lasting_headers(&self) -> Vec<(String, String)> {
         let mut headers: Vec<_> = self
             .headers
             .iter()
@@ -95,11 +104,21 @@ impl Answer {
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
             .collect();
         headers.sort();
+        headers
+    }
+
+    /// Status, headers and body, byte for byte.
+    pub(crate) fn whole(&self) -> (u16, Vec<(String, String)>, String) {
+        (self.status, self.lasting_headers(), self.body.clone())
+    }
+
+    /// Everything but the token's own text.
+    pub(crate) fn shape(&self) -> (u16, Vec<(String, String)>, String) {
         let body = match self.json()["token"].as_str() {
             Some(token) => self.body.replace(token, &"x".repeat(token.len())),
             None => self.body.clone(),
         };
-        (self.status, headers, body)
+        (self.status, self.lasting_headers(), body)
     }
 }
 
@@ -146,9 +165,31 @@ impl World {
 
     /// `submitRequirements`
     pub(crate) async fn post(&self, body: &Value) -> Answer {
-        let request = self.http.post(self.url(&format!("{PATH}?_action=submitRequirements")));
-        let request = request.header("content-type", "application/json").body(body.to_string());
+        self.post_as(&[], body.to_string()).await
+    }
+
+    /// The same with headers of the caller's, and with a body that need not be JSON.
+    pub(crate) async fn post_as(&self, headers: &[(&str, &str)], body: impl Into<reqwest::Body>) -> Answer {
+        let mut request = self.http.post(self.url(&format!("{PATH}?_action=submitRequirements")));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.header("content-type", "application/json").body(body);
         Answer::of(request.send().await.unwrap()).await
+    }
+
+    /// Posts as somebody who leaves without waiting for an answer: what is returned is the connection, to be dropped.
+    pub(crate) async fn post_and_leave(&self, body: &Value) -> TcpStream {
+        let body = body.to_string();
+        let mut connection = TcpStream::connect(self.gate).await.unwrap();
+        let request = format!(
+            "POST {PATH}?_action=submitRequirements HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            self.gate,
+            body.len()
+        );
+        connection.write_all(request.as_bytes()).await.unwrap();
+        connection
     }
 
     /// A fresh token at the user query.
@@ -162,7 +203,16 @@ impl World {
     }
 
     pub(crate) async fn query_with(&self, token: &str, user: &str) -> Answer {
-        let filter = format!("userName eq \"{user}\"");
+        self.filter_with(token, &format!("userName eq \"{user}\"")).await
+    }
+
+    /// A query by any filter.
+    pub(crate) async fn filter(&self, filter: &str) -> Answer {
+        let token = self.begin().await;
+        self.filter_with(&token, filter).await
+    }
+
+    pub(crate) async fn filter_with(&self, token: &str, filter: &str) -> Answer {
         self.post(&json!({"token": token, "input": {"queryFilter": filter}})).await
     }
 
@@ -209,10 +259,10 @@ impl World {
         tokio::time::timeout(std::time::Duration::from_secs(20), wait).await.expect("it comes to hold");
     }
 
-    /// As SIGTERM does.
-    pub(crate) async fn drain(self) -> Ended {
+    /// As SIGTERM does; what came to the mailbox by then can be looked at.
+    pub(crate) async fn drain(self) -> (Ended, Mailbox) {
         self.stop.send_replace(1);
-        self.running.await.unwrap()
+        (self.running.await.unwrap(), self.mailbox)
     }
 }
 
@@ -228,6 +278,7 @@ fn write(folder: &Path, plan: &Plan, upstream: SocketAddr, store: SocketAddr, sm
     let mut process: Value = serde_json::from_str(include_str!("../../../conf/selfservice-reset.json")).unwrap();
     (plan.process)(&mut process);
     std::fs::write(folder.join("selfservice-reset.json"), process.to_string()).unwrap();
+    std::fs::write(folder.join("key"), format!("{}A", "a".repeat(42))).unwrap();
     let toml = format!(
         r#"
 [listen]
@@ -245,7 +296,7 @@ auth = {{ kind = "openidm", username = "resetgate", password = "env:IDENTITY_PAS
 process = "selfservice-reset.json"
 {reset}
 [token]
-ephemeral = true
+{token}
 [codes]
 {codes}
 [limits]
@@ -257,6 +308,7 @@ from = "info@example.com"
 "#,
         listen = plan.listen,
         reset = plan.reset,
+        token = plan.token,
         codes = plan.codes,
         limits = plan.limits,
         mail = plan.mail,

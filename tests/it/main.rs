@@ -4,4 +4,5 @@
 mod flow;
 mod flows_contract;
 mod layers;
+mod repeats;
 mod support;

@@ -3,6 +3,7 @@
 
 mod flow;
 mod flows_contract;
+mod lanes;
 mod layers;
 mod repeats;
 mod support;

@@ -6,5 +6,6 @@ mod flow;
 mod flows_contract;
 mod lanes;
 mod layers;
+mod password;
 mod repeats;
 mod support;

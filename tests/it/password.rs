@@ -1,0 +1,258 @@
+//! The last step: the new password reaches the store once, or the owner is told that it did not, and can go on.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::{
+    link::Mode,
+    world::{Answer, Plan, World},
+};
+
+const BJENSEN: &str = "5b2d9a4e-3f60-4c1a-9d0e-1f6a7c8b9d01";
+const OLD: &str = "Secret12";
+const PASSWORD: &str = "Fresh-Pass1";
+const OTHER: &str = "Other-Pass2";
+
+fn is_success(answer: &Answer) -> bool {
+    answer.status == 200 && answer.json()["status"] == json!({"success": true})
+}
+
+fn assert_try_again(answer: &Answer) {
+    assert_eq!(
+        answer.json(),
+        json!({
+            "code": 503,
+            "reason": "Service Unavailable",
+            "message": "The service is not available, try again later",
+        })
+    );
+    assert!(answer.headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn a_password_that_breaks_the_policy_is_answered_with_why_and_a_token_to_try_again() {
+    let world = World::usual().await;
+    let token = world.proven("bjensen", 1).await;
+    let refused = world.set(&token, "bjensen").await;
+    let fresh = refused.token();
+    let failure = |requirement: &str, params: Value| json!({"policyRequirements": [{"policyRequirement": requirement, "params": params}], "property": "password"});
+    assert_eq!(refused.status, 200);
+    assert_eq!(
+        refused.json(),
+        json!({
+            "type": "resetStage",
+            "tag": "initial",
+            "requirements": {
+                "$schema": "http://json-schema.org/draft-04/schema#",
+                "description": "Reset password",
+                "type": "object",
+                "required": ["password"],
+                "properties": {"password": {"description": "Password", "type": "string"}},
+                "error": {
+                    "code": 403,
+                    "reason": "Forbidden",
+                    "message": "Failed policy validation",
+                    "detail": {
+                        "result": false,
+                        "failedPolicyRequirements": [
+                            failure("MIN_LENGTH", json!({"minLength": 8})),
+                            failure("AT_LEAST_X_CAPITAL_LETTERS", json!({"numCaps": 1})),
+                            failure("AT_LEAST_X_NUMBERS", json!({"numNums": 1})),
+                            failure("CANNOT_CONTAIN_OTHERS", json!({"disallowedFields": "userName"})),
+                        ],
+                    },
+                },
+            },
+            "token": fresh,
+        })
+    );
+    assert_ne!(fresh, token);
+    assert!(world.store.password_is("bjensen", OLD));
+    assert!(is_success(&world.set(&fresh, PASSWORD).await));
+    assert!(world.store.password_is("bjensen", PASSWORD));
+}
+
+#[tokio::test]
+async fn ten_refused_passwords_end_the_flow() {
+    let world = World::usual().await;
+    let mut token = world.proven("bjensen", 1).await;
+    for n in 0..10 {
+        let refused = world.set(&token, &format!("short{n}")).await;
+        assert_eq!(refused.status, 200, "refusal {n}: {}", refused.body);
+        token = refused.token();
+    }
+    assert_eq!(world.set(&token, PASSWORD).await.message(), "Invalid code");
+    assert!(world.store.password_is("bjensen", OLD));
+}
+
+#[tokio::test]
+async fn a_password_that_is_no_password_is_told_in_the_words_of_idm() {
+    let world = World::usual().await;
+    let token = world.proven("bjensen", 1).await;
+    for (input, message) in [
+        (json!({}), "password is missing from input"),
+        (json!({"password": ""}), "password is missing from input"),
+        (json!({"password": null}), "password is missing from input"),
+        (json!("text"), "password is missing from input"),
+        (json!({"password": 12345678}), "/input/password: Expecting a java.lang.String"),
+        (json!({"password": ["Fresh-Pass1"]}), "/input/password: Expecting a java.lang.String"),
+        (json!({"password": true}), "/input/password: Expecting a java.lang.String"),
+    ] {
+        let answer = world.post(&json!({"token": token, "input": input})).await;
+        assert_eq!((answer.status, answer.message().as_str()), (400, message), "{input}");
+    }
+    assert!(is_success(&world.set(&token, PASSWORD).await), "the same token is still good");
+}
+
+#[tokio::test]
+async fn a_password_is_set_as_it_was_typed() {
+    for password in
+        [" Blank 1 ", "Quote\"s\\and'1", "Pässwörd-日本語-1", "Nul\u{0}Char1-", "<b>&amp;Pass1</b>", "1Aa€😀..."]
+    {
+        let world = World::usual().await;
+        let token = world.proven("bjensen", 1).await;
+        let answer = world.set(&token, password).await;
+        assert!(is_success(&answer), "{password:?}: {}", answer.body);
+        assert!(world.store.password_is("bjensen", password), "{password:?}");
+    }
+}
+
+#[tokio::test]
+async fn while_the_store_is_down_nothing_happens_and_the_token_stays_good_for_any_password() {
+    let world = World::usual().await;
+    let token = world.proven("bjensen", 1).await;
+    world.store_link.set(Mode::Down);
+    assert_try_again(&world.set(&token, PASSWORD).await);
+    world.store_link.set(Mode::Pass);
+    assert!(is_success(&world.set(&token, OTHER).await));
+    assert!(world.store.password_is("bjensen", OTHER));
+}
+
+#[tokio::test]
+async fn a_patch_that_never_arrived_is_told_and_may_be_tried_again() {
+    let world = World::usual().await;
+    let token = world.proven("bjensen", 1).await;
+    world.store_link.set(Mode::LosePatches);
+    assert_try_again(&world.set(&token, PASSWORD).await);
+    assert_eq!(world.store.patches(), 0);
+    world.store_link.set(Mode::Pass);
+    assert!(is_success(&world.set(&token, PASSWORD).await));
+    assert!(world.store.password_is("bjensen", PASSWORD));
+}
+
+#[tokio::test]
+async fn after_a_lost_answer_only_the_same_password_may_be_tried_again() {
+    let world = World::usual().await;
+    let token = world.proven("bjensen", 1).await;
+    world.store_link.set(Mode::LosePatchAnswers);
+    assert_try_again(&world.set(&token, PASSWORD).await);
+    assert_eq!(world.store.patches(), 2, "sent once more, with the same value");
+    assert!(world.store.password_is("bjensen", PASSWORD));
+
+    assert_try_again(&world.set(&token, OTHER).await);
+    world.store_link.set(Mode::Pass);
+    assert_try_again(&world.set(&token, OTHER).await);
+    assert!(world.store.password_is("bjensen", PASSWORD), "no other password got in between");
+    assert!(is_success(&world.set(&token, PASSWORD).await));
+    assert!(world.store.password_is("bjensen", PASSWORD));
+}
+
+#[tokio::test]
+async fn an_outcome_that_is_unknown_in_one_flow_leaves_a_new_start_free() {
+    let world = World::with(Plan { reset: "answer_floor = \"20ms\"\nmail_gap = \"0s\"", ..Plan::default() }).await;
+    let token = world.proven("bjensen", 1).await;
+    world.store_link.set(Mode::LosePatchAnswers);
+    assert_try_again(&world.set(&token, PASSWORD).await);
+    world.store_link.set(Mode::Pass);
+    let fresh = world.proven("bjensen", 2).await;
+    assert!(is_success(&world.set(&fresh, OTHER).await));
+    assert!(world.store.password_is("bjensen", OTHER));
+}
+
+#[tokio::test]
+async fn a_revision_that_moves_by_itself_is_no_hindrance() {
+    let world = World::usual().await;
+    let token = world.proven("bjensen", 1).await;
+    // The store moves it after every fifth read: the query was the first, the read before the PATCH is the fifth.
+    for _ in 0..3 {
+        world.query("bjensen").await;
+    }
+    let answer = world.set(&token, PASSWORD).await;
+    assert!(is_success(&answer), "{}", answer.body);
+    assert_eq!(world.store.patches(), 1);
+    assert!(world.store.password_is("bjensen", PASSWORD));
+}
+
+#[tokio::test]
+async fn an_account_that_changed_since_the_mail_is_not_touched() {
+    type Change = fn(&World) -> bool;
+    let changes: [(&str, Change); 6] = [
+        ("another address", |world| world.store.set(BJENSEN, "mail", "new@example.com")),
+        ("no address", |world| world.store.set(BJENSEN, "mail", Value::Null)),
+        ("an address that is no text", |world| world.store.set(BJENSEN, "mail", json!(["bjensen@example.com"]))),
+        ("inactive", |world| world.store.set(BJENSEN, "accountStatus", "inactive")),
+        ("without status", |world| world.store.set(BJENSEN, "accountStatus", Value::Null)),
+        ("deleted", |world| world.store.remove(BJENSEN)),
+    ];
+    for (what, change) in changes {
+        let world = World::usual().await;
+        let token = world.proven("bjensen", 1).await;
+        assert!(change(&world), "{what}");
+        let answer = world.set(&token, PASSWORD).await;
+        assert_eq!((answer.status, answer.message().as_str()), (400, "Password reset link is invalid"), "{what}");
+        assert_eq!(world.store.patches(), 0, "{what}");
+        assert!(!world.store.password_is("bjensen", PASSWORD), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_changed_its_letters_case_is_the_same() {
+    let world = World::usual().await;
+    let token = world.proven("bjensen", 1).await;
+    world.store.set(BJENSEN, "mail", "BJensen@Example.com");
+    assert!(is_success(&world.set(&token, PASSWORD).await));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_passwords_at_once_one_is_set() {
+    let world = World::usual().await;
+    let token = world.proven("bjensen", 1).await;
+    let passwords: Vec<String> = (0..8).map(|n| format!("Fresh-Pass{n}")).collect();
+    let answers = join_all(passwords.iter().map(|password| world.set(&token, password))).await;
+    let set: Vec<_> = passwords.iter().zip(&answers).filter(|(_, answer)| is_success(answer)).collect();
+    assert_eq!(set.len(), 1);
+    assert!(world.store.password_is("bjensen", set[0].0), "the one that was told so");
+    for answer in answers.iter().filter(|answer| !is_success(answer)) {
+        assert_eq!((answer.status, answer.message().as_str()), (400, "Invalid code"));
+    }
+    assert_eq!(world.store.patches(), 1);
+}
+
+#[tokio::test]
+async fn success_gives_back_what_the_asker_gave_first() {
+    let world = World::usual().await;
+    let params = "goto=https%3A%2F%2Fapp.example.com&x=<script>\"é\u{0}";
+    let token = world.post(&json!({"input": {"returnParams": params, "other": "dropped"}})).await.token();
+    world.query_with(&token, "bjensen").await;
+    let (link, code) = world.mailed(1).await;
+    let token = world.show(&link, &code).await.token();
+    let done = world.set(&token, PASSWORD).await;
+    assert_eq!(
+        done.json(),
+        json!({"type": "resetStage", "tag": "end", "status": {"success": true}, "additions": {"returnParams": params}})
+    );
+
+    let world = World::usual().await;
+    let token = world.proven("bjensen", 1).await;
+    assert_eq!(world.set(&token, PASSWORD).await.json()["additions"], json!({}));
+}
+
+#[tokio::test]
+async fn an_account_may_be_reset_again() {
+    let world = World::usual().await;
+    for (nth, password) in [(1, PASSWORD), (2, OTHER), (3, "Third-Pass3")] {
+        let token = world.proven("bjensen", nth).await;
+        assert!(is_success(&world.set(&token, password).await), "reset {nth}");
+        assert!(world.store.password_is("bjensen", password));
+    }
+}

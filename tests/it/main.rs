@@ -6,6 +6,7 @@ mod flow;
 mod flows_contract;
 mod lanes;
 mod layers;
+mod limits;
 mod mail;
 mod password;
 mod repeats;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod decoys;
+mod engine_errors;
 mod flow;
 mod flows_contract;
 mod lanes;

@@ -65,5 +65,5 @@ fn panicked(metrics: &Metrics) -> Reply {
 }
 
 fn unavailable() -> Reply {
-    Reply::retry(503, "Service Unavailable", COME_BACK)
+    Reply::retry(503, "The service is busy, try again later", COME_BACK)
 }

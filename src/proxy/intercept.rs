@@ -51,7 +51,7 @@ impl Gate {
             Decision::Allowed => judge(session.req_header(), &page, query),
             Decision::Denied { retry_after } => {
                 self.events.record(Event::Limited { rule: Rule::Client });
-                Err(Reply::retry(429, "Too many requests", retry_after))
+                Err(Reply::retry(429, "Too many requests, try again later", retry_after))
             }
         };
         let reply = match task {

@@ -59,7 +59,7 @@ pub(super) async fn send_preflight(session: &mut Session, dress: &Dress) -> ping
 }
 
 fn dress_up(head: &mut ResponseHeader, dress: &Dress) -> pingora::Result<()> {
-    head.insert_header(header::CACHE_CONTROL, "no-store, no-cache")?;
+    head.insert_header(header::CACHE_CONTROL, "no-cache, no-store")?;
     if dress.vary {
         head.insert_header("Vary", "Origin")?;
     }

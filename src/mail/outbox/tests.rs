@@ -181,10 +181,10 @@ const LIFE: Duration = Duration::from_secs(20 * 60);
 #[tokio::test]
 async fn a_mail_is_sent_with_the_link_and_the_minutes_of_now() {
     let rig = Rig::new(2).await;
-    rig.pace.deny(Duration::from_secs(90));
+    rig.pace.deny(Duration::from_secs(120));
     rig.send(1, "jane@example.org", LIFE);
     settle().await;
-    rig.clock.advance(90_000);
+    rig.clock.advance(120_000);
     rig.events.wait(&[sent(1)]).await;
     let mails = rig.relay.mails();
     assert_eq!(mails[0].to, "jane@example.org");

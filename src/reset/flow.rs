@@ -50,7 +50,7 @@ pub struct State {
     pub tag: Tag,
     /// Whose token it is.
     pub lane: Lane,
-    /// The flow's own id.
+    /// The flow's own id, drawn anew at every user query.
     pub flow: [u8; 16],
     /// The account's record key once the user query is through; random for a decoy.
     pub record: Option<Digest>,

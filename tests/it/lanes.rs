@@ -153,6 +153,29 @@ async fn a_token_takes_no_code_of_another_flow_of_the_same_account() {
 }
 
 #[tokio::test]
+async fn a_first_token_used_again_starts_a_flow_of_its_own_whose_link_works() {
+    let world = World::with(without_gap()).await;
+    let start = world.begin().await;
+    // A page gone back to and sent again, when the answer to the first time is no longer kept: a blank more is enough.
+    let mut askers = Vec::new();
+    for n in 1..=3 {
+        let filter = format!("userName eq \"bjensen\"{}", " ".repeat(n));
+        askers.push(world.filter_with(&start, &filter).await.token());
+        world.mailed(n).await;
+    }
+    for n in [3, 1, 2] {
+        let (token, code) = world.mailed(n).await;
+        assert_eq!(world.show(&token, &code).await.status, 200, "the link of mail {n}");
+        assert_eq!(world.show(&askers[n - 1], &code).await.status, 200, "the code of mail {n}");
+    }
+    for n in 0..6 {
+        world.show(&askers[0], &format!("wrong {n}")).await;
+    }
+    let (_, code) = world.mailed(2).await;
+    assert_eq!(world.show(&askers[1], &format!("{code} ")).await.status, 200, "tries of its own");
+}
+
+#[tokio::test]
 async fn a_token_takes_no_code_of_another_account() {
     let world = World::usual().await;
     let mine = world.query("zoë").await.token();

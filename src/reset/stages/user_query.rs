@@ -77,6 +77,8 @@ impl Stage for UserQuery {
             return Err(Stop::Unavailable(cx.settings.link_lifetime.min(FULL_RETRY)));
         }
         flow.slot = Some(slot);
+        // The token may come again, with this name or another: each time it starts a flow with a record entry of its own.
+        flow.state.flow = cx.random()?;
         match self.look_up(&filter, cx).await? {
             Ok(account) => self.remember(account, flow, cx)?,
             Err(_) if cx.settings.reveal_unknown_accounts => return Err(Stop::bad("Unable to find account")),

@@ -184,6 +184,58 @@ async fn a_revision_that_moves_by_itself_is_no_hindrance() {
 }
 
 #[tokio::test]
+async fn an_account_that_changes_between_the_last_look_and_the_patch_is_not_touched() {
+    let world = World::usual().await;
+    let token = world.proven("bjensen", 1).await;
+    world.store_link.set(Mode::HoldPatches);
+    let meanwhile = async {
+        world.store_link.held(1).await;
+        world.store.set(BJENSEN, "mail", "new@example.com");
+        world.store_link.set(Mode::Pass);
+    };
+    let (answer, ()) = tokio::join!(world.set(&token, PASSWORD), meanwhile);
+    assert_eq!((answer.status, answer.message().as_str()), (400, "Password reset link is invalid"));
+    assert_eq!(world.store.patches(), 0);
+    assert!(world.store.password_is("bjensen", OLD));
+}
+
+#[tokio::test]
+async fn a_store_that_says_no_to_the_patch_changed_nothing_and_any_password_may_follow() {
+    // Its revisions never hold still; its rights are wrong; it does not understand; it has too much to do.
+    for status in [412, 401, 403, 400, 429] {
+        let world = World::usual().await;
+        let token = world.proven("bjensen", 1).await;
+        world.store_link.set(Mode::AnswerPatches(status));
+        assert_try_again(&world.set(&token, PASSWORD).await);
+        world.store_link.set(Mode::Pass);
+        assert!(is_success(&world.set(&token, OTHER).await), "{status}");
+        assert!(world.store.password_is("bjensen", OTHER));
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_fails_at_the_patch_may_have_done_it_and_only_the_same_password_may_follow() {
+    for status in [500, 502, 503, 302] {
+        let world = World::usual().await;
+        let token = world.proven("bjensen", 1).await;
+        world.store_link.set(Mode::AnswerPatches(status));
+        assert_try_again(&world.set(&token, PASSWORD).await);
+        world.store_link.set(Mode::Pass);
+        assert_try_again(&world.set(&token, OTHER).await);
+        assert!(is_success(&world.set(&token, PASSWORD).await), "{status}");
+        assert!(world.store.password_is("bjensen", PASSWORD));
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_is_gone_at_the_patch_is_told_as_one_that_changed() {
+    let world = World::usual().await;
+    let token = world.proven("bjensen", 1).await;
+    world.store_link.set(Mode::AnswerPatches(404));
+    assert_eq!(world.set(&token, PASSWORD).await.message(), "Password reset link is invalid");
+}
+
+#[tokio::test]
 async fn an_account_that_changed_since_the_mail_is_not_touched() {
     type Change = fn(&World) -> bool;
     let changes: [(&str, Change); 6] = [

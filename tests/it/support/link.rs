@@ -23,6 +23,10 @@ pub(crate) enum Mode {
     LosePatchAnswers,
     /// A connection ends when a PATCH comes, before the server sees any of it.
     LosePatches,
+    /// Keeps a PATCH; another mode decides what becomes of it.
+    HoldPatches,
+    /// A PATCH is answered with that status and an empty object, and the server sees nothing of it.
+    AnswerPatches(u16),
     /// A look-up that holds the word `bjensen` is answered with 500; others pass.
     FailOnBjensen,
 }
@@ -77,21 +81,20 @@ async fn pass(
             read = client.read(&mut up) => {
                 let Ok(read @ 1..) = read else { return };
                 let bytes = &up[..read];
-                if *mode.borrow() == Mode::Hold {
+                let is_patch = bytes.starts_with(b"PATCH");
+                let holds = |mode: &Mode| *mode == Mode::Hold || (*mode == Mode::HoldPatches && is_patch);
+                if holds(&mode.borrow()) {
                     held.send_modify(|held| *held += 1);
                 }
-                let Ok(now) = mode.wait_for(|mode| *mode != Mode::Hold).await.map(|now| *now) else { return };
+                let Ok(now) = mode.wait_for(|mode| !holds(mode)).await.map(|now| *now) else { return };
                 match now {
                     Mode::Down => return,
                     Mode::Hang => continue,
-                    Mode::LosePatches if bytes.starts_with(b"PATCH") => return,
-                    Mode::LosePatchAnswers if bytes.starts_with(b"PATCH") => lose_answer = true,
+                    Mode::LosePatches if is_patch => return,
+                    Mode::LosePatchAnswers if is_patch => lose_answer = true,
+                    Mode::AnswerPatches(status) if is_patch => return refuse(client, status).await,
                     Mode::FailOnBjensen if contains(bytes, b"_queryFilter") && contains(bytes, b"bjensen") => {
-                        let answer = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\n\r\n{}";
-                        if client.write_all(answer).await.is_err() {
-                            return;
-                        }
-                        continue;
+                        return refuse(client, 500).await;
                     }
                     _ => {}
                 }
@@ -107,6 +110,15 @@ async fn pass(
             }
         }
     }
+}
+
+/// Answers in the server's place, and takes nothing more.
+async fn refuse(mut client: TcpStream, status: u16) {
+    let answer = format!("HTTP/1.1 {status} So\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{{}}");
+    let _ = client.write_all(answer.as_bytes()).await;
+    // What is left unread would reset the connection, and the answer could be lost with it.
+    let _ = client.shutdown().await;
+    let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
 }
 
 fn contains(bytes: &[u8], word: &[u8]) -> bool {

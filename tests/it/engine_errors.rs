@@ -164,6 +164,19 @@ async fn a_token_of_another_process_is_refused_and_one_of_the_same_process_goes_
 }
 
 #[tokio::test]
+async fn a_code_that_a_restart_forgot_is_no_good_and_no_fault() {
+    let kept = || Plan { token: KEPT_KEY, ..Plan::default() };
+    let (before, after) = (World::with(kept()).await, World::with(kept()).await);
+    let asker = before.query("bjensen").await.token();
+    let (link, code) = before.mailed(1).await;
+    let proven = before.show(&link, &code).await.token();
+    assert_bad(&after.show(&asker, &code).await, "Invalid code", "the asker's token");
+    assert_bad(&after.show(&link, &code).await, "Invalid code", "the link");
+    assert_bad(&after.set(&proven, "Fresh-Pass1").await, "Invalid code", "a code shown before");
+    assert_eq!(after.store.patches(), 0);
+}
+
+#[tokio::test]
 async fn a_token_ends_with_its_time() {
     let soon: fn(&mut Value) = |process| process["snapshotToken"]["tokenExpiry"] = json!(1);
     let world = World::with(Plan { process: soon, ..Plan::default() }).await;

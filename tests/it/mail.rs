@@ -34,14 +34,13 @@ async fn while_the_relay_is_down_answers_are_the_same_and_the_mail_comes_later()
 
 #[tokio::test]
 async fn the_drain_waits_for_a_mail_that_could_not_be_sent_yet() {
-    let world = World::usual().await;
+    let mut world = World::usual().await;
     world.smtp_link.set(Mode::Down);
     world.query("bjensen").await;
     world.until(async || world.metric("mail_messages_total{outcome=\"delayed\"}").await != "0").await;
     world.smtp_link.set(Mode::Pass);
-    let (ended, mailbox) = world.drain().await;
-    assert_eq!(ended, Ended::Drained);
-    assert_eq!(mailbox.mails().len(), 1);
+    assert_eq!(world.drain().await, Ended::Drained);
+    assert_eq!(world.mailbox.mails().len(), 1);
 }
 
 #[tokio::test]

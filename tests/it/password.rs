@@ -1,6 +1,7 @@
 //! The last step: the new password reaches the store once, or the owner is told that it did not, and can go on.
 
 use futures_util::future::join_all;
+use resetgate::demo::store::User;
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -278,6 +279,30 @@ async fn of_many_passwords_at_once_one_is_set() {
         assert_eq!((answer.status, answer.message().as_str()), (400, "Invalid code"));
     }
     assert_eq!(world.store.patches(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_flows_of_one_account_at_once_one_sets_its_password() {
+    let world = World::with(Plan { reset: "answer_floor = \"20ms\"\nmail_gap = \"0s\"", ..Plan::default() }).await;
+    let (one, other) = (world.proven("bjensen", 1).await, world.proven("bjensen", 2).await);
+    let (first, second) = tokio::join!(world.set(&one, PASSWORD), world.set(&other, OTHER));
+    let (lost, set) = if is_success(&first) { (second, PASSWORD) } else { (first, OTHER) };
+    assert_eq!((lost.status, lost.message().as_str()), (400, "Invalid code"));
+    assert!(world.store.password_is("bjensen", set));
+    assert_eq!(world.store.patches(), 1);
+}
+
+#[tokio::test]
+async fn the_longest_id_and_the_longest_words_of_the_asker_fit_into_a_token() {
+    let world = World::usual().await;
+    let (id, params) = ("i".repeat(255), "ä".repeat(512));
+    world.store.insert(User::new(&id, "lengthy", OLD).with("mail", "lengthy@example.com"));
+    let token = world.post(&json!({"input": {"returnParams": params}})).await.token();
+    world.query_with(&token, "lengthy").await;
+    let (link, code) = world.mailed(1).await;
+    let token = world.show(&link, &code).await.token();
+    assert_eq!(world.set(&token, PASSWORD).await.json()["additions"]["returnParams"], params.as_str());
+    assert!(world.store.password_is("lengthy", PASSWORD));
 }
 
 #[tokio::test]

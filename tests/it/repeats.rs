@@ -1,11 +1,12 @@
 //! One gesture is not one POST: a browser sends a click two to seven times.
 
 use futures_util::future::join_all;
+use resetgate::serve::Ended;
 use serde_json::{Value, json};
 
 use crate::support::{
     link::Mode,
-    world::{Answer, Plan, World},
+    world::{Answer, PATH, Plan, World},
 };
 
 const PASSWORD: &str = "Fresh-Pass1";
@@ -95,6 +96,39 @@ async fn a_caller_who_leaves_ends_the_waiting_and_not_the_work() {
     drop(caller);
     world.store_link.set(Mode::Pass);
     world.until(async || world.store.password_is("bjensen", PASSWORD)).await;
+}
+
+#[tokio::test]
+async fn the_drain_waits_for_work_whose_caller_has_left() {
+    let mut world = World::usual().await;
+    let token = world.proven("bjensen", 1).await;
+    world.store_link.set(Mode::HoldPatches);
+    let caller = world.post_and_leave(&json!({"token": token, "input": {"password": PASSWORD}})).await;
+    world.store_link.held(1).await;
+    drop(caller);
+    let (draining, link) = (world.stopping(), world.store_link.clone());
+    let (ended, ()) = tokio::join!(world.drain(), async {
+        draining.await;
+        link.set(Mode::Pass);
+    });
+    assert_eq!(ended, Ended::Drained);
+    assert!(world.store.password_is("bjensen", PASSWORD));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_first_token_to_know_them_by_sixteen_queries_are_still_one_mail() {
+    let no_parameters: fn(&mut Value) = |process| drop(process["stageConfigs"].as_array_mut().unwrap().remove(0));
+    let world = World::with(Plan { process: no_parameters, ..Plan::default() }).await;
+    assert_eq!(world.get(PATH).await.json()["type"], "userQuery");
+    let body = json!({"input": {"queryFilter": "userName eq \"bjensen\""}});
+    let answers = join_all((0..16).map(|_| world.post(&body))).await;
+    for answer in &answers {
+        assert_eq!(answer.shape(), answers[0].shape());
+    }
+    let (token, code) = world.mailed(1).await;
+    let token = world.show(&token, &code).await.token();
+    assert_eq!(world.set(&token, PASSWORD).await.json()["status"], json!({"success": true}));
+    assert_eq!(world.metric("mail_messages_total{outcome=\"queued\"}").await, "1");
 }
 
 #[tokio::test]

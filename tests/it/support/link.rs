@@ -31,6 +31,7 @@ pub(crate) enum Mode {
     FailOnBjensen,
 }
 
+#[derive(Clone)]
 pub(crate) struct Link {
     pub(crate) address: SocketAddr,
     mode: Arc<watch::Sender<Mode>>,

@@ -259,10 +259,20 @@ impl World {
         tokio::time::timeout(std::time::Duration::from_secs(20), wait).await.expect("it comes to hold");
     }
 
-    /// As SIGTERM does; what came to the mailbox by then can be looked at.
-    pub(crate) async fn drain(self) -> (Ended, Mailbox) {
+    /// Resolves when the drain has begun: nothing new is let in.
+    pub(crate) fn stopping(&self) -> impl Future<Output = ()> + use<> {
+        let gate = self.gate;
+        async move {
+            while TcpStream::connect(gate).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// As SIGTERM does. The world goes on without its gate.
+    pub(crate) async fn drain(&mut self) -> Ended {
         self.stop.send_replace(1);
-        (self.running.await.unwrap(), self.mailbox)
+        (&mut self.running).await.unwrap()
     }
 }
 

@@ -145,11 +145,17 @@ impl Reader<'_> {
         };
         self.effort = left;
         let mut all = from.then(piece, self.words);
-        if !piece.iter().any(|byte| matches!(byte, b'%' | b';' | b'?' | b'#') || !matches!(byte, b' '..=b'~')) {
+        if !piece.iter().any(|byte| *byte == b'%' || ends_a_segment(*byte) || !byte.is_ascii()) {
             return all;
         }
-        if let Some(end) = piece.iter().position(|byte| matches!(byte, b';' | 0 | b'?' | b'#')) {
+        if let Some(end) = piece.iter().position(|byte| ends_a_segment(*byte)) {
             all = all.or(self.read(piece.get(..end).unwrap_or_default(), from, depth));
+        }
+        if let Some(start) = broken_escape(piece).filter(|_| depth == 0) {
+            // Whatever a reader makes of it: any word that begins like this.
+            for word in self.words.iter().filter(|word| begins(word, start)) {
+                all = all.or(from.word(word, self.words));
+            }
         }
         if depth < DEPTH {
             for text in [decode(piece), fold(piece)].into_iter().flatten() {
@@ -161,6 +167,29 @@ impl Reader<'_> {
         }
         all
     }
+}
+
+/// Where some reader stops: parameters, and all that has no place in a path (RFC 3986 §3.3).
+const fn ends_a_segment(byte: u8) -> bool {
+    byte <= b' ' || matches!(byte, b';' | b'?' | b'#' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x7f)
+}
+
+/// What stands before a `%` that begins no escape; `None` if every one does.
+fn broken_escape(piece: &[u8]) -> Option<&[u8]> {
+    let mut rest = piece;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
+        let tail = rest.get(at + 1..).unwrap_or_default();
+        let wide = tail.strip_prefix(b"u").or(tail.strip_prefix(b"U"));
+        if hex(tail, 2).is_none() && wide.and_then(|wide| hex(wide, 4)).is_none() {
+            return piece.get(..piece.len() - tail.len() - 1);
+        }
+        rest = tail;
+    }
+    None
+}
+
+fn begins(word: &[u8], start: &[u8]) -> bool {
+    word.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
 }
 
 /// Blanks and controls, and the blank of forms.

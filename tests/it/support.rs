@@ -2,4 +2,6 @@
 
 pub(crate) mod clock;
 pub(crate) mod link;
+pub(crate) mod raw;
+pub(crate) mod upstream;
 pub(crate) mod world;

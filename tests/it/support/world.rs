@@ -37,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) token: &'static str,
     pub(crate) codes: &'static str,
     pub(crate) mail: &'static str,
+    /// Where passed requests go, if not to the store.
+    pub(crate) upstream: Option<String>,
     pub(crate) process: fn(&mut Value),
 }
 
@@ -50,6 +52,7 @@ impl Default for Plan {
             token: "ephemeral = true",
             codes: "",
             mail: "",
+            upstream: None,
             process: |_| {},
         }
     }
@@ -297,7 +300,7 @@ addresses = ["127.0.0.1:0"]
 [admin]
 address = "127.0.0.1:0"
 [upstream]
-url = "http://{upstream}"
+{upstream}
 [identity]
 kind = "crest"
 url = "http://{store}/openidm"
@@ -316,6 +319,7 @@ transport = "smtp://{smtp}"
 from = "info@example.com"
 {mail}
 "#,
+        upstream = plan.upstream.clone().unwrap_or_else(|| format!("url = \"http://{upstream}\"")),
         listen = plan.listen,
         reset = plan.reset,
         token = plan.token,

@@ -120,9 +120,11 @@ fn fault(session: &Session) -> Option<u16> {
         return Some(431);
     }
     let hosts = request.headers.get_all(header::HOST).iter().count();
+    // What is no host must not go up as one (RFC 9112 §3.2).
+    let misnamed = request.headers.get(header::HOST).is_some_and(|host| !route::is_authority(host.as_bytes()));
     // Later than HTTP/1.1 there is `:authority`, and before it nobody asked for a Host.
     let host_wanted = request.version == Version::HTTP_11;
-    if !headers::is_framed_clearly(&head) || hosts > 1 || (host_wanted && hosts == 0) {
+    if !headers::is_framed_clearly(&head) || hosts > 1 || misnamed || (host_wanted && hosts == 0) {
         return Some(400);
     }
     // TRACE shows a client what we add; CONNECT is refused by Pingora before it comes here.

@@ -83,14 +83,19 @@ fn origin_form<'a>(target: &'a [u8], host: Option<&[u8]>) -> Option<&'a [u8]> {
         return None;
     }
     let rest = rest.strip_prefix(b"://")?;
-    let slash = rest.iter().position(|byte| !is_authority(*byte))?;
+    let slash = rest.iter().position(|byte| !is_of_authority(*byte))?;
     let (authority, path) = rest.split_at_checked(slash)?;
     let same = host.is_some_and(|host| !host.is_empty() && host.eq_ignore_ascii_case(authority));
     (same && path.starts_with(b"/")).then_some(path)
 }
 
+/// Whether it is made as a host and a port are.
+pub(super) fn is_authority(text: &[u8]) -> bool {
+    text.iter().all(|byte| is_of_authority(*byte))
+}
+
 /// Bytes of a host and a port. No `@`: a user name in a target is a trap (RFC 9110 §4.2.4).
-const fn is_authority(byte: u8) -> bool {
+const fn is_of_authority(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~' | b':' | b'[' | b']' | b'%')
 }
 

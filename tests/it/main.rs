@@ -11,5 +11,6 @@ mod layers;
 mod limits;
 mod mail;
 mod password;
+mod paths;
 mod repeats;
 mod support;

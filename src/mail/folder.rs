@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::PathBuf,
 };
 
@@ -16,9 +16,13 @@ use super::{Carrier, Outcome, Trouble};
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes the folder (0700) if it is not there.
+    /// Makes the folder (0700) if it is not there, and tries whether it takes files: better no start than mails that
+    /// fail one by one.
     pub(super) fn new(path: PathBuf) -> io::Result<Self> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        let trial = path.join(format!(".{}.tmp", std::process::id()));
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&trial)?;
+        std::fs::remove_file(&trial)?;
         let mode = std::fs::metadata(&path)?.permissions().mode();
         if mode & 0o077 != 0 {
             tracing::warn!(

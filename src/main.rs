@@ -1,9 +1,9 @@
 //! resetgate: the program. Exit codes: 0, 1 when it failed, 64 for a bad command line or configuration.
 
-use std::{error::Error, io, process::ExitCode};
+use std::{error::Error, io, net::SocketAddr, process::ExitCode};
 
 use resetgate::{
-    app::App,
+    app::{App, StartError},
     cli::{self, Command},
     config::{Config, LogFormat},
     demo,
@@ -36,14 +36,26 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
 async fn run_demo() -> Result<(), Box<dyn Error>> {
     let stops = Stops::listen()?;
     let surroundings = demo::surroundings().await?;
-    let (listen, admin) = demo::addresses().await?;
-    let app = App::start(demo::config(&surroundings, listen, admin)?).await?;
+    let (app, listen, admin) = start_demo(&surroundings).await?;
     #[expect(clippy::print_stdout, reason = "the demo speaks to a person")]
     {
         println!("{}", demo::introduction(&surroundings, listen, admin));
     }
     app.run(stops.after(1), stops.after(2)).await?;
     Ok(())
+}
+
+/// The addresses were free a moment ago; somebody else, such as another demo, may have taken one since.
+async fn start_demo(around: &demo::Surroundings) -> Result<(App, SocketAddr, SocketAddr), Box<dyn Error>> {
+    let mut attempts = 10;
+    loop {
+        let (listen, admin) = demo::addresses().await?;
+        attempts -= 1;
+        match App::start(demo::config(around, listen, admin)?).await {
+            Err(StartError::Serve(_)) if attempts > 0 => {}
+            started => return Ok((started?, listen, admin)),
+        }
+    }
 }
 
 fn finish(format: LogFormat, work: impl Future<Output = Result<(), Box<dyn Error>>>) -> ExitCode {
@@ -72,7 +84,11 @@ fn fail(fault: &dyn Error, code: ExitCode) -> ExitCode {
     let mut text = fault.to_string();
     let mut cause = fault.source();
     while let Some(source) = cause {
-        text = format!("{text}: {source}");
+        let why = source.to_string();
+        // Some errors' texts hold their cause's.
+        if !text.ends_with(&why) {
+            text = format!("{text}: {why}");
+        }
         cause = source.source();
     }
     eprintln!("resetgate: {text}");

@@ -26,6 +26,13 @@ function fail(text) {
   if (steps.every((id) => $(id).hidden)) $("again").hidden = false;
 }
 
+/** The server's words for programs, in words for people. */
+const WORDS = {
+  "Invalid code": "This link does not work any more. Start again for a new one.",
+  "Password reset link is invalid": "This link does not work any more. Start again for a new one.",
+  "Access Denied": "The user name or the password is wrong.",
+};
+
 async function ask(path, options = {}) {
   let answer;
   try {
@@ -36,7 +43,8 @@ async function ask(path, options = {}) {
   const body = await answer.json().catch(() => ({}));
   if (answer.ok) return body;
   const wait = Number(answer.headers.get("Retry-After"));
-  throw new Error((body.message || `The server answered ${answer.status}.`) + (wait ? ` Try again in ${wait} s.` : ""));
+  const text = (WORDS[body.message] || body.message || `The server answered ${answer.status}.`) + (wait ? ` Try again in ${wait} s.` : "");
+  throw Object.assign(new Error(text), { status: answer.status });
 }
 
 /** One step of the flow; the newest token is the one that counts. */
@@ -55,6 +63,7 @@ async function submit(input) {
 function follow(answer) {
   if (answer.tag === "end") {
     $("choose").reset();
+    keep(null);
     show("done");
   } else if (answer.type === "userQuery") {
     show("find");
@@ -91,7 +100,7 @@ function refused(error) {
   if (error && failures.length === 0) failures.push("This password was refused. Choose another.");
   $("failures").replaceChildren(...failures.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
   $("first").setAttribute("aria-invalid", String(failures.length > 0));
-  if (failures.length > 0) fail("The password was not set. Look at what it needs.");
+  if (failures.length > 0) fail("The password was not set: see below what it needs.");
 }
 
 /** Runs one step at a time: a second click while one runs does nothing. */
@@ -106,6 +115,8 @@ async function run(step) {
     await step();
   } catch (error) {
     fail(error.message);
+    // This flow is over, or its link is: to send the same again would not help.
+    if (error.status === 400) $("again").hidden = false;
   } finally {
     busy = false;
     document.querySelector("main").ariaBusy = "false";
@@ -114,6 +125,7 @@ async function run(step) {
 
 async function start() {
   token = undefined;
+  keep(null);
   show();
   const first = await ask(RESET);
   token = first.token;
@@ -126,17 +138,23 @@ async function open(link) {
   follow(await submit({ code: link.code }));
 }
 
+/** Keeps the link for a reload of this tab, out of sight, until it is used. */
+function keep(link) {
+  history.replaceState(link, "", location.pathname + location.search);
+}
+
 /** The mailed link's token and code: `#/passwordreset/&token=…&code=…`. They leave the address bar at once. */
 function mailed() {
   const parameters = new URLSearchParams(location.hash.split("&").slice(1).join("&").replaceAll("+", "%2B"));
   const [sent, code] = [parameters.get("token"), parameters.get("code")];
   if (!sent || !code) return undefined;
-  history.replaceState(null, "", location.pathname + location.search);
-  return { token: sent, code };
+  const link = { token: sent, code };
+  keep(link);
+  return link;
 }
 
 function begin() {
-  const link = mailed();
+  const link = mailed() ?? history.state;
   run(link ? () => open(link) : start);
 }
 

@@ -42,7 +42,7 @@ fn article(page: &mut String, mail: &Mail) {
     let _ = write!(
         page,
         "<article>\n<h2>{}</h2>\n<dl><dt>To</dt><dd>{}</dd><dt>From</dt><dd>{}</dd><dt>At</dt><dd>{}</dd></dl>\n\
-         <pre>{}</pre>\n<ul>\n{links}</ul>\n</article>\n",
+         <ul>\n{links}</ul>\n<pre>{}</pre>\n</article>\n",
         escape(subject),
         escape(&mail.to.join(", ")),
         escape(&mail.from),

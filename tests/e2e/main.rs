@@ -1,0 +1,17 @@
+//! The program as it is run: spawned, spoken to over sockets, ended by signals. One binary; each module is one subject.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    missing_docs
+)]
+
+mod browser;
+mod demo;
+mod logs;
+mod mail;
+mod start;
+mod stop;
+mod support;

@@ -1,0 +1,237 @@
+//! What a running `resetgate` needs: its files, and the servers around it.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use resetgate::{
+    demo::{
+        mailbox::{Mail, Mailbox},
+        store::Store,
+    },
+    keys::install_crypto,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use super::{program::Program, soon, wire::Wire};
+
+pub(crate) const PATH: &str = "/openidm/selfservice/reset";
+pub(crate) const SERVICE_PASSWORD: &str = "canary-service-password";
+/// An address that nobody listens on: a port of the system's own, which only root may take.
+pub(crate) const NOBODY: &str = "127.0.0.1:1";
+
+/// A configuration's files in a folder of their own.
+pub(crate) struct Files {
+    folder: TempDir,
+}
+
+/// What differs from one configuration to the next.
+pub(crate) struct Plan {
+    pub(crate) listen: String,
+    pub(crate) upstream: String,
+    pub(crate) identity: String,
+    /// Lines of `[mail]`.
+    pub(crate) mail: String,
+    /// Lines to end with.
+    pub(crate) more: String,
+}
+
+impl Plan {
+    /// Everything that is outside is down.
+    pub(crate) fn alone() -> Self {
+        Self {
+            listen: "127.0.0.1:0".into(),
+            upstream: format!("http://{NOBODY}"),
+            identity: format!("http://{NOBODY}/openidm"),
+            mail: format!("transport = \"smtp://{NOBODY}\""),
+            more: String::new(),
+        }
+    }
+}
+
+impl Files {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let files = Self { folder: tempfile::tempdir().unwrap() };
+        let Plan { listen, upstream, identity, mail, more } = plan;
+        files.write("selfservice-reset.json", include_str!("../../../conf/selfservice-reset.json"));
+        files.write("service-password", SERVICE_PASSWORD);
+        files.write(
+            "resetgate.toml",
+            &format!(
+                r#"
+[listen]
+addresses = ["{listen}"]
+[admin]
+address = "127.0.0.1:0"
+[upstream]
+url = "{upstream}"
+[identity]
+kind = "crest"
+url = "{identity}"
+auth = {{ kind = "openidm", username = "resetgate", password = "file:service-password" }}
+[reset]
+process = "selfservice-reset.json"
+answer_floor = "20ms"
+[token]
+ephemeral = true
+[mail]
+{mail}
+{more}
+"#
+            ),
+        );
+        files
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    pub(crate) fn config(&self) -> String {
+        self.path().join("resetgate.toml").to_str().unwrap().to_owned()
+    }
+}
+
+/// A running `resetgate run`, and where it listens.
+pub(crate) struct Gate {
+    pub(crate) program: Program,
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    http: reqwest::Client,
+    _files: Files,
+}
+
+impl Gate {
+    pub(crate) async fn run(files: Files, environment: &[(&str, &str)]) -> Self {
+        let mut program = Program::with(&["run", "--config", &files.config()], environment);
+        let ready = program.stderr.find("\"ready\"").await;
+        let ready: Value = serde_json::from_str(&ready).unwrap();
+        let address = |name: &str| ready["fields"][name].as_str().unwrap().parse().unwrap();
+        Self { address: address("addresses"), admin: address("admin"), program, http: client(), _files: files }
+    }
+
+    pub(crate) async fn get(&self, target: &str) -> Answer {
+        answer(self.http.get(format!("http://{}{target}", self.address))).await
+    }
+
+    pub(crate) async fn ask_admin(&self, path: &str) -> Answer {
+        answer(self.http.get(format!("http://{}{path}", self.admin))).await
+    }
+
+    /// `submitRequirements`
+    pub(crate) async fn post(&self, body: &Value) -> Answer {
+        let url = format!("http://{}{PATH}?_action=submitRequirements", self.address);
+        answer(self.http.post(url).header("content-type", "application/json").body(body.to_string())).await
+    }
+
+    /// A fresh token at the user query.
+    pub(crate) async fn begin(&self) -> String {
+        self.post(&json!({"input": {}})).await.token()
+    }
+
+    pub(crate) async fn query(&self, user: &str) -> Answer {
+        let filter = format!("userName eq \"{user}\"");
+        self.post(&json!({"token": self.begin().await, "input": {"queryFilter": filter}})).await
+    }
+
+    pub(crate) async fn show(&self, (token, code): &(String, String)) -> Answer {
+        self.post(&json!({"input": {"code": code}, "token": token})).await
+    }
+
+    pub(crate) async fn set(&self, token: &str, password: &str) -> Answer {
+        self.post(&json!({"input": {"password": password}, "token": token})).await
+    }
+
+    /// A series of `/metrics`, by all that stands before its value.
+    pub(crate) async fn metric(&self, series: &str) -> u64 {
+        let metrics = self.ask_admin("/metrics").await.body;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{series} in {metrics}")).parse().unwrap()
+    }
+
+    /// Waits until a series is at least that.
+    pub(crate) async fn counts(&self, series: &str, least: u64) {
+        soon(series, async { while self.metric(series).await < least {} }).await;
+    }
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("JSON, not {self:?}"))
+    }
+
+    pub(crate) fn token(&self) -> String {
+        self.json()["token"].as_str().unwrap_or_else(|| panic!("a token in {self:?}")).to_owned()
+    }
+}
+
+pub(crate) fn client() -> reqwest::Client {
+    install_crypto();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = soon("an answer", request.send()).await.unwrap();
+    Answer { status: response.status().as_u16(), body: soon("a body", response.text()).await.unwrap() }
+}
+
+/// An identity store, which is the upstream as well, and a mailbox, each behind a wire.
+pub(crate) struct Around {
+    pub(crate) store: Store,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) upstream: Wire,
+    pub(crate) identity: Wire,
+    pub(crate) smtp: Wire,
+}
+
+impl Around {
+    pub(crate) async fn start() -> Self {
+        let listener = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let store = Store::start(listener().await, SERVICE_PASSWORD);
+        let mailbox = Mailbox::start(listener().await, listener().await);
+        let (upstream, identity) = (Wire::to(store.address()).await, Wire::to(store.address()).await);
+        let smtp = Wire::to(mailbox.smtp_address()).await;
+        Self { store, mailbox, upstream, identity, smtp }
+    }
+
+    pub(crate) fn plan(&self) -> Plan {
+        Plan {
+            upstream: format!("http://{}", self.upstream.address),
+            identity: format!("http://{}/openidm", self.identity.address),
+            mail: format!("transport = \"smtp://{}\"", self.smtp.address),
+            ..Plan::alone()
+        }
+    }
+
+    /// The `nth` mail; the first is 1.
+    pub(crate) async fn mail(&self, nth: usize) -> Mail {
+        soon("a mail", self.mailbox.arrived(nth as u64)).await;
+        self.mailbox.mails()[nth - 1].clone()
+    }
+}
+
+/// Token and code of a mailed link.
+pub(crate) fn link(link: &str) -> (String, String) {
+    let (_, rest) = link.split_once("&token=").unwrap_or_else(|| panic!("a token in {link}"));
+    let (token, code) = rest.split_once("&code=").unwrap();
+    (token.to_owned(), code.to_owned())
+}

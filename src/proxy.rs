@@ -127,8 +127,8 @@ fn fault(session: &Session) -> Option<u16> {
     if !headers::is_framed_clearly(&head) || hosts > 1 || misnamed || (host_wanted && hosts == 0) {
         return Some(400);
     }
-    // TRACE shows a client what we add; CONNECT is refused by Pingora before it comes here.
-    matches!(request.method, Method::TRACE | Method::CONNECT).then_some(405)
+    // CONNECT is refused by Pingora before it comes here, unless it is a mistake.
+    (request.method == Method::CONNECT).then_some(405)
 }
 
 fn connection(session: &Session) -> Option<&Connection> {
@@ -177,6 +177,8 @@ impl ProxyHttp for Gate {
                 self.intercept(session, caller, &query).await?;
                 Ok(true)
             }
+            // It would show a client what we add.
+            Route::Pass { .. } if request.method == Method::TRACE => self.refuse(session, 405).await,
             Route::Pass { target: origin_form } => {
                 passage.passed = true;
                 if origin_form.len() != target.len() {

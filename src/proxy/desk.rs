@@ -52,11 +52,6 @@ impl Desk {
             Ok(Err(_)) | Err(_) => unavailable(),
         }
     }
-
-    /// The answer after a panic.
-    pub(super) fn panicked(&self) -> Reply {
-        panicked(&self.metrics)
-    }
 }
 
 fn panicked(metrics: &Metrics) -> Reply {

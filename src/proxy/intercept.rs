@@ -3,8 +3,6 @@
 //! Order: client limit, then everything that head and query tell, then the body, then the engine. A refusal reads a
 //! small body first, so that the client sees the answer and keeps its connection.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use http::{HeaderMap, Method, header};
 use pingora::{http::RequestHeader, proxy::Session};
 
@@ -61,7 +59,7 @@ impl Gate {
             },
             Ok(Task::Read) => {
                 body::discard(session).await;
-                self.read()
+                self.desk.engine().read()
             }
             Ok(Task::Preflight) => return respond::send_preflight(session, &dress).await,
             Err(refusal) => {
@@ -70,10 +68,6 @@ impl Gate {
             }
         };
         respond::send(session, reply, &dress).await
-    }
-
-    fn read(&self) -> Reply {
-        catch_unwind(AssertUnwindSafe(|| self.desk.engine().read())).unwrap_or_else(|_| self.desk.panicked())
     }
 }
 
@@ -88,9 +82,6 @@ fn judge(request: &RequestHeader, page: &Page, query: Result<Query, Repeated>) -
         let preflight = request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         return if preflight && matches!(page, Page::Listed(_)) { Ok(Task::Preflight) } else { Err(denied()) };
     }
-    if *page == Page::Foreign {
-        return Err(denied());
-    }
     let query = query.map_err(|repeated| {
         Reply::error(
             400,
@@ -103,7 +94,8 @@ fn judge(request: &RequestHeader, page: &Page, query: Result<Query, Repeated>) -
     match request.method {
         // As in IDM, `_action` means nothing on a GET, and a method override nothing at all.
         Method::GET | Method::HEAD if !query.search => Ok(Task::Read),
-        Method::POST => {
+        // Only a step does something; what another site's page reads, its browser does not show it.
+        Method::POST if *page != Page::Foreign => {
             check_content(&request.headers)?;
             match query.action {
                 Action::Submit => Ok(Task::Submit),

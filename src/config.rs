@@ -12,7 +12,7 @@ mod units;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -66,6 +66,15 @@ pub enum Address {
     Tcp(SocketAddr),
     /// `unix:/run/resetgate/http.sock`
     Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// How a trusted peer names the client.
@@ -136,8 +145,8 @@ pub struct Token {
 #[derive(Clone)]
 pub struct TokenKey(pub zeroize::Zeroizing<[u8; 32]>);
 
-impl std::fmt::Debug for TokenKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenKey(..)")
     }
 }

@@ -136,6 +136,7 @@ pub async fn run(
     let proxy = Arc::new(proxy(gate)?);
 
     let ready = Arc::new(AtomicBool::new(false));
+    let addresses = bound.sockets.iter().map(|socket| socket.address().to_string()).collect::<Vec<_>>().join(", ");
     let admin = TcpListener::from_std(bound.admin)?;
     let _admin = AbortOnDropHandle::new(tokio::spawn(admin::serve(admin, Arc::clone(&ready), metrics)));
     // A name server that is down delays the start a little and prevents nothing.
@@ -145,7 +146,7 @@ pub async fn run(
     let listeners = bound.sockets.into_iter().map(Socket::into_listener).collect::<Result<_, _>>()?;
     let mut doors = Doors::open(listeners, &proxy);
     ready.store(true, Ordering::Release);
-    tracing::info!("ready");
+    tracing::info!(addresses, admin = %bound.admin_address, "ready");
     let work = async {
         drain.await;
         tracing::info!("draining");

@@ -1,7 +1,8 @@
 //! The outbox: a bounded number of places, one worker that takes what is due in its turn, and a few hands that carry.
 //!
-//! A decoy takes a place, waits its turn, is charged to the pace, keeps a hand busy for as long as recent mails did,
-//! and backs off while mails fail. So how full the outbox is, and how fast it empties, tells nothing of who exists.
+//! A decoy takes a place, waits its turn behind the mails before it, stays for as long as recent mails did, and backs
+//! off while mails fail. So how full the outbox is, and how fast it empties, tells nothing of who exists. It takes
+//! neither of the pace nor a hand: strangers make decoys at will, and no mail may wait for them.
 
 mod health;
 mod queue;
@@ -170,6 +171,11 @@ impl Desk {
         loop {
             let entry = self.next().await;
             while attempts.try_join_next().is_some() {}
+            if matches!(entry.what, What::Decoy) {
+                let desk = Arc::clone(&self);
+                attempts.spawn(async move { desk.attempt(entry).await });
+                continue;
+            }
             // The hand first: the pace is for what leaves now, not for what then waits for a hand.
             let Ok(hand) = Arc::clone(&self.hands).acquire_owned().await else { return };
             if self.pace(entry.until).await {
@@ -277,17 +283,19 @@ impl Desk {
 
     /// Does with a decoy what would be done with a mail now; true if that would have failed.
     async fn pretend(&self) -> bool {
-        let (ill, takes) = {
+        let (ill, done) = {
             let health = self.health.lock();
-            (health.is_ill(), health.takes())
+            let now = self.world.clock.now();
+            (health.is_ill(), health.paced_until().max(now).after(health.takes()))
         };
-        if ill && *self.real.borrow() == 0 {
-            // No real mail is left that could find out that things are well again.
-            if self.world.carrier.probe().await.is_ok() {
-                self.health.lock().recovered();
+        // No real mail may be left that could find out that things are well again.
+        match Arc::clone(&self.hands).try_acquire_owned() {
+            Ok(_hand) if ill && *self.real.borrow() == 0 => {
+                if self.world.carrier.probe().await.is_ok() {
+                    self.health.lock().recovered();
+                }
             }
-        } else {
-            self.world.clock.until(self.world.clock.now().after(takes)).await;
+            _ => self.world.clock.until(done).await,
         }
         self.health.lock().is_ill()
     }

@@ -120,9 +120,10 @@ async fn floored() -> World {
     World::with(Plan { reset: "answer_floor = \"100ms\"\nmail_gap = \"0s\"", ..Plan::default() }).await
 }
 
-async fn timed(world: &World, token: &str, user: &str) -> Duration {
+/// How long a query took that is answered with that status.
+async fn timed(world: &World, token: &str, user: &str, status: u16) -> Duration {
     let began = Instant::now();
-    assert_eq!(world.query_with(token, user).await.status, 200);
+    assert_eq!(world.query_with(token, user).await.status, status);
     began.elapsed()
 }
 
@@ -131,7 +132,7 @@ async fn medians(world: &World) -> (Duration, Duration) {
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for _ in 0..9 {
         let (a, b) = tokio::join!(world.begin(), world.begin());
-        let (a, b) = tokio::join!(timed(world, &a, "bjensen"), timed(world, &b, "nobody"));
+        let (a, b) = tokio::join!(timed(world, &a, "bjensen", 200), timed(world, &b, "nobody", 200));
         known.push(a);
         unknown.push(b);
     }
@@ -169,9 +170,28 @@ async fn a_look_up_that_takes_longer_is_answered_at_the_next_multiple_of_the_flo
             world.until(async || asked.elapsed() > FLOOR).await;
             world.store_link.set(Mode::Pass);
         };
-        let (took, ()) = tokio::join!(timed(&world, &token, user), late);
+        let (took, ()) = tokio::join!(timed(&world, &token, user, 200), late);
         assert!(took + ROUNDING >= 2 * FLOOR, "{user}: {took:?}");
         assert_eq!(world.metric("floor_misses_total").await, (nth + 1).to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_cannot_be_served_takes_its_time_too() {
+    let world = floored().await;
+    let starts = [world.begin().await, world.begin().await];
+    world.store_link.set(Mode::Down);
+    for (token, user) in starts.iter().zip(["bjensen", "nobody"]) {
+        let took = timed(&world, token, user, 503).await;
+        assert!(took + ROUNDING >= FLOOR, "{user}: {took:?}");
+    }
+    let reset = "answer_floor = \"100ms\"";
+    let full = World::with(Plan { reset, codes: "capacity = 1", ..Plan::default() }).await;
+    full.query("zoë").await;
+    for user in ["bjensen", "nobody"] {
+        let token = full.begin().await;
+        let took = timed(&full, &token, user, 503).await;
+        assert!(took + ROUNDING >= FLOOR, "{user}: {took:?}");
     }
 }
 

@@ -110,6 +110,20 @@ async fn an_accounts_mails_are_limited_silently() {
 }
 
 #[tokio::test]
+async fn a_code_that_was_not_mailed_for_want_of_budget_is_joined_by_nobody() {
+    let limits = "client = \"0\"\nstart_per_client = \"0\"\nstart_total = \"0\"\nmail_total = \"0\"\n\
+                  mail_per_account = \"1/20m\"";
+    let world =
+        World::with(Plan { limits, reset: "answer_floor = \"20ms\"\nmail_gap = \"1s\"", ..Plan::default() }).await;
+    let over_budget = async || world.metric("decoyed_starts_total{why=\"over_budget\"}").await;
+    world.query("bjensen").await;
+    // Starts join the mailed code until the gap is over.
+    world.until(async || world.query("bjensen").await.status == 200 && over_budget().await == "1").await;
+    world.query("bjensen").await;
+    assert_eq!(over_budget().await, "2");
+}
+
+#[tokio::test]
 async fn a_repeat_is_charged_once() {
     let world = limited("client = \"0\"\nstart_per_client = \"2/10m\"\nstart_total = \"0\"\nmail_total = \"0\"").await;
     let token = world.begin().await;

@@ -6,6 +6,7 @@ mod decoys;
 mod engine_errors;
 mod flow;
 mod flows_contract;
+mod http_edges;
 mod lanes;
 mod layers;
 mod limits;

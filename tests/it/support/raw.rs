@@ -140,3 +140,16 @@ impl Raw {
 pub(crate) fn latin1(text: &str) -> Vec<u8> {
     text.chars().map(|char| u8::try_from(u32::from(char)).unwrap()).collect()
 }
+
+/// A request with a Host, with a length if it has a body, and with these headers.
+pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)], body: Option<&str>) -> Vec<u8> {
+    let mut text = format!("{method} {target} HTTP/1.1\r\nHost: id.example.com\r\n");
+    for (name, value) in headers {
+        text += &format!("{name}: {value}\r\n");
+    }
+    match body {
+        Some(body) => text += &format!("Content-Length: {}\r\n\r\n{body}", body.len()),
+        None => text += "\r\n",
+    }
+    text.into_bytes()
+}

@@ -11,7 +11,8 @@ use tokio::time::timeout;
 pub(super) const MAX_BODY: usize = 16 << 10;
 /// How long a body may take.
 const WITHIN: Duration = Duration::from_secs(10);
-/// How long the body of a request that is refused anyway may take.
+/// How much of a body that nobody wants is read all the same, in bytes, and for how long.
+const MAX_DISCARD: usize = 2 << 20;
 const DISCARD_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why there is no body.
@@ -38,18 +39,29 @@ pub(super) async fn read(session: &mut Session) -> Result<Bytes, Fault> {
     timeout(WITHIN, collect(session)).await.unwrap_or(Err(Fault::Slow))
 }
 
-/// Reads a small body that nobody wants. A connection with unread bytes is reset when it is closed, and the client may
-/// then never see the answer; one without can even be kept.
+/// Reads what is left of a body that nobody wants, if it is not too much. A connection with unread bytes is reset when
+/// it is closed, and the client may then never see the answer; one without can even be kept.
 pub(super) async fn discard(session: &mut Session) {
-    let large = declared(session).is_some_and(|length| length > MAX_BODY as u64);
     if session.is_body_done() {
         return;
     }
-    // A client that waits to be asked sends no body after a refusal.
-    if large || expects_continue(session) || timeout(DISCARD_WITHIN, collect(session)).await.is_ok_and(|r| r.is_ok()) {
-        return;
+    // A client that waits to be asked sends no body after a refusal, and one that announces too much need not begin.
+    let pointless = expects_continue(session) || declared(session).is_some_and(|length| length > MAX_DISCARD as u64);
+    if pointless || !timeout(DISCARD_WITHIN, swallow(session)).await.unwrap_or(false) {
+        session.set_keepalive(None);
     }
-    session.set_keepalive(None);
+}
+
+/// Reads to the body's end; false if that is too far, or never comes.
+async fn swallow(session: &mut Session) -> bool {
+    let mut left = MAX_DISCARD;
+    loop {
+        match chunk(session).await {
+            Ok(None) => return true,
+            Ok(Some(bytes)) if bytes.len() <= left => left -= bytes.len(),
+            _ => return false,
+        }
+    }
 }
 
 async fn collect(session: &mut Session) -> Result<Bytes, Fault> {

@@ -55,7 +55,7 @@ impl Gate {
         let reply = match task {
             Ok(Task::Submit) => match body::read(session).await {
                 Ok(body) => self.desk.submit(body, engine_caller(session, caller)).await,
-                Err(fault) => broken_off(session, fault)?,
+                Err(fault) => broken_off(session, fault).await?,
             },
             Ok(Task::Read) => {
                 body::discard(session).await;
@@ -139,8 +139,12 @@ fn is_json(content_type: &str) -> bool {
 }
 
 /// The answer where no body came. What is left of it on the connection cannot be told from the next request.
-fn broken_off(session: &mut Session, fault: Fault) -> pingora::Result<Reply> {
-    session.set_keepalive(None);
+async fn broken_off(session: &mut Session, fault: Fault) -> pingora::Result<Reply> {
+    if matches!(fault, Fault::TooLarge) {
+        body::discard(session).await;
+    } else {
+        session.set_keepalive(None);
+    }
     Ok(match fault {
         Fault::TooLarge => Reply::error(413, "The request is too large"),
         Fault::Slow => Reply::error(408, "The request took too long"),

@@ -28,9 +28,6 @@ pub(super) async fn send(session: &mut Session, reply: Reply, dress: &Dress) -> 
     let mut head = ResponseHeader::build(reply.status, Some(14))?;
     head.insert_header(header::CONTENT_TYPE, "application/json; charset=UTF-8")?;
     head.insert_header(header::CONTENT_LENGTH, body.len())?;
-    head.insert_header("X-Content-Type-Options", "nosniff")?;
-    head.insert_header("Referrer-Policy", "no-referrer")?;
-    head.insert_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")?;
     if let Some(etag) = reply.etag {
         head.insert_header("ETag", etag)?;
     }
@@ -60,13 +57,14 @@ pub(super) async fn send_preflight(session: &mut Session, dress: &Dress) -> ping
 
 fn dress_up(head: &mut ResponseHeader, dress: &Dress) -> pingora::Result<()> {
     head.insert_header(header::CACHE_CONTROL, "no-cache, no-store")?;
+    head.insert_header("X-Content-Type-Options", "nosniff")?;
+    head.insert_header("Referrer-Policy", "no-referrer")?;
+    head.insert_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")?;
     if dress.vary {
         head.insert_header("Vary", "Origin")?;
     }
     if let Some(origin) = &dress.origin {
         head.insert_header("Access-Control-Allow-Origin", origin.clone())?;
-        // Clients of IDM send their credentials along; a browser hides the answer from them unless this is said.
-        head.insert_header("Access-Control-Allow-Credentials", "true")?;
         head.insert_header("Access-Control-Expose-Headers", "ETag, Retry-After")?;
     }
     Ok(())

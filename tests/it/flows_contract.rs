@@ -236,7 +236,13 @@ async fn a_full_cache_says_so_evicts_nothing_and_has_room_again_when_codes_end()
     }
     clock.forward(LIFE);
     assert_eq!(flows.attempt(&flow(1, 1), Lane::Link, CODE, clock.now()).await, Ok(false));
-    flows.tidy().await;
-    assert!(flows.has_room());
+    let tidied = async {
+        // What is removed is dropped as soon as no other thread can be reading it, which on a busy machine takes a while.
+        while !flows.has_room() {
+            flows.tidy().await;
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), tidied).await.expect("room again");
     assert_eq!(flows.open(&flow(4, 1), code(LIFE)).await, Ok(Opened::Mail));
 }

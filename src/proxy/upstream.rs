@@ -124,36 +124,4 @@ fn template(tls: bool, sni: String) -> HttpPeer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn upstream(url: &str) -> Upstream {
-        Upstream::new(&Url::parse(url).unwrap())
-    }
-
-    #[tokio::test]
-    async fn addresses_need_no_look_up() {
-        for (url, address, tls) in [
-            ("http://127.0.0.1:8081", "127.0.0.1:8081", false),
-            ("http://[::1]", "[::1]:80", false),
-            ("https://192.0.2.1", "192.0.2.1:443", true),
-        ] {
-            let peer = upstream(url).peer().unwrap();
-            assert_eq!(peer._address.as_inet().unwrap().to_string(), address);
-            assert_eq!(peer.is_tls(), tls);
-        }
-        assert_eq!(upstream("https://idm.example.com:8443").template.sni, "idm.example.com");
-    }
-
-    #[tokio::test]
-    async fn names_are_looked_up_and_rotated() {
-        let upstream = upstream("http://localhost:8081");
-        assert!(upstream.peer().is_none());
-        assert!(upstream.resolve().await);
-        assert!(upstream.peer().is_some());
-        *upstream.addresses.write() = vec!["192.0.2.1:1".parse().unwrap(), "192.0.2.2:1".parse().unwrap()];
-        let first = upstream.peer().unwrap()._address.as_inet().copied();
-        assert!(upstream.move_on());
-        assert_ne!(upstream.peer().unwrap()._address.as_inet().copied(), first);
-    }
-}
+mod tests;

@@ -182,3 +182,6 @@ impl<'de> Visitor<'de> for Strict {
         Ok(Value::Object(members))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,7 @@ async fn attacks_end_as_expected() {
             Some(deviation) if deviation.skip => report.skipped(case, &deviation.why),
             _ => {
                 let outcome = theatre.play(case).await;
-                report.judged(case, deviation.as_ref(), &outcome, oracles::failed(case, &outcome));
+                report.judged(case, deviation.as_ref(), &outcome, &oracles::failed(case, &outcome));
             }
         }
     }
@@ -170,7 +170,7 @@ impl Report {
         self.notes.push(format!("  skipped   {:9} {why}", case.id));
     }
 
-    fn judged(&mut self, case: &Case, deviation: Option<&Deviation>, outcome: &Outcome, failed: Vec<String>) {
+    fn judged(&mut self, case: &Case, deviation: Option<&Deviation>, outcome: &Outcome, failed: &[String]) {
         self.count(case, 0);
         let (expected, not) = match deviation {
             Some(deviation) => (deviation.status.as_ref(), deviation.not.as_slice()),

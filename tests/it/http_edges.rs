@@ -142,6 +142,7 @@ async fn the_action_is_named_once() {
         assert_status(&post(query).await, 501);
     }
     assert_status(&ask(&world, "GET", SUBMIT, &[], None).await, 200);
+    assert_status(&ask(&world, "GET", &format!("{SUBMIT}&_action=x"), &[], None).await, 400);
 }
 
 #[tokio::test]
@@ -297,6 +298,10 @@ async fn a_body_that_is_too_large_is_told_so() {
         raw.send(request("GET", PATH, &[], None)).await;
         assert_status(&raw.answer().await.expect("the connection is kept"), 200);
     }
+    // An HTTP library's way of it.
+    for length in [1 << 20, 4 << 20] {
+        assert_status(&world.post_as(&[], "x".repeat(length)).await, 413);
+    }
     // The very last that fits.
     let body = format!("{{\"input\":{{\"x\":\"{}\"}}}}", "x".repeat(16 * 1024 - 18));
     assert_eq!(body.len(), 16 * 1024);
@@ -359,6 +364,14 @@ async fn broken_framing_is_told() {
         "Content-Length: -1\r\n\r\n{}",
         "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
         "Content-Length: 0x2\r\n\r\n{}",
+        "Content-Length: +2\r\n\r\n{}",
+        "Content-Length: 2, 2\r\n\r\n{}",
+        "Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+        "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "X-A: b\r\n c\r\nContent-Length: 2\r\n\r\n{}",
+        "X-A : b\r\nContent-Length: 2\r\n\r\n{}",
     ] {
         let head = format!("POST {SUBMIT} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{framing}");
         let mut raw = Raw::to(world.gate).await;

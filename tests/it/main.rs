@@ -11,6 +11,7 @@ mod lanes;
 mod layers;
 mod limits;
 mod mail;
+mod passing;
 mod password;
 mod paths;
 mod repeats;

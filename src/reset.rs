@@ -77,14 +77,13 @@ impl Engine {
 
     /// From a stage's advance to the answer.
     async fn walk(&self, mut flow: Flow, input: Input, cx: &Cx<'_>) -> Reply {
-        let began = cx.now();
         let reply = self.advance(&mut flow, input, cx).await.unwrap_or_else(|stop| stop.reply());
         if let Some(slot) = flow.slot.take() {
             slot.decoy(cx.now().after(self.settings.link_lifetime));
         }
         if flow.floored {
             let floor = self.settings.answer_floor;
-            let mut answer_at = began.after(floor);
+            let mut answer_at = cx.began.after(floor);
             if cx.now() > answer_at {
                 cx.record(Event::FloorMissed);
             }
@@ -160,8 +159,9 @@ impl Engine {
         Reply { etag, ..Reply::ok(&with_ids) }
     }
 
-    const fn cx<'a>(&'a self, caller: &'a Caller) -> Cx<'a> {
-        Cx { ports: &self.ports, settings: &self.settings, binding: &self.binding, caller }
+    fn cx<'a>(&'a self, caller: &'a Caller) -> Cx<'a> {
+        let began = self.ports.clock.now();
+        Cx { ports: &self.ports, settings: &self.settings, binding: &self.binding, caller, began }
     }
 }
 

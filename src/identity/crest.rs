@@ -153,7 +153,8 @@ impl Crest {
 impl Accounts for Crest {
     async fn find(&self, at: &Resource, filter: &Filter, want: &[Field]) -> Result<Vec<Account>, Down> {
         let call = self.http.call("find");
-        self.look_up(&call, at, filter, want).await.map_err(|failure| call.failed(failure))
+        // Whatever it answered, it is there: it may well answer other questions.
+        self.look_up(&call, at, filter, want).await.map_err(|failure| call.failed(failure.reached()))
     }
 
     async fn read(&self, at: &Resource, id: &AccountId, want: &[Field]) -> Result<Option<Account>, Down> {

@@ -84,6 +84,11 @@ impl Failure {
         Self { kind, status: Some(status), sent }
     }
 
+    /// For a call without effect, where `sent` means no more than that the store was reached.
+    pub(super) const fn reached(self) -> Self {
+        Self { sent: self.sent || self.status.is_some(), ..self }
+    }
+
     /// The status of an answer that says no. A 4xx is the one class that promises that nothing was done.
     pub(super) fn status(status: StatusCode) -> Self {
         Self::answered(Kind::Status, status, !status.is_client_error())

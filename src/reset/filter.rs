@@ -74,8 +74,9 @@ impl Filter {
         let mut parser = Parser { rest: text, allowed, leaves: 0, depth: 0 };
         let filter = parser.any()?;
         match parser.next()? {
-            None => Ok(filter),
-            Some(_) => Err(Refused),
+            // Two of them under an `and` would put one's own address beside another's name after all.
+            None if filter.choices_below_and(false) <= 1 => Ok(filter),
+            _ => Err(Refused),
         }
     }
 
@@ -118,6 +119,17 @@ impl Filter {
         match self {
             Self::Eq(field, literal) => visit(field, literal),
             Self::And(parts) | Self::Or(parts) => parts.iter().for_each(|part| part.each_leaf(visit)),
+        }
+    }
+
+    /// How many times `or` stands below an `and`.
+    fn choices_below_and(&self, below: bool) -> usize {
+        match self {
+            Self::Eq(..) => 0,
+            Self::And(parts) => parts.iter().map(|part| part.choices_below_and(true)).sum(),
+            Self::Or(parts) => {
+                usize::from(below) + parts.iter().map(|part| part.choices_below_and(below)).sum::<usize>()
+            }
         }
     }
 

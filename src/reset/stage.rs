@@ -94,6 +94,9 @@ pub struct Cx<'a> {
     pub binding: &'a Digest,
     /// Who asks.
     pub caller: &'a Caller,
+    /// When the request came. A token's end is readable to whoever holds it, so it is counted from here: from the time
+    /// of sealing it would tell how long the look-up took.
+    pub began: Time,
 }
 
 impl Cx<'_> {
@@ -155,7 +158,7 @@ impl Cx<'_> {
     /// As [`Cx::seal`].
     pub fn seal_answer(&self, state: &State) -> Result<String, Stop> {
         let life = if state.record.is_some() { self.settings.token_expiry } else { QUERY_LIFETIME };
-        self.seal(state, self.now().after(life))
+        self.seal(state, self.began.after(life))
     }
 
     fn no_crypto(&self) -> Stop {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use futures_util::future::join_all;
 use resetgate::demo::store::User;
 use serde_json::json;
@@ -272,4 +273,27 @@ async fn who_must_may_tell_strangers_in_the_words_of_idm() {
         let answer = world.filter(filter).await;
         assert_eq!((answer.status, answer.message().as_str()), (status, message), "{filter}");
     }
+}
+
+/// Whoever holds a token can read when it ends. Were that counted from when it was sealed, it would tell how long the
+/// look-up took, whatever the answer waits for.
+#[tokio::test]
+async fn a_tokens_end_says_nothing_of_how_long_the_look_up_took() {
+    let world = World::usual().await;
+    let token = world.begin().await;
+    let asked = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    world.store_link.set(Mode::Hold);
+    let late = async {
+        world.store_link.held(1).await;
+        let held = Instant::now();
+        world.until(async || held.elapsed() > Duration::from_secs(2)).await;
+        world.store_link.set(Mode::Pass);
+    };
+    let (answer, ()) = tokio::join!(world.query_with(&token, "bjensen"), late);
+    let token = answer.token();
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+    // The process file's tokenExpiry, and what rounding may add.
+    let ends = claims["exp"].as_u64().unwrap() - 300;
+    assert!((asked..=asked + 1).contains(&ends), "{} s after it was asked for", ends - asked);
 }

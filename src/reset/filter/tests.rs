@@ -60,6 +60,7 @@ fn refuses_the_rest() {
     let deep = format!(r#"{}userName eq "x"{}"#, "(".repeat(17), ")".repeat(17));
     let wide = [r#"userName eq "x""#; 5].join(" and ");
     let cases = [
+        r#"(userName eq "v" or sn eq "v") and (mail eq "w" or sn eq "w")"#,
         "",
         "   ",
         "true",

@@ -113,7 +113,7 @@ impl EmailValidation {
             }
             cx.decoy(flow, Decoy::NoAddress)?;
         }
-        let until = cx.now().after(cx.settings.link_lifetime);
+        let until = cx.began.after(cx.settings.link_lifetime);
         // Drawn and sealed for decoys too: what is done for one is done for all.
         let code = Secret::new(URL_SAFE_NO_PAD.encode(cx.random()?));
         let token = cx.seal(&State { tag: Tag::ValidateCode, lane: Lane::Link, ..flow.state.clone() }, until)?;
@@ -136,14 +136,21 @@ impl EmailValidation {
     /// Enters the flow in its account's record; whether its code is to be mailed.
     async fn open(&self, flow: &mut Flow, cx: &Cx<'_>, digest: Digest, expires: Time) -> Result<bool, Stop> {
         let at = flow.at();
-        match cx.ports.flows.open(&at, NewCode { digest, expires }).await.map_err(|down| codes_down(cx, down))? {
+        let opened = cx.ports.flows.open(&at, NewCode { digest, expires }).await.unwrap_or_else(|_| {
+            // Only accounts come here: to say so would be to say that this one exists.
+            cx.record(Event::ServiceDown { service: Service::Codes });
+            Opened::Crowded
+        });
+        match opened {
             Opened::Mail => {
                 let budget = cx.ports.limits.charge(Rule::MailPerAccount, LimitKey::Account(at.account)).await;
                 if budget == Decision::Allowed {
                     return Ok(true);
                 }
                 cx.record(Event::Limited { rule: Rule::MailPerAccount });
-                cx.ports.flows.withdraw(&at).await.map_err(|down| codes_down(cx, down))?;
+                if cx.ports.flows.withdraw(&at).await.is_err() {
+                    cx.record(Event::ServiceDown { service: Service::Codes });
+                }
                 cx.decoy(flow, Decoy::OverBudget)?;
             }
             Opened::Joined => cx.record(Event::MailJoined { account: at.account }),
@@ -157,7 +164,7 @@ impl EmailValidation {
         Ok(false)
     }
 
-    async fn validate(&self, input: &Input, flow: &Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
+    async fn validate(&self, input: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
         let code = input.text("code")?.map(str::trim).filter(|code| !code.is_empty());
         let code = Secret::new(code.ok_or_else(|| Stop::bad("Input code is missing"))?);
         let (at, lane) = (flow.at(), flow.state.lane);
@@ -165,6 +172,8 @@ impl EmailValidation {
         let digest = code_digest(cx, &at.account, &code);
         let right = cx.ports.flows.attempt(&at, lane, digest, until).await.map_err(|down| codes_down(cx, down))?;
         if !right {
+            // To find a record and to find none do not take quite the same time.
+            flow.floored = true;
             cx.record(Event::CodeWrong { account: at.account, lane });
             return Err(Stop::invalid_code());
         }

@@ -104,7 +104,12 @@ impl UserQuery {
                 want.push(field.clone());
             }
         }
-        let found = match cx.ports.accounts.find(&self.0.resource, filter, &want).await {
+        let mut found = cx.ports.accounts.find(&self.0.resource, filter, &want).await;
+        if found.as_ref().is_err_and(|down| down.sent) {
+            // A connection lost by chance must not cost its owner a mail.
+            found = cx.ports.accounts.find(&self.0.resource, filter, &want).await;
+        }
+        let found = match found {
             Ok(found) => found,
             Err(down) if down.sent && self.store_answers_others(cx).await? => {
                 cx.record(Event::ServiceDown { service: Service::Identity });

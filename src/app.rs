@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     clock::SystemClock,
-    config::{Address, Config},
+    config::{self, Address, Config},
     flows::{
         memory::{MemoryFlows, Rules},
         repeats::MemoryRepeats,
@@ -75,7 +75,8 @@ impl App {
         let rules = Rules { tries: config.codes.tries, mail_gap: config.reset.mail_gap };
         let flows = Arc::new(MemoryFlows::new(config.codes.capacity, rules, Arc::clone(&clock)));
         let email = config.reset.process.email().ok_or(StartError::NoMailStage)?;
-        let outbox = mail::start(&config.mail, email, Arc::clone(&limits), Arc::clone(&clock), Arc::clone(&events))?;
+        let mail = config::Mail { capacity: config.outbox_places(), ..config.mail.clone() };
+        let outbox = mail::start(&mail, email, Arc::clone(&limits), Arc::clone(&clock), Arc::clone(&events))?;
         gauges(&metrics, &flows, &governor)?;
         let tidying = tidy(Arc::clone(&flows), governor);
 

@@ -46,6 +46,17 @@ pub struct Config {
     pub log: Log,
 }
 
+impl Config {
+    /// Places in the outbox: no more than `mail.capacity`, and no more than the pace of mail empties within half of a
+    /// link's life. A mail that would leave later is worth nothing to its owner, who should rather be told to come back.
+    pub fn outbox_places(&self) -> usize {
+        let Some(pace) = self.limits.mail_total else { return self.mail.capacity };
+        let refill = pace.refill().as_millis().max(1);
+        let in_time = u128::from(pace.count.get()) + self.reset.link_lifetime.as_millis() / 2 / refill;
+        self.mail.capacity.min(usize::try_from(in_time).unwrap_or(usize::MAX))
+    }
+}
+
 /// `[listen]`
 #[derive(Clone, Debug)]
 pub struct Listen {

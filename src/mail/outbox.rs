@@ -2,7 +2,7 @@
 //!
 //! A decoy takes a place, waits its turn behind the mails before it, stays for as long as recent mails did, and backs
 //! off while mails fail. So how full the outbox is, and how fast it empties, tells nothing of who exists. It takes
-//! neither of the pace nor a hand: strangers make decoys at will, and no mail may wait for them.
+//! neither of the pace nor a hand (but to find out, where no mail does, whether the relay is back): strangers make decoys at will, and no mail may wait for them.
 
 mod health;
 mod queue;
@@ -107,9 +107,8 @@ struct Reserved {
 impl Slot for Reserved {
     fn send(self: Box<Self>, job: Job) {
         let until = job.until;
-        let now = self.desk.world.clock.now();
-        // The time keeps names apart even where the random bits fail.
-        let id = format!("{}.{:016x}", now.millis(), (self.desk.world.random)());
+        // Nothing of the time: how long the mail waited is nobody's business.
+        let id = format!("{:016x}{:016x}", (self.desk.world.random)(), (self.desk.world.random)());
         let counted = Counted::new(&self.desk.real);
         self.desk.enter(What::Letter(Box::new(Letter { job, id, _counted: counted })), until, self.place);
     }

@@ -89,6 +89,10 @@ impl Relay {
         };
         match connection.send(letter.envelope(), &letter.formatted()).await {
             Ok(_) => (Outcome::Taken, Some(connection)),
+            // About us and not about the mail (RFC 4954 §6, RFC 3207 §4): the operator can mend it.
+            Err(error) if matches!(error.status().map(u16::from), Some(530 | 534 | 535 | 538)) => {
+                (Outcome::Failed(trouble("auth", &error)), None)
+            }
             Err(error) if error.is_permanent() => (Outcome::Refused(trouble("refused", &error)), None),
             // The library itself refuses: an address beyond ASCII, to a relay without SMTPUTF8.
             Err(error) if error.is_client() => (Outcome::Refused(trouble("no-smtputf8", &error)), None),

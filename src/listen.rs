@@ -2,6 +2,7 @@
 //! cap holds before anything is read, and tests can start on port 0.
 
 mod connection;
+mod seats;
 mod socket;
 
 use std::{future::Future, net::SocketAddr, os::fd::AsRawFd, sync::Arc, time::Duration};
@@ -15,14 +16,12 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use self::socket::SocketFile;
-pub(crate) use self::socket::bind_tcp;
 pub use self::{
     connection::Connection,
     socket::{BindError, Socket, bind},
 };
+pub(crate) use self::{seats::seats, socket::bind_tcp};
 
-/// Connections open at a time, over all addresses. More wait in the kernel's queue.
-pub const MAX_CONNECTIONS: usize = 10_000;
 /// How long to pause when the process has no file descriptors left: some may be given back meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
 

@@ -13,9 +13,10 @@ mod respond;
 pub mod route;
 mod upstream;
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use http::{HeaderValue, Method, Version, header};
 use pingora::{
     BError, Error, ErrorType,
@@ -45,8 +46,10 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// How long an idle connection is kept, in seconds.
+/// How long an idle connection is kept, in seconds: a stranger's, and a trusted proxy's. Load balancers keep theirs for a
+/// minute, and must not be the ones to find out that a connection is gone.
 const KEEPALIVE: u64 = 30;
+const KEEPALIVE_TRUSTED: u64 = 75;
 /// How long one read or write may make no progress.
 const STALLED: Duration = Duration::from_secs(10);
 /// The slowest reader that is waited for, in bytes a second.
@@ -58,7 +61,15 @@ const CONNECTS: u8 = 2;
 pub struct Passage {
     caller: Option<Caller>,
     connects: u8,
-    passed: bool,
+    /// Whether it was for the reset path, or passed; neither, if it was refused.
+    course: Option<Course>,
+}
+
+/// Which way a request went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    Intercepted,
+    Passed,
 }
 
 /// The proxy, as Pingora runs it.
@@ -140,17 +151,13 @@ impl ProxyHttp for Gate {
     type CTX = Passage;
 
     fn new_ctx(&self) -> Passage {
-        Passage { caller: None, connects: 0, passed: false }
+        Passage { caller: None, connects: 0, course: None }
     }
 
     /// Without Pingora's compression: it must never touch an answer that mixes secrets with a stranger's words.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, passage: &mut Passage) -> pingora::Result<()> {
-        // Else the second request's head may take for ever. `None` says that the connection is to be closed.
-        if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(KEEPALIVE));
-        }
         session.set_read_timeout(Some(STALLED));
         session.set_write_timeout(Some(STALLED));
         session.set_min_send_rate(Some(SLOWEST));
@@ -160,7 +167,12 @@ impl ProxyHttp for Gate {
             connection.head_is_read();
         }
         let peer = connection.map(Connection::peer);
-        passage.caller = Some(self.clients.caller(peer, &session.req_header().headers));
+        let caller = self.clients.caller(peer, &session.req_header().headers);
+        // Else the second request's head may take for ever. `None` says that the connection is to be closed.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(if caller.trusted { KEEPALIVE_TRUSTED } else { KEEPALIVE }));
+        }
+        passage.caller = Some(caller);
         Ok(())
     }
 
@@ -172,15 +184,23 @@ impl ProxyHttp for Gate {
         let (target, host) = (request.raw_path(), request.headers.get(header::HOST).map(HeaderValue::as_bytes));
         match self.router.route(target, host) {
             Route::Intercept { query } => {
+                passage.course = Some(Course::Intercepted);
                 let caller = passage.caller.unwrap_or_else(|| self.clients.caller(None, &request.headers));
                 let query = query.to_vec();
-                self.intercept(session, caller, &query).await?;
+                let answered = AssertUnwindSafe(self.intercept(session, caller, &query)).catch_unwind().await;
+                if let Ok(answered) = answered {
+                    return answered.map(|()| true);
+                }
+                if session.response_written().is_none() {
+                    session.set_keepalive(None);
+                    respond::send(session, desk::panicked(&self.metrics), &Dress::default()).await?;
+                }
                 Ok(true)
             }
             // It would show a client what we add.
             Route::Pass { .. } if request.method == Method::TRACE => self.refuse(session, 405).await,
             Route::Pass { target: origin_form } => {
-                passage.passed = true;
+                passage.course = Some(Course::Passed);
                 if origin_form.len() != target.len() {
                     let origin_form = origin_form.to_vec();
                     session.req_header_mut().set_raw_path(&origin_form)?;
@@ -204,16 +224,17 @@ impl ProxyHttp for Gate {
         request: &mut RequestHeader,
         passage: &mut Passage,
     ) -> pingora::Result<()> {
-        let Some(caller) = passage.caller else { return Ok(()) };
+        // Every request has one since `early_request_filter`; without, nobody knows which headers to believe.
+        let Some(caller) = passage.caller else { return Err(Error::new(ErrorType::InternalError)) };
         let host = session.get_header(header::HOST);
         let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         let seen = headers::Seen { caller, host, scheme: if tls { "https" } else { "http" } };
         headers::forward(request, &seen)
     }
 
-    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, passage: &mut Passage, mut error: BError) -> BError {
+    fn fail_to_connect(&self, _: &mut Session, peer: &HttpPeer, passage: &mut Passage, mut error: BError) -> BError {
         passage.connects += 1;
-        let another = self.upstream.move_on();
+        let another = self.upstream.move_on(peer._address.as_inet());
         error.set_retry(another && passage.connects < CONNECTS);
         error
     }
@@ -247,7 +268,11 @@ impl ProxyHttp for Gate {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, passage: &mut Passage) {
         if let Some(status) = session.response_written().map(|head| head.status.as_u16()) {
-            if passage.passed { self.metrics.passed(status) } else { self.metrics.answered(status) }
+            match passage.course {
+                Some(Course::Intercepted) => self.metrics.answered(status),
+                Some(Course::Passed) => self.metrics.passed(status),
+                None => {}
+            }
         }
         if let Some(connection) = connection(session) {
             connection.request_is_over();

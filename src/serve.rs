@@ -31,7 +31,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use crate::{
     admin,
     config::{Address, Admin, Config, Listen},
-    listen::{self, BindError, Connection, Listener, MAX_CONNECTIONS, Socket},
+    listen::{self, BindError, Connection, Listener, Socket},
     proxy::{Gate, Upstream},
     reset::{
         Engine,
@@ -180,7 +180,7 @@ impl Doors {
     fn open(listeners: Vec<Listener>, proxy: &Arc<HttpProxy<Gate>>) -> Self {
         let (stop, stopping) = watch::channel(false);
         let (mut accepting, connections) = (JoinSet::new(), TaskTracker::new());
-        let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let seats = Arc::new(Semaphore::new(listen::seats()));
         for listener in listeners {
             let (proxy, shutdown) = (Arc::clone(proxy), stopping.clone());
             let serve = move |connection: Connection| {

@@ -1,10 +1,15 @@
 //! From the file to [`Config`]: reads every section to its end, and only then says whether there is a configuration.
 
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use toml::de::DeTable;
-use url::Url;
+use url::{Host, Url};
 
 use super::{
     Address, Admin, ClientHeader, Codes, Config, Identity, Limits, Listen, Log, LogFormat, Rate, Reset, Upstream,
@@ -43,7 +48,7 @@ fn sorted(first: &Path, mut faults: Vec<Fault>) -> Vec<Fault> {
 fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> {
     let listen = listen(root.section("listen"));
     let admin = admin(root.section("admin"), listen.as_ref());
-    let upstream = upstream(root.section("upstream"));
+    let upstream = upstream(root.section("upstream"), listen.as_ref());
     let identity = identity(root.section("identity"), around);
     let limits = limits(root.section("limits"));
     let mut section = root.section("reset");
@@ -130,11 +135,29 @@ fn admin(mut section: Section<'_>, listen: Option<&Listen>) -> Option<Admin> {
     Some(Admin { address: address? })
 }
 
-fn upstream(mut section: Section<'_>) -> Option<Upstream> {
+fn upstream(mut section: Section<'_>, listen: Option<&Listen>) -> Option<Upstream> {
     let url = section.required("url", units::server_url);
+    if let (Some(url), Some(listen)) = (&url, listen)
+        && listen.addresses.iter().any(|address| is_at(address, url))
+    {
+        section.fault("url", "must not be one of listen.addresses: every request would go round until nothing is left");
+    }
     check_plaintext(&mut section, url.as_ref());
     section.finish();
     Some(Upstream { url: url? })
+}
+
+/// Whether a URL leads to the very address that is listened on.
+fn is_at(address: &Address, url: &Url) -> bool {
+    let Address::Tcp(address) = address else { return false };
+    let ip = match url.host() {
+        Some(Host::Ipv4(ip)) => Some(IpAddr::from(ip)),
+        Some(Host::Ipv6(ip)) => Some(IpAddr::from(ip)),
+        Some(Host::Domain("localhost")) => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
+        Some(Host::Domain(_)) | None => None,
+    };
+    let here = |ip: IpAddr| ip == address.ip() || (ip.is_loopback() && address.ip().is_unspecified());
+    address.port() != 0 && url.port_or_known_default() == Some(address.port()) && ip.is_some_and(here)
 }
 
 fn identity(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Identity> {

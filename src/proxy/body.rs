@@ -34,7 +34,10 @@ pub(super) async fn read(session: &mut Session) -> Result<Bytes, Fault> {
         return Err(Fault::TooLarge);
     }
     if expects_continue(session) {
+        // Pingora takes the 100 for an answer before the body's end, and would close after it.
+        let keepalive = session.get_keepalive();
         session.write_continue_response().await.map_err(|error| Fault::Gone(error.into_down()))?;
+        session.set_keepalive(keepalive);
     }
     timeout(WITHIN, collect(session)).await.unwrap_or(Err(Fault::Slow))
 }

@@ -54,7 +54,8 @@ impl Desk {
     }
 }
 
-fn panicked(metrics: &Metrics) -> Reply {
+/// The answer after a panic.
+pub(super) fn panicked(metrics: &Metrics) -> Reply {
     metrics.panicked();
     Reply::error(500, "Internal Server Error")
 }

@@ -38,9 +38,9 @@ pub(super) async fn send(session: &mut Session, reply: Reply, dress: &Dress) -> 
     }
     dress_up(&mut head, dress)?;
     let end = session.req_header().method == Method::HEAD;
-    session.write_response_header(Box::new(head), end).await?;
+    session.write_response_header(Box::new(head), end).await.map_err(|error| error.into_down())?;
     if !end {
-        session.write_response_body(Some(body), true).await?;
+        session.write_response_body(Some(body), true).await.map_err(|error| error.into_down())?;
     }
     Ok(())
 }
@@ -52,7 +52,7 @@ pub(super) async fn send_preflight(session: &mut Session, dress: &Dress) -> ping
     head.insert_header("Access-Control-Allow-Headers", ALLOWED_HEADERS)?;
     head.insert_header("Access-Control-Max-Age", "600")?;
     dress_up(&mut head, dress)?;
-    session.write_response_header(Box::new(head), true).await
+    session.write_response_header(Box::new(head), true).await.map_err(|error| error.into_down())
 }
 
 fn dress_up(head: &mut ResponseHeader, dress: &Dress) -> pingora::Result<()> {

@@ -59,10 +59,17 @@ impl Upstream {
         Some(peer)
     }
 
-    /// Takes note that the preferred address could not be connected to. Whether there is another.
-    pub(super) fn move_on(&self) -> bool {
-        self.preferred.fetch_add(1, Ordering::Relaxed);
-        self.addresses.read().len() > 1
+    /// Takes note that an address could not be connected to. Whether there is another. Only the preferred one's failure
+    /// moves on: else the second of two requests that failed at the same address would move everybody back to it.
+    pub(super) fn move_on(&self, failed: Option<&SocketAddr>) -> bool {
+        let addresses = self.addresses.read();
+        let at = self.preferred.load(Ordering::Relaxed);
+        let preferred = at.checked_rem(addresses.len()).and_then(|at| addresses.get(at));
+        if preferred == failed {
+            // Somebody else may have moved on already.
+            let _ = self.preferred.compare_exchange(at, at.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
+        }
+        addresses.len() > 1
     }
 
     /// Looks the name up once. Whether addresses are known now.
@@ -72,7 +79,7 @@ impl Upstream {
             Ok(found) => {
                 let found: Vec<_> = found.collect();
                 if !found.is_empty() {
-                    *self.addresses.write() = found;
+                    self.replace(found);
                     return true;
                 }
                 tracing::warn!("the upstream's name has no address");
@@ -80,6 +87,16 @@ impl Upstream {
             Err(error) => tracing::warn!(%error, "the upstream's name cannot be looked up"),
         }
         false
+    }
+
+    /// Takes fresh addresses. A name server may give the same ones in another order: the one in use stays in use.
+    fn replace(&self, found: Vec<SocketAddr>) {
+        let mut addresses = self.addresses.write();
+        let at = self.preferred.load(Ordering::Relaxed);
+        let preferred = at.checked_rem(addresses.len()).and_then(|at| addresses.get(at));
+        let stays = preferred.and_then(|preferred| found.iter().position(|address| address == preferred));
+        self.preferred.store(stays.unwrap_or_default(), Ordering::Relaxed);
+        *addresses = found;
     }
 
     /// Keeps the addresses fresh for ever.

@@ -46,9 +46,16 @@ async fn names_are_looked_up_and_rotated() {
     assert!(upstream.resolve().await);
     assert!(upstream.peer().is_some());
     *upstream.addresses.write() = vec!["192.0.2.1:1".parse().unwrap(), "192.0.2.2:1".parse().unwrap()];
-    let first = upstream.peer().unwrap()._address.as_inet().copied();
-    assert!(upstream.move_on());
-    assert_ne!(upstream.peer().unwrap()._address.as_inet().copied(), first);
+    let used = || *upstream.peer().unwrap()._address.as_inet().unwrap();
+    let first = used();
+    assert!(upstream.move_on(Some(&first)));
+    let second = used();
+    assert_ne!(second, first);
+    // Others had failed at the first one meanwhile.
+    assert!(upstream.move_on(Some(&first)));
+    assert_eq!(used(), second);
+    upstream.replace(vec![second, "192.0.2.3:1".parse().unwrap()]);
+    assert_eq!(used(), second, "the one that works is kept, wherever the name server puts it");
 }
 
 /// Passes everything, and tells of failures as the gate does.

@@ -1,6 +1,6 @@
 //! How the program starts, or does not.
 
-use std::net::TcpListener;
+use std::{net::TcpListener, os::unix::fs::PermissionsExt};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::Value;
@@ -16,7 +16,7 @@ async fn a_good_configuration_is_ok() {
     let mut check = Program::resetgate(&["check", "--config", &files.config()]);
     assert_eq!(check.ended().await, 0, "{:?}", check.stderr.seen);
     assert_eq!(check.stdout.seen, ["ok"]);
-    for example in ["edge.toml", "sidecar.toml", "resetgate.toml"] {
+    for example in ["sidecar.toml", "resetgate.toml"] {
         let mut check = Program::resetgate(&["check", "--config", &format!("conf/{example}")]);
         let code = check.ended().await;
         // Its secrets are the operator's; nothing else is missing.
@@ -24,6 +24,28 @@ async fn a_good_configuration_is_ok() {
         assert_eq!(code, 64, "{faults:?}");
         assert!(faults.iter().all(|line| line.contains("keys/") || line.contains("env:")), "{faults:#?}");
     }
+}
+
+/// What the README says to do for a public edge, and nothing else.
+#[tokio::test]
+async fn the_readmes_steps_make_a_configuration_that_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("keys")).unwrap();
+    std::fs::copy("conf/edge.toml", at("resetgate.toml")).unwrap();
+    std::fs::copy("conf/selfservice-reset.json", at("selfservice-reset.json")).unwrap();
+    let mut key = Program::resetgate(&["key"]);
+    assert_eq!(key.ended().await, 0);
+    std::fs::write(at("keys/current"), format!("{}\n", key.stdout.seen.concat())).unwrap();
+    for secret in ["keys/identity", "keys/smtp"] {
+        std::fs::write(at(secret), "secret").unwrap();
+    }
+    for secret in ["keys/current", "keys/identity", "keys/smtp"] {
+        std::fs::set_permissions(at(secret), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let mut check = Program::resetgate(&["check", "--config", at("resetgate.toml").to_str().unwrap()]);
+    assert_eq!(check.ended().await, 0, "{:#?}", check.stderr.seen);
+    assert!(check.stderr.seen.is_empty(), "{:#?}", check.stderr.seen);
 }
 
 #[tokio::test]

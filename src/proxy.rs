@@ -13,7 +13,14 @@ mod respond;
 pub mod route;
 mod upstream;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -82,6 +89,9 @@ pub struct Gate {
     metrics: Arc<Metrics>,
     desk: Desk,
     upstream: Arc<Upstream>,
+    started: Instant,
+    /// The second, counted from the start, in which a failure of the upstream was last told.
+    told: AtomicU64,
 }
 
 impl Gate {
@@ -104,6 +114,8 @@ impl Gate {
             desk: Desk::new(engine, Arc::clone(&metrics), work),
             metrics,
             upstream,
+            started: Instant::now(),
+            told: AtomicU64::new(0),
         }
     }
 
@@ -120,6 +132,16 @@ impl Gate {
         session.set_keepalive(None);
         respond::send(session, Reply::error(status, reason(status)), &Dress::default()).await?;
         Ok(true)
+    }
+}
+
+impl Gate {
+    /// Says what kind of failure the upstream's is, at most once a second; the metrics count each.
+    fn tell(&self, error: &Error) {
+        let now = self.started.elapsed().as_secs() + 1;
+        if self.told.swap(now, Ordering::Relaxed) != now {
+            tracing::warn!(kind = error.etype().as_str(), "a request could not be passed on");
+        }
     }
 }
 
@@ -242,6 +264,7 @@ impl ProxyHttp for Gate {
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, _: &mut Passage) -> FailToProxy {
         if *error.esource() == pingora::ErrorSource::Upstream {
             self.metrics.upstream_failed();
+            self.tell(error);
         }
         let reply = failure::reply(error);
         let error_code = reply.as_ref().map_or(0, |reply| reply.status);
@@ -256,9 +279,9 @@ impl ProxyHttp for Gate {
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
-    /// A client that goes away is no news.
-    fn suppress_error_log(&self, _: &Session, _: &Passage, error: &Error) -> bool {
-        failure::reply(error).is_none()
+    /// It would say what the upstream said, and as often as clients like; see [`Gate::tell`].
+    fn suppress_error_log(&self, _: &Session, _: &Passage, _: &Error) -> bool {
+        true
     }
 
     /// Nothing of the target: its query may hold a token, its path somebody's id or address.

@@ -338,7 +338,7 @@ mod tests {
         let (reader, flushed) = tokio::join!(
             async {
                 for _ in 0..2 {
-                    tokio::time::sleep(STALLED * 3 / 4).await;
+                    sleep(STALLED * 3 / 4).await;
                     client.read_exact(&mut [0; 4]).await.unwrap();
                 }
                 client

@@ -13,7 +13,7 @@ use icu_properties::{CodePointSetData, props::DefaultIgnorableCodePoint};
 /// Decodings and foldings that are followed one inside another.
 const DEPTH: u8 = 10;
 /// Bytes looked at for each byte of the path, before it is taken for an attack on this very function.
-const EFFORT: usize = 96;
+const EFFORT: usize = 32;
 /// Protected segments that are told apart; a longer protected path is guarded from there on down.
 const WORDS: usize = 8;
 

@@ -87,8 +87,10 @@ where
 }
 
 /// Foreign crates say too much at `debug`: request headers, mail addresses, SMTP dialogues. No filter brings that out.
+/// Pingora says too much at any level: an upstream's answer that it cannot parse, cookies and all, and a line for every
+/// client that hangs up. What matters of it we say ourselves.
 fn may_speak(meta: &Metadata<'_>) -> bool {
-    *meta.level() <= Level::INFO
+    (*meta.level() <= Level::INFO && !meta.target().starts_with("pingora"))
         || meta.target().strip_prefix("resetgate").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
@@ -252,7 +254,8 @@ mod tests {
         tracing::info!(target: "resetgate::a", "ours info");
         tracing::debug!(target: "resetgate::a", "ours debug");
         tracing::trace!(target: "resetgate::b", "ours trace");
-        tracing::error!(target: "pingora_core", "theirs error");
+        tracing::error!(target: "rustls", "theirs error");
+        tracing::error!(target: "pingora_core", "pingora's error");
         tracing::info!(target: "hyper", "theirs info");
         tracing::debug!(target: "hyper", "theirs debug");
         tracing::trace!(target: "resetgatekeeper", "theirs trace");
@@ -281,12 +284,13 @@ mod tests {
         init(Format::Text).unwrap();
         init(Format::Json).unwrap();
         let lines = logged(Format::Json, "trace", || {
-            ::log::error!(target: "pingora_proxy", "client went {}", "away");
-            ::log::debug!(target: "pingora_proxy", "cookie: secret");
+            ::log::error!(target: "rustls", "peer went {}", "away");
+            ::log::debug!(target: "rustls", "secret");
+            ::log::error!(target: "pingora_proxy", "set-cookie: secret");
         });
         assert_eq!(lines.len(), 1);
         let line: Value = serde_json::from_str(&lines[0]).unwrap();
-        assert_eq!((&line["target"], &line["level"]), (&"pingora_proxy".into(), &"ERROR".into()));
-        assert_eq!(line["fields"], json!({"message": "client went away"}));
+        assert_eq!((&line["target"], &line["level"]), (&"rustls".into(), &"ERROR".into()));
+        assert_eq!(line["fields"], json!({"message": "peer went away"}));
     }
 }

@@ -2,8 +2,10 @@
 //! bounded.
 
 mod governor;
+mod meter;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tiers;
 
 pub use self::governor::{DEFAULT_CAPACITY, Governor};

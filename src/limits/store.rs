@@ -3,17 +3,24 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasherDefault, Hash, Hasher},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use governor::{
-    nanos::Nanos,
-    state::{StateStore, keyed::ShrinkableKeyedStateStore},
-};
+use governor::{nanos::Nanos, state::StateStore};
 use parking_lot::Mutex;
 
 /// Locks, and maps that grow one at a time. Enough that a core rarely waits for another, few enough to be small.
 const SHARDS: u64 = 64;
+
+/// A full store is tidied by whoever finds it full, but not more often than this: tidying walks every key.
+const TIDY_GAP: Duration = Duration::from_secs(1);
+
+/// Keys are kept this much longer than they must be: rates that share a store began milliseconds apart.
+const GRACE: Nanos = Nanos::new(1_000_000_000);
 
 /// A keyed hash of what is limited. Its key is ours, so nobody can choose where it lands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,17 +71,85 @@ pub(super) struct Bounded {
     len: AtomicUsize,
     max: usize,
     overflow: Mutex<Option<Nanos>>,
+    /// When it was last tidied because it was full, in nanoseconds.
+    tidied: AtomicU64,
 }
 
 impl Bounded {
     pub(super) fn new(max: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        Self { shards, len: AtomicUsize::new(0), max, overflow: Mutex::default() }
+        Self { shards, len: AtomicUsize::new(0), max, overflow: Mutex::default(), tidied: AtomicU64::new(0) }
+    }
+
+    /// Keys kept.
+    pub(super) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Drops the keys whose state says nothing any more, and gives memory back where a shard is mostly empty. Each
+    /// shard is locked on its own, for well under a millisecond.
+    pub(super) fn tidy(&self, now: Nanos) {
+        let drop_below = now.saturating_sub(GRACE);
+        for shard in &self.shards {
+            let mut states = shard.lock();
+            let before = states.len();
+            states.retain(|_, state| *state > drop_below);
+            self.len.fetch_sub(before - states.len(), Ordering::Relaxed);
+            let kept = states.len();
+            if states.capacity() / 4 > kept {
+                states.shrink_to(kept * 2);
+            }
+        }
+    }
+
+    pub(super) fn tidy_when_full(&self, now: Nanos) {
+        if self.len() < self.max {
+            return;
+        }
+        let at = now.as_u64();
+        let due = |last: u64| (last == 0 || at.saturating_sub(last) >= TIDY_GAP.as_nanos() as u64).then_some(at.max(1));
+        // Whoever moves the time on tidies; everyone else goes on.
+        if self.tidied.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok() {
+            self.tidy(now);
+        }
+    }
+
+    /// Moves the key's state back by `step`, and forgets the key if its state then says nothing.
+    pub(super) fn give_back(&self, key: &Key, step: Nanos, now: Nanos) {
+        if let Some(shard) = self.shards.get((key.shard % SHARDS) as usize)
+            && let Entry::Occupied(mut state) = shard.lock().entry(*key)
+        {
+            let before = state.get().saturating_sub(step);
+            if before > now {
+                state.insert(before);
+            } else {
+                state.remove();
+                self.len.fetch_sub(1, Ordering::Relaxed);
+            }
+            return;
+        }
+        // It was taken from what newcomers share.
+        let mut state = self.overflow.lock();
+        *state = state.map(|state| state.saturating_sub(step));
     }
 
     fn reserve(&self) -> bool {
         let more = |len| (len < self.max).then_some(len + 1);
         self.len.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+}
+
+/// A store, for one of the rates that share it.
+pub(super) struct Shared(pub(super) Arc<Bounded>);
+
+impl StateStore for Shared {
+    type Key = Key;
+
+    fn measure_and_replace<T, F, E>(&self, key: &Key, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        self.0.measure_and_replace(key, f)
     }
 }
 
@@ -114,30 +189,5 @@ impl StateStore for Bounded {
         let (outcome, next) = f(*state)?;
         *state = Some(next);
         Ok(outcome)
-    }
-}
-
-impl ShrinkableKeyedStateStore<Key> for Bounded {
-    /// Drops the keys whose state says nothing any more, and gives memory back where a shard is mostly empty. Each
-    /// shard is locked on its own, for well under a millisecond.
-    fn retain_recent(&self, drop_below: Nanos) {
-        for shard in &self.shards {
-            let mut states = shard.lock();
-            let before = states.len();
-            states.retain(|_, state| *state > drop_below);
-            self.len.fetch_sub(before - states.len(), Ordering::Relaxed);
-            let kept = states.len();
-            if states.capacity() / 4 > kept {
-                states.shrink_to(kept * 2);
-            }
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }

@@ -103,7 +103,61 @@ fn keys_and_rules_are_told_apart() {
         assert_eq!(limits.check(Rule::Client, key), denied(SECOND), "{key:?}");
         assert_eq!(limits.check(Rule::StartPerClient, key), Decision::Allowed, "{key:?}");
     }
-    assert_eq!(limits.len(), 2 * keys.len());
+    // Two of them are IPv6, and are remembered in three tiers.
+    assert_eq!(limits.len(), 2 * (keys.len() + 2 * 2));
+}
+
+fn v6(prefix: u64) -> LimitKey {
+    LimitKey::Client(Client::V6(prefix.to_be_bytes()))
+}
+
+fn allowed(limits: &Governor, keys: impl IntoIterator<Item = u64>) -> usize {
+    keys.into_iter().filter(|key| limits.check(Rule::Client, v6(*key)) == Decision::Allowed).count()
+}
+
+#[test]
+fn whoever_has_many_ipv6_networks_has_little_more_than_one() {
+    let (clock, limits) = limits(rate(5, 10 * SECOND), 10_000);
+    assert_eq!(allowed(&limits, [0; 9]), 5, "a /64 has one client's");
+    assert_eq!(allowed(&limits, 1..100), 20 - 5, "a /56 has four clients'");
+    assert_eq!(allowed(&limits, 0x100..0x1000), 80 - 20, "a /48 has sixteen clients'");
+    assert_eq!(limits.check(Rule::Client, v6(0xffff)), denied(SECOND / 8), "which is what it waits for");
+    assert_eq!(allowed(&limits, 0x1_0000..0x1_0001), 1, "the next /48 has its own");
+    clock.advance(10 * SECOND);
+    assert_eq!(allowed(&limits, 0..0x1000), 80);
+}
+
+#[test]
+fn what_is_denied_is_charged_in_no_tier_and_not_remembered() {
+    let (clock, limits) = limits(rate(5, 10 * SECOND), 10_000);
+    // A /64 that goes on after its budget takes nothing of its neighbours'.
+    assert_eq!(allowed(&limits, [0; 1000]), 5);
+    assert_eq!(allowed(&limits, 1..100), 15);
+    let remembered = limits.len();
+    // Nor does a /56 that goes on take of the other /56s', or of its own /64s'.
+    assert_eq!(allowed(&limits, 1000..1000), 0);
+    assert_eq!(allowed(&limits, (100..200).chain([19; 100])), 0);
+    assert_eq!(limits.len(), remembered);
+    assert_eq!(allowed(&limits, 0x100..0x1000), 60);
+    clock.advance(SECOND / 2);
+    assert_eq!(limits.check(Rule::Client, v6(19)), Decision::Allowed, "one is back in the /56");
+    assert_eq!(limits.check(Rule::Client, v6(19)), denied(SECOND / 2));
+    clock.advance(10 * SECOND);
+    assert_eq!(allowed(&limits, [19; 9]), 5, "of which the denied ones took none");
+}
+
+#[test]
+fn parallel_requests_of_one_wide_network_get_exactly_its_budget() {
+    let (_, limits) = limits(rate(10, SECOND), 10_000);
+    let total = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (limits, total) = (&limits, &total);
+            scope
+                .spawn(move || total.fetch_add(allowed(limits, (0..0x100).map(|n| n << 8 | thread)), Ordering::SeqCst));
+        }
+    });
+    assert_eq!(total.into_inner(), 160);
 }
 
 #[tokio::test]

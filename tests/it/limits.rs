@@ -91,6 +91,18 @@ async fn behind_a_trusted_proxy_everyone_has_a_budget_of_their_own() {
 }
 
 #[tokio::test]
+async fn many_ipv6_networks_of_one_owner_have_little_more_than_one() {
+    let listen = "trusted_proxies = [\"127.0.0.1/32\"]";
+    let world = World::with(Plan { listen, limits: ONE_START, ..Plan::default() }).await;
+    for subnet in 0..4 {
+        assert_eq!(query_from(&world, &format!("2001:db8:1:{subnet:x}::1")).await.status, 200);
+    }
+    assert_too_many(&query_from(&world, "2001:db8:1:ff::1").await);
+    assert_eq!(query_from(&world, "2001:db8:1:100::1").await.status, 200, "another /56");
+    assert_eq!(query_from(&world, "2001:db8:2::1").await.status, 200, "another /48");
+}
+
+#[tokio::test]
 async fn an_accounts_mails_are_limited_silently() {
     let limits = "client = \"0\"\nstart_per_client = \"0\"\nstart_total = \"0\"\nmail_total = \"0\"\n\
                   mail_per_account = \"2/40m\"";

@@ -3,6 +3,7 @@
 
 mod check;
 mod fault;
+mod limits;
 mod mail;
 mod process;
 mod raw;
@@ -184,6 +185,19 @@ pub struct Limits {
     pub mail_per_account: Option<Rate>,
     /// Mails sent, of everyone: a pace.
     pub mail_total: Option<Rate>,
+    /// What some clients have instead; the first that is for a client counts.
+    pub overrides: Vec<Override>,
+}
+
+/// `[[limits.override]]`
+#[derive(Clone, Debug)]
+pub struct Override {
+    /// Who has it: at least one network, none of IPv6 narrower than /64.
+    pub clients: Vec<IpNet>,
+    /// [`Limits::client`] for each of them.
+    pub client: Option<Rate>,
+    /// [`Limits::start_per_client`] for each of them.
+    pub start_per_client: Option<Rate>,
 }
 
 /// `"count/period"`: a GCRA of that burst, refilled evenly.

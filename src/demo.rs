@@ -133,6 +133,7 @@ pub fn config(around: &Surroundings, listen: SocketAddr, admin: SocketAddr) -> R
             start_total: rate(600, MINUTE),
             mail_per_account: rate(3, MINUTE * 60),
             mail_total: rate(60, MINUTE),
+            overrides: vec![],
         },
         mail: Mail {
             transport: Transport::Smtp(Smtp {

@@ -3,6 +3,7 @@
 
 mod governor;
 mod meter;
+mod networks;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,9 @@ use toml::de::DeTable;
 use url::{Host, Url};
 
 use super::{
-    Address, Admin, ClientHeader, Codes, Config, Identity, Limits, Listen, Log, LogFormat, Rate, Reset, Upstream,
+    Address, Admin, ClientHeader, Codes, Config, Identity, Listen, Log, LogFormat, Rate, Reset, Upstream,
     fault::Fault,
+    limits::limits,
     mail::mail,
     process::{self, ProcessFile},
     raw::{Notes, Section},
@@ -277,22 +278,6 @@ fn codes(mut section: Section<'_>) -> Option<Codes> {
     let capacity = section.number("capacity", 1_000_000, 1..=50_000_000);
     section.finish();
     Some(Codes { tries: tries?, capacity: usize::try_from(capacity?).ok()? })
-}
-
-fn limits(mut section: Section<'_>) -> Option<Limits> {
-    let client = section.or("client", "300/1m", units::rate);
-    let start_per_client = section.or("start_per_client", "30/10m", units::rate);
-    let start_total = section.or("start_total", "600/1m", units::rate);
-    let mail_per_account = section.or("mail_per_account", "3/1h", units::rate);
-    let mail_total = section.or("mail_total", "60/1m", units::rate);
-    section.finish();
-    Some(Limits {
-        client: client?,
-        start_per_client: start_per_client?,
-        start_total: start_total?,
-        mail_per_account: mail_per_account?,
-        mail_total: mail_total?,
-    })
 }
 
 fn log(mut section: Section<'_>) -> Option<Log> {

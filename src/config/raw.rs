@@ -112,6 +112,31 @@ impl<'n> Section<'n> {
         }
     }
 
+    /// The tables of the list `key`: each `[[key]]` of the file.
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
+        let Some(found) = self.value(key) else { return Vec::new() };
+        let Some(items) = found.get_ref().as_array() else {
+            self.fault(key, &format!("must be a list of tables: [[{}]]", self.dotted(key)));
+            return Vec::new();
+        };
+        let one = |(index, item): (usize, Found<'n>)| {
+            let table = item.get_ref().as_table();
+            if table.is_none() {
+                self.item_fault(key, index, "must be a table");
+            }
+            Self {
+                name: format!("{}[{index}]", self.dotted(key)),
+                line: Some(self.line_of(item)),
+                table,
+                broken: table.is_none(),
+                known: vec![],
+                hidden: vec![],
+                notes: self.notes,
+            }
+        };
+        items.iter().enumerate().map(one).collect()
+    }
+
     /// Whether `key` is there, of whatever type.
     pub(super) fn has(&self, key: &str) -> bool {
         self.find(key).is_some()

@@ -376,6 +376,77 @@ fn every_bad_value_is_one_fault_with_its_line() {
 }
 
 #[test]
+fn overrides_of_limits_are_in_order_and_say_only_what_differs() {
+    let rate = |count| Some(Rate { count: NonZeroU32::new(count).unwrap(), period: Duration::from_secs(60) });
+    let toml = "[limits]\nclient = \"5/1m\"\nstart_per_client = \"2/1m\"\n\
+                [[limits.override]]\nclients = [\"203.0.113.0/24\", \"2001:db8::/64\"]\nclient = \"50/1m\"\n\
+                [[limits.override]]\nclients = [\"10.0.0.1\", \"::ffff:10.0.1.0/120\"]\nstart_per_client = \"0\"\n";
+    let overrides = Folder::new().good(&GOOD.replace("[limits]\n", toml)).limits.overrides;
+    let seen: Vec<_> = overrides
+        .iter()
+        .map(|one| (one.clients.iter().map(ToString::to_string).collect::<Vec<_>>(), one.client, one.start_per_client))
+        .collect();
+    let texts = |all: [&str; 2]| all.map(str::to_owned).to_vec();
+    assert_eq!(
+        seen,
+        [
+            (texts(["203.0.113.0/24", "2001:db8::/64"]), rate(50), rate(2)),
+            (texts(["10.0.0.1/32", "10.0.1.0/24"]), rate(5), None),
+        ]
+    );
+}
+
+#[test]
+fn what_is_wrong_with_an_override_is_told() {
+    let cases = [
+        (
+            "clients = [\"10.0.0.0/8\"]",
+            "limits.override[0].client: must be set, or start_per_client, or it changes nothing",
+            0,
+        ),
+        ("client = \"0\"", "limits.override[0].clients: must have at least one address or network", 0),
+        (
+            "client = \"0\"\nclients = []",
+            "limits.override[0].clients = []: must have at least one address or network",
+            2,
+        ),
+        (
+            "client = \"0\"\nclients = [\"10.0.0.1\", \"2001:db8::1\"]",
+            "limits.override[0].clients[1] = \"2001:db8::1\": must be a /64 or wider: an IPv6 client is counted as its /64",
+            2,
+        ),
+        (
+            "client = \"0\"\nclients = [\"unix\"]",
+            "limits.override[0].clients[0] = \"unix\": must be an address or a network, such as 203.0.113.0/24",
+            2,
+        ),
+        (
+            "clients = [\"10.0.0.1\"]\nclient = \"many\"",
+            "limits.override[0].client = \"many\": must be \"count/period\", such as \"300/1m\", or \"0\" for off",
+            2,
+        ),
+        (
+            "clients = [\"10.0.0.1\"]\nclient = \"0\"\nstart_total = \"0\"",
+            "limits.override[0].start_total: is not a key of [limits.override[0]]; there are client, clients, start_per_client",
+            3,
+        ),
+    ];
+    let folder = Folder::new();
+    for (lines, fault, after) in cases {
+        let toml = GOOD.replace("[limits]\n", &format!("[limits]\n[[limits.override]]\n{lines}\n"));
+        let at = line_in(&toml, "[[limits.override]]") + after;
+        assert_eq!(folder.faults(&toml), [format!("x.toml:{at}: {fault}")]);
+    }
+    let at = 1 + line_in(GOOD, "[limits]");
+    let faults = |line: &str| folder.faults(&with("limits", line));
+    assert_eq!(
+        faults("override = { client = \"0\" }"),
+        [format!("x.toml:{at}: limits.override = {{ client = \"0\" }}: must be a list of tables: [[limits.override]]")]
+    );
+    assert_eq!(faults("override = [1]"), [format!("x.toml:{at}: limits.override[0] = 1: must be a table")]);
+}
+
+#[test]
 fn all_faults_come_at_once_in_the_order_of_the_file() {
     let folder = Folder::new();
     folder.put(
@@ -739,7 +810,7 @@ fn the_reference_has_every_key_and_says_its_default() {
             let line = line.trim_start_matches("# ");
             line.starts_with(&format!("{name} = ")) || line.starts_with(&format!("[{name}]"))
         };
-        assert!(reference.lines().any(told) || ["auth", "cors"].contains(&name), "{name}");
+        assert!(reference.lines().any(told) || ["auth", "cors", "override"].contains(&name), "{name}");
     }
 }
 
@@ -762,6 +833,6 @@ proptest! {
         let text = format!("{scheme}{text}");
         let _ = (units::rate(&text), units::address(&text), units::trusted(&text), units::path(&text));
         let _ = (units::base_url(&text), units::link(&text), units::origin(&text), units::relay(&text));
-        let _ = (units::mailbox(&text), units::duration_in("1s"..="1h")(&text), fault::shown(&text));
+        let _ = (limits::network(&text), units::mailbox(&text), units::duration_in("1s"..="1h")(&text), fault::shown(&text));
     }
 }

@@ -95,8 +95,14 @@ pub(super) fn trusted(text: &str) -> Result<Trusted, String> {
     if text == "unix" {
         return Ok(Trusted::Unix);
     }
-    let net = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    net.map(Trusted::Net).ok_or_else(|| "must be an address, a network such as 10.0.0.0/8, or \"unix\"".to_owned())
+    network(text)
+        .map(Trusted::Net)
+        .ok_or_else(|| "must be an address, a network such as 10.0.0.0/8, or \"unix\"".to_owned())
+}
+
+/// `10.0.0.0/8`, `10.0.0.1`.
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// A path as it comes in a request, that reads in one way only.

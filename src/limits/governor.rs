@@ -8,6 +8,7 @@ use ring::hmac;
 
 use super::{
     meter::Ticks,
+    networks::Networks,
     store::{Bounded, Key},
     tiers::{self, Ladder, TIERS},
 };
@@ -34,6 +35,7 @@ pub struct Governor {
     start_total: Limiter,
     mail_per_account: Limiter,
     mail_total: Limiter,
+    networks: Networks,
     hash: hmac::Key,
     ticks: Ticks,
 }
@@ -43,13 +45,18 @@ impl Governor {
     /// it the keys are hashed, so that addresses are not kept and nobody can aim at one part of the map.
     pub fn new(config: &config::Limits, clock: &Arc<dyn Clock>, hash_key: &[u8; 32], capacity: usize) -> Self {
         let ticks = Ticks::new(clock);
-        let limiter = |rate: Option<Rate>| Limiter::new(rate, &ticks, capacity);
+        let limiter = |rate: Option<Rate>| Limiter::new(rate, &[], &ticks, capacity);
+        let per_client = |rate: Option<Rate>, own: fn(&config::Override) -> Option<Rate>| {
+            let overrides: Vec<_> = config.overrides.iter().map(own).collect();
+            Limiter::new(rate, &overrides, &ticks, capacity)
+        };
         Self {
-            client: limiter(config.client),
-            start_per_client: limiter(config.start_per_client),
+            client: per_client(config.client, |own| own.client),
+            start_per_client: per_client(config.start_per_client, |own| own.start_per_client),
             start_total: limiter(config.start_total),
             mail_per_account: limiter(config.mail_per_account),
             mail_total: limiter(config.mail_total),
+            networks: Networks::new(&config.overrides),
             hash: hmac::Key::new(hmac::HMAC_SHA256, hash_key),
             ticks,
         }
@@ -74,8 +81,12 @@ impl Governor {
 
     /// [`Limits::charge`], which never waits.
     pub fn check(&self, rule: Rule, key: LimitKey) -> Decision {
-        let Some(ladder) = &self.limiter(rule).usual else { return Decision::Allowed };
-        match ladder.charge(&self.keys(key)) {
+        let group = match key {
+            LimitKey::Client(client) => self.networks.first(client),
+            LimitKey::Account(_) | LimitKey::Everyone => None,
+        };
+        let Some(ladder) = self.limiter(rule).ladder(group) else { return Decision::Allowed };
+        match ladder.charge(&self.keys(key, group)) {
             Ok(()) => Decision::Allowed,
             Err(retry_after) => Decision::Denied { retry_after },
         }
@@ -97,8 +108,9 @@ impl Governor {
             .flat_map(|limiter| &limiter.stores)
     }
 
-    /// One key a tier.
-    fn keys(&self, key: LimitKey) -> Vec<Key> {
+    /// One key a tier. Those of an override have keys of their own, also for the networks that they share with others:
+    /// nobody spends what is somebody else's by another measure.
+    fn keys(&self, key: LimitKey, group: Option<usize>) -> Vec<Key> {
         // The first byte says what follows, so that no two kinds of key are ever the same bytes.
         match key {
             LimitKey::Client(client) => {
@@ -107,16 +119,17 @@ impl Governor {
                     Client::V6(_) => 6,
                     Client::Unknown => 0,
                 };
-                tiers::names(&client).map(|name| self.key(kind, name)).collect()
+                tiers::names(&client).map(|name| self.key(kind, group, name)).collect()
             }
-            LimitKey::Account(account) => vec![self.key(1, &account)],
-            LimitKey::Everyone => vec![self.key(2, &[])],
+            LimitKey::Account(account) => vec![self.key(1, group, &account)],
+            LimitKey::Everyone => vec![self.key(2, group, &[])],
         }
     }
 
-    fn key(&self, kind: u8, name: &[u8]) -> Key {
+    fn key(&self, kind: u8, group: Option<usize>, name: &[u8]) -> Key {
         let mut mac = hmac::Context::with_key(&self.hash);
         mac.update(&[kind]);
+        mac.update(&group.map_or(0, |group| group + 1).to_be_bytes());
         mac.update(name);
         let mut hash = [0; 16];
         for (to, from) in hash.iter_mut().zip(mac.sign().as_ref()) {
@@ -133,15 +146,23 @@ impl Limits for Governor {
     }
 }
 
-/// One rule: a store a tier, and what is allowed; nothing said of that is no limit.
+/// One rule: a store a tier, and what is allowed; where nothing is said of that, there is no limit.
 struct Limiter {
     stores: [Arc<Bounded>; TIERS],
     usual: Option<Ladder>,
+    /// Instead of it, for the clients of each override.
+    overrides: Vec<Option<Ladder>>,
 }
 
 impl Limiter {
-    fn new(rate: Option<Rate>, ticks: &Ticks, capacity: usize) -> Self {
+    fn new(rate: Option<Rate>, overrides: &[Option<Rate>], ticks: &Ticks, capacity: usize) -> Self {
         let stores = std::array::from_fn(|_| Arc::new(Bounded::new(capacity)));
-        Self { usual: rate.map(|rate| Ladder::new(rate, &stores, ticks)), stores }
+        let ladder = |rate: Option<Rate>| rate.map(|rate| Ladder::new(rate, &stores, ticks));
+        let (usual, overrides) = (ladder(rate), overrides.iter().copied().map(ladder).collect());
+        Self { stores, usual, overrides }
+    }
+
+    fn ladder(&self, group: Option<usize>) -> Option<&Ladder> {
+        group.and_then(|group| self.overrides.get(group)).unwrap_or(&self.usual).as_ref()
     }
 }

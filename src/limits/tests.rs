@@ -49,10 +49,15 @@ fn limits(client: Option<Rate>, capacity: usize) -> (Arc<Manual>, Governor) {
         start_total: None,
         mail_per_account: None,
         mail_total: rate(1, SECOND),
+        overrides: vec![],
     };
+    made(&config, capacity)
+}
+
+fn made(config: &config::Limits, capacity: usize) -> (Arc<Manual>, Governor) {
     let clock = Manual::new();
     let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
-    (clock, Governor::new(&config, &shared, &[7; 32], capacity))
+    (clock, Governor::new(config, &shared, &[7; 32], capacity))
 }
 
 fn v4(address: u32) -> LimitKey {
@@ -158,6 +163,39 @@ fn parallel_requests_of_one_wide_network_get_exactly_its_budget() {
         }
     });
     assert_eq!(total.into_inner(), 160);
+}
+
+#[test]
+fn some_networks_have_budgets_of_their_own() {
+    let of = |clients: &[&str], client| config::Override {
+        clients: clients.iter().map(|net| net.parse().unwrap()).collect(),
+        client,
+        start_per_client: rate(1, SECOND),
+    };
+    let config = config::Limits {
+        client: rate(1, SECOND),
+        start_per_client: None,
+        start_total: None,
+        mail_per_account: None,
+        mail_total: None,
+        overrides: vec![
+            of(&["10.0.0.0/24", "2001:db8:0:1::/64"], rate(3, SECOND)),
+            of(&["10.0.1.7/32", "10.0.0.0/8"], None),
+        ],
+    };
+    let (_, limits) = made(&config, 1000);
+    let count = |key| (0..50).filter(|_| limits.check(Rule::Client, key) == Decision::Allowed).count();
+    assert_eq!([0x0a00_0001, 0x0a00_0002, 0x0a00_00ff].map(|address| count(v4(address))), [3; 3]);
+    assert_eq!([0x0a00_0107, 0x0aff_ffff].map(|address| count(v4(address))), [50; 2], "off");
+    assert_eq!([0x0b00_0000, 0x09ff_ffff].map(|address| count(v4(address))), [1; 2]);
+    // Its neighbours in the /56 count apart.
+    assert_eq!(count(v6(0x2001_0db8_0000_0001)), 3);
+    assert_eq!(allowed(&limits, (0x10..0xff).map(|n| 0x2001_0db8_0000_0000 | n)), 4);
+    assert_eq!(count(LimitKey::Client(Client::Unknown)), 1);
+    assert_eq!(limits.check(Rule::StartPerClient, v4(0x0a00_0107)), Decision::Allowed);
+    assert_eq!(limits.check(Rule::StartPerClient, v4(0x0a00_0107)), denied(SECOND));
+    assert_eq!(limits.check(Rule::StartPerClient, v4(1)), Decision::Allowed);
+    assert_eq!(limits.check(Rule::StartPerClient, v4(1)), Decision::Allowed, "off for the others");
 }
 
 #[tokio::test]

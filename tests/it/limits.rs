@@ -103,6 +103,20 @@ async fn many_ipv6_networks_of_one_owner_have_little_more_than_one() {
 }
 
 #[tokio::test]
+async fn a_network_behind_one_address_may_have_a_budget_of_its_own() {
+    let listen = "trusted_proxies = [\"127.0.0.1/32\"]";
+    let limits = "client = \"0\"\nstart_per_client = \"1/10m\"\nstart_total = \"0\"\nmail_total = \"0\"\n\
+                  [[limits.override]]\nclients = [\"203.0.113.0/24\"]\nstart_per_client = \"3/10m\"";
+    let world = World::with(Plan { listen, limits, ..Plan::default() }).await;
+    for _ in 0..3 {
+        assert_eq!(query_from(&world, "203.0.113.7").await.status, 200);
+    }
+    assert_too_many(&query_from(&world, "203.0.113.7").await);
+    assert_eq!(query_from(&world, "203.0.114.7").await.status, 200);
+    assert_too_many(&query_from(&world, "203.0.114.7").await);
+}
+
+#[tokio::test]
 async fn an_accounts_mails_are_limited_silently() {
     let limits = "client = \"0\"\nstart_per_client = \"0\"\nstart_total = \"0\"\nmail_total = \"0\"\n\
                   mail_per_account = \"2/40m\"";

@@ -1,0 +1,63 @@
+//! `[limits]`: how much of what, and for whom it is otherwise.
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::{Limits, Override, Rate, raw::Section, units};
+
+/// Reads the section.
+pub(super) fn limits(mut section: Section<'_>) -> Option<Limits> {
+    let client = section.or("client", "300/1m", units::rate);
+    let start_per_client = section.or("start_per_client", "30/10m", units::rate);
+    let start_total = section.or("start_total", "600/1m", units::rate);
+    let mail_per_account = section.or("mail_per_account", "3/1h", units::rate);
+    let mail_total = section.or("mail_total", "60/1m", units::rate);
+    // Every one is read, so that every fault is told.
+    let overrides: Vec<_> = section
+        .sections("override")
+        .into_iter()
+        .map(|section| exception(section, client.flatten(), start_per_client.flatten()))
+        .collect();
+    section.finish();
+    Some(Limits {
+        client: client?,
+        start_per_client: start_per_client?,
+        start_total: start_total?,
+        mail_per_account: mail_per_account?,
+        mail_total: mail_total?,
+        overrides: overrides.into_iter().collect::<Option<_>>()?,
+    })
+}
+
+/// One `[[limits.override]]`; what it does not say is as for everyone.
+fn exception(mut section: Section<'_>, client: Option<Rate>, start_per_client: Option<Rate>) -> Option<Override> {
+    let says = section.has("client") || section.has("start_per_client");
+    if !says {
+        section.fault("client", "must be set, or start_per_client, or it changes nothing");
+    }
+    let clients = section.list("clients", &[], network);
+    if clients.as_ref().is_some_and(Vec::is_empty) {
+        section.fault("clients", "must have at least one address or network");
+    }
+    let own = section.optional("client", units::rate);
+    let own_starts = section.optional("start_per_client", units::rate);
+    section.finish();
+    Some(Override {
+        clients: clients?,
+        client: own?.unwrap_or(client),
+        start_per_client: own_starts?.unwrap_or(start_per_client),
+    })
+}
+
+/// `203.0.113.0/24`, `203.0.113.7`, `2001:db8::/48`. IPv4-mapped IPv6 is IPv4, as it is for clients.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let net = units::network(text).ok_or("must be an address or a network, such as 203.0.113.0/24")?;
+    let IpNet::V6(v6) = net else { return Ok(net) };
+    let mapped = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
+    if let Some(v4) = mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok()) {
+        return Ok(v4.into());
+    }
+    if v6.prefix_len() > 64 {
+        return Err("must be a /64 or wider: an IPv6 client is counted as its /64".to_owned());
+    }
+    Ok(net)
+}

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::{self, Rate},
-    reset::ports::{Client, Clock, Decision, LimitKey, Limits, Rule},
+    reset::ports::{Client, Clock, Decision, LimitKey, Limits, Policy, Rule},
 };
 
 /// Keys a rule and tier, where nothing else is asked for. Two rules count clients, in three tiers, and one counts
@@ -88,7 +88,7 @@ impl Governor {
         let Some(ladder) = self.limiter(rule).ladder(group) else { return Decision::Allowed };
         match ladder.charge(&self.keys(key, group)) {
             Ok(()) => Decision::Allowed,
-            Err(retry_after) => Decision::Denied { retry_after },
+            Err(retry_after) => Decision::Denied { retry_after, policy: policy(rule, ladder.rate()) },
         }
     }
 
@@ -144,6 +144,17 @@ impl Limits for Governor {
     async fn charge(&self, rule: Rule, key: LimitKey) -> Decision {
         self.check(rule, key)
     }
+}
+
+/// What a client is told of its own budget. What is everyone's or an account's is nobody's business; what a wider network
+/// has is told as what one client has.
+const fn policy(rule: Rule, rate: Rate) -> Option<Policy> {
+    let name = match rule {
+        Rule::Client => "client",
+        Rule::StartPerClient => "start_per_client",
+        Rule::StartTotal | Rule::MailPerAccount | Rule::MailTotal => return None,
+    };
+    Some(Policy { name, quota: rate.count.get(), window: rate.period })
 }
 
 /// One rule: a store a tier, and what is allowed; where nothing is said of that, there is no limit.

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::{
     config::{self, Rate},
-    reset::ports::{Client, Clock, Decision, LimitKey, Limits, Rule, Time},
+    reset::ports::{Client, Clock, Decision, LimitKey, Limits, Policy, Rule, Time},
 };
 
 /// Stands still until it is moved.
@@ -64,8 +64,36 @@ fn v4(address: u32) -> LimitKey {
     LimitKey::Client(Client::V4(address.to_be_bytes()))
 }
 
-fn denied(retry_after: Duration) -> Decision {
-    Decision::Denied { retry_after }
+fn denied(retry_after: Duration) -> Denial {
+    Denial(retry_after)
+}
+
+/// Denied for so long, whatever may be told of it.
+#[derive(Debug)]
+struct Denial(Duration);
+
+impl PartialEq<Denial> for Decision {
+    fn eq(&self, denial: &Denial) -> bool {
+        matches!(self, Self::Denied { retry_after, .. } if *retry_after == denial.0)
+    }
+}
+
+#[test]
+fn only_a_clients_own_budget_is_told() {
+    let (_, limits) = limits(rate(1, SECOND), 100);
+    let told = |rule, key| {
+        (0..9).find_map(|_| match limits.check(rule, key) {
+            Decision::Denied { policy, .. } => Some(policy),
+            Decision::Allowed => None,
+        })
+    };
+    let own = |name, quota, window| Some(Some(Policy { name, quota, window }));
+    assert_eq!(told(Rule::Client, v4(1)), own("client", 1, SECOND));
+    assert_eq!(told(Rule::StartPerClient, v4(1)), own("start_per_client", 2, 10 * SECOND));
+    assert_eq!(told(Rule::MailTotal, LimitKey::Everyone), Some(None));
+    // Where the /56 denies: one client's all the same.
+    assert_eq!(allowed(&limits, 0..4), 4);
+    assert_eq!(told(Rule::Client, v6(5)), own("client", 1, SECOND));
 }
 
 #[test]

@@ -32,16 +32,26 @@ pub(super) fn names(client: &Client) -> impl Iterator<Item = &[u8]> {
 }
 
 /// One rate in all tiers.
-pub(super) struct Ladder([Meter; TIERS]);
+pub(super) struct Ladder {
+    /// Of one client.
+    rate: Rate,
+    meters: [Meter; TIERS],
+}
 
 impl Ladder {
     /// Each tier has a store of its own.
     pub(super) fn new(rate: Rate, stores: &[Arc<Bounded>; TIERS], ticks: &Ticks) -> Self {
         let mut factors = FACTORS.into_iter();
-        Self(stores.each_ref().map(|store| {
+        let meters = stores.each_ref().map(|store| {
             let factor = factors.next().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
             Meter::new(Rate { count: rate.count.saturating_mul(factor), ..rate }, store, ticks)
-        }))
+        });
+        Self { rate, meters }
+    }
+
+    /// What one client has.
+    pub(super) const fn rate(&self) -> Rate {
+        self.rate
     }
 
     /// Takes one in each tier that has a key, the narrowest first, or one in none.
@@ -50,9 +60,9 @@ impl Ladder {
     /// only those could be denied for it who are in that narrower network, and so in the wider one that denies anyway:
     /// nobody else ever pays for a request that was denied.
     pub(super) fn charge(&self, keys: &[Key]) -> Result<(), Duration> {
-        for (tier, (meter, key)) in self.0.iter().zip(keys).enumerate() {
+        for (tier, (meter, key)) in self.meters.iter().zip(keys).enumerate() {
             if let Err(wait) = meter.charge(key) {
-                self.0.iter().zip(keys).take(tier).for_each(|(meter, key)| meter.give_back(key));
+                self.meters.iter().zip(keys).take(tier).for_each(|(meter, key)| meter.give_back(key));
                 return Err(wait);
             }
         }

@@ -220,7 +220,7 @@ impl Desk {
             }
             match self.world.limits.charge(Rule::MailTotal, LimitKey::Everyone).await {
                 Decision::Allowed => return true,
-                Decision::Denied { retry_after } => {
+                Decision::Denied { retry_after, .. } => {
                     let wait = if retry_after.as_millis() == 0 { LEAST_WAIT } else { retry_after };
                     let again = now.after(wait);
                     self.health.lock().paced(again);

@@ -47,9 +47,9 @@ impl Gate {
         let limit = self.limits.charge(Rule::Client, LimitKey::Client(caller.client)).await;
         let task = match limit {
             Decision::Allowed => judge(session.req_header(), &page, query),
-            Decision::Denied { retry_after } => {
+            Decision::Denied { retry_after, policy } => {
                 self.events.record(Event::Limited { rule: Rule::Client });
-                Err(Reply::retry(429, "Too many requests, try again later", retry_after))
+                Err(Reply::too_many(retry_after, policy))
             }
         };
         let reply = match task {

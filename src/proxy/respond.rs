@@ -1,11 +1,13 @@
 //! Writing an answer of our own: JSON as CREST has it, with a length, never cached, never framed, the connection kept.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use pingora::{http::ResponseHeader, proxy::Session};
 use serde_json::Value;
 
-use crate::reset::wire::Reply;
+use crate::reset::{ports::Policy, wire::Reply};
 
 /// How an answer is dressed.
 #[derive(Clone, Debug, Default)]
@@ -32,9 +34,12 @@ pub(super) async fn send(session: &mut Session, reply: Reply, dress: &Dress) -> 
         head.insert_header("ETag", etag)?;
     }
     if let Some(wait) = reply.retry_after {
-        // RFC 9110 §10.2.3 has whole seconds; to be early by a part of one is to be refused again.
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        head.insert_header("Retry-After", seconds.max(1))?;
+        let seconds = seconds(wait);
+        head.insert_header("Retry-After", seconds)?;
+        if let Some(policy) = reply.policy {
+            head.insert_header("RateLimit-Policy", policy_line(policy))?;
+            head.insert_header("RateLimit", format!("\"{}\";r=0;t={seconds}", policy.name))?;
+        }
     }
     dress_up(&mut head, dress)?;
     let end = session.req_header().method == Method::HEAD;
@@ -55,6 +60,19 @@ pub(super) async fn send_preflight(session: &mut Session, dress: &Dress) -> ping
     session.write_response_header(Box::new(head), true).await.map_err(|error| error.into_down())
 }
 
+/// RFC 9110 §10.2.3 has whole seconds; to be early by a part of one is to be refused again.
+fn seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+/// `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers): a list of one. A window that is not whole seconds cannot be
+/// said, and need not.
+fn policy_line(policy: Policy) -> String {
+    let window = policy.window;
+    let window = if window.subsec_nanos() == 0 { format!(";w={}", window.as_secs()) } else { String::new() };
+    format!("\"{}\";q={}{window}", policy.name, policy.quota)
+}
+
 fn dress_up(head: &mut ResponseHeader, dress: &Dress) -> pingora::Result<()> {
     head.insert_header(header::CACHE_CONTROL, "no-cache, no-store")?;
     head.insert_header("X-Content-Type-Options", "nosniff")?;
@@ -65,7 +83,7 @@ fn dress_up(head: &mut ResponseHeader, dress: &Dress) -> pingora::Result<()> {
     }
     if let Some(origin) = &dress.origin {
         head.insert_header("Access-Control-Allow-Origin", origin.clone())?;
-        head.insert_header("Access-Control-Expose-Headers", "ETag, Retry-After")?;
+        head.insert_header("Access-Control-Expose-Headers", "ETag, Retry-After, RateLimit, RateLimit-Policy")?;
     }
     Ok(())
 }
@@ -73,4 +91,23 @@ fn dress_up(head: &mut ResponseHeader, dress: &Dress) -> pingora::Result<()> {
 fn indent(body: Bytes) -> Bytes {
     let pretty = serde_json::from_slice::<Value>(&body).and_then(|value| serde_json::to_vec_pretty(&value));
     pretty.map_or(body, Bytes::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_whole_seconds_and_never_early() {
+        for (millis, wait) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (59_999, 60)] {
+            assert_eq!(seconds(Duration::from_millis(millis)), wait);
+        }
+    }
+
+    #[test]
+    fn a_policy_is_a_structured_field() {
+        let line = |window| policy_line(Policy { name: "client", quota: 300, window });
+        assert_eq!(line(Duration::from_secs(60)), "\"client\";q=300;w=60");
+        assert_eq!(line(Duration::from_millis(1500)), "\"client\";q=300");
+    }
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use super::{
-    ports::{Down, Event, Service},
+    ports::{Down, Event, Policy, Service},
     wire::Reply,
 };
 
@@ -12,8 +12,8 @@ use super::{
 pub enum Stop {
     /// The client's mistake, or a token or code that is no good: 400.
     Bad(Cow<'static, str>),
-    /// A limit: 429.
-    TooMany(Duration),
+    /// A limit: 429, and what may be told of it.
+    TooMany(Duration, Option<Policy>),
     /// A service is down or full: 503.
     Unavailable(Duration),
 }
@@ -38,7 +38,7 @@ impl Stop {
     pub fn reply(&self) -> Reply {
         match self {
             Self::Bad(message) => Reply::error(400, message),
-            Self::TooMany(wait) => Reply::retry(429, "Too many requests, try again later", *wait),
+            Self::TooMany(wait, policy) => Reply::too_many(*wait, *policy),
             Self::Unavailable(wait) => Reply::retry(503, "The service is not available, try again later", *wait),
         }
     }

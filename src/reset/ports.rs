@@ -220,7 +220,20 @@ pub enum Decision {
     Denied {
         /// When the budget allows one more.
         retry_after: Duration,
+        /// What the client may be told of it; nothing where the budget is not the client's own.
+        policy: Option<Policy>,
     },
+}
+
+/// A client's own budget, as it may be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Its name in the configuration.
+    pub name: &'static str,
+    /// How many at once.
+    pub quota: u32,
+    /// In which time as many come back.
+    pub window: Duration,
 }
 
 /// The rate limits.

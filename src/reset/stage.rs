@@ -125,9 +125,9 @@ impl Cx<'_> {
     pub async fn charge(&self, rule: Rule, key: LimitKey) -> Result<(), Stop> {
         match self.ports.limits.charge(rule, key).await {
             Decision::Allowed => Ok(()),
-            Decision::Denied { retry_after } => {
+            Decision::Denied { retry_after, policy } => {
                 self.record(Event::Limited { rule });
-                Err(Stop::TooMany(retry_after))
+                Err(Stop::TooMany(retry_after, policy))
             }
         }
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::ports::Policy;
 pub use body::{Input, Submission};
 
 /// An answer on the reset path. Its body is compact JSON.
@@ -19,6 +20,8 @@ pub struct Reply {
     pub body: Bytes,
     /// `Retry-After`, with 429 and 503.
     pub retry_after: Option<Duration>,
+    /// The client's budget that is spent, with 429: `RateLimit-Policy` and `RateLimit`.
+    pub policy: Option<Policy>,
     /// `ETag`, on the GET.
     pub etag: Option<String>,
 }
@@ -28,7 +31,7 @@ impl Reply {
     pub fn ok(body: &impl Serialize) -> Self {
         // Values made of maps, texts and booleans always serialise; an empty body would only make a client complain.
         let body = serde_json::to_vec(body).unwrap_or_default();
-        Self { status: 200, body: body.into(), retry_after: None, etag: None }
+        Self { status: 200, body: body.into(), retry_after: None, policy: None, etag: None }
     }
 
     /// A CREST error: `{"code","reason","message"}`. `message` must be a constant of ours: clients render it as HTML.
@@ -45,6 +48,11 @@ impl Reply {
     /// The same, with `Retry-After`.
     pub fn retry(status: u16, message: &str, retry_after: Duration) -> Self {
         Self { retry_after: Some(retry_after), ..Self::error(status, message) }
+    }
+
+    /// The answer of a limit.
+    pub fn too_many(retry_after: Duration, policy: Option<Policy>) -> Self {
+        Self { policy, ..Self::retry(429, "Too many requests, try again later", retry_after) }
     }
 }
 

@@ -14,6 +14,27 @@ fn assert_too_many(answer: &Answer) {
     assert_eq!(answer.headers["cache-control"], "no-cache, no-store");
 }
 
+#[tokio::test]
+async fn a_client_over_its_own_limit_is_told_its_budget_and_nobody_anything_of_others() {
+    let world =
+        limited("client = \"5/10m\"\nstart_per_client = \"1/1h\"\nstart_total = \"0\"\nmail_total = \"0\"").await;
+    assert_eq!(world.query("bjensen").await.status, 200);
+    let starts = world.query("bjensen").await;
+    assert_eq!(starts.headers["ratelimit-policy"], "\"start_per_client\";q=1;w=3600");
+    assert!(world.get(PATH).await.headers.get("ratelimit").is_none());
+    let requests = world.get(PATH).await;
+    assert_too_many(&requests);
+    let told = |name: &str| requests.headers[name].to_str().unwrap().to_owned();
+    assert_eq!(told("ratelimit-policy"), "\"client\";q=5;w=600");
+    assert_eq!(told("ratelimit"), format!("\"client\";r=0;t={}", told("retry-after")));
+
+    let world = limited("client = \"0\"\nstart_per_client = \"0\"\nstart_total = \"1/10m\"\nmail_total = \"0\"").await;
+    assert_eq!(world.query("bjensen").await.status, 200);
+    let total = world.query("bjensen").await;
+    assert_too_many(&total);
+    assert!(!total.headers.contains_key("ratelimit") && !total.headers.contains_key("ratelimit-policy"));
+}
+
 async fn limited(limits: &'static str) -> World {
     World::with(Plan { limits, ..Plan::default() }).await
 }

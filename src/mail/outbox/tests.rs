@@ -60,12 +60,12 @@ impl Limits for Pace {
     async fn charge(&self, rule: Rule, key: LimitKey) -> Decision {
         assert_eq!((rule, key), (Rule::MailTotal, LimitKey::Everyone));
         if let Some(retry_after) = self.denials.lock().pop_front() {
-            return Decision::Denied { retry_after };
+            return Decision::Denied { retry_after, policy: None };
         }
         if let Some(left) = self.left.lock().as_mut() {
             match left.checked_sub(1) {
                 Some(rest) => *left = rest,
-                None => return Decision::Denied { retry_after: Duration::from_secs(1) },
+                None => return Decision::Denied { retry_after: Duration::from_secs(1), policy: None },
             }
         }
         self.allowed.fetch_add(1, SeqCst);

@@ -70,7 +70,7 @@ impl App {
         let keys = Arc::new(RingKeys::new(&config.token.keys, &ids)?);
         let metrics = Arc::new(Metrics::new(clock.now())?);
         let events: Arc<dyn Events> = Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock)));
-        let governor = Arc::new(Governor::new(&config.limits, &clock, &hash_key, limits::DEFAULT_CAPACITY));
+        let governor = Arc::new(Governor::new(&config.limits, &clock, &events, &hash_key, limits::DEFAULT_CAPACITY));
         let limits: Arc<dyn Limits> = governor.clone();
         let rules = Rules { tries: config.codes.tries, mail_gap: config.reset.mail_gap };
         let flows = Arc::new(MemoryFlows::new(config.codes.capacity, rules, Arc::clone(&clock)));

@@ -187,6 +187,19 @@ pub struct Limits {
     pub mail_total: Option<Rate>,
     /// What some clients have instead; the first that is for a client counts.
     pub overrides: Vec<Override>,
+    /// The rates that only count what they would refuse.
+    pub observe: Vec<LimitName>,
+}
+
+/// The key of a rate in `[limits]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the key of that name in Limits")]
+pub enum LimitName {
+    Client,
+    StartPerClient,
+    StartTotal,
+    MailPerAccount,
+    MailTotal,
 }
 
 /// `[[limits.override]]`

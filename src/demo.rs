@@ -134,6 +134,7 @@ pub fn config(around: &Surroundings, listen: SocketAddr, admin: SocketAddr) -> R
             mail_per_account: rate(3, MINUTE * 60),
             mail_total: rate(60, MINUTE),
             overrides: vec![],
+            observe: vec![],
         },
         mail: Mail {
             transport: Transport::Smtp(Smtp {

@@ -2,7 +2,15 @@
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{Limits, Override, Rate, raw::Section, units};
+use super::{LimitName, Limits, Override, Rate, raw::Section, units};
+
+const NAMES: [(&str, LimitName); 5] = [
+    ("client", LimitName::Client),
+    ("start_per_client", LimitName::StartPerClient),
+    ("start_total", LimitName::StartTotal),
+    ("mail_per_account", LimitName::MailPerAccount),
+    ("mail_total", LimitName::MailTotal),
+];
 
 /// Reads the section.
 pub(super) fn limits(mut section: Section<'_>) -> Option<Limits> {
@@ -11,6 +19,10 @@ pub(super) fn limits(mut section: Section<'_>) -> Option<Limits> {
     let start_total = section.or("start_total", "600/1m", units::rate);
     let mail_per_account = section.or("mail_per_account", "3/1h", units::rate);
     let mail_total = section.or("mail_total", "60/1m", units::rate);
+    let observe = section.list("observe", &[], |text| units::one_of(text, &NAMES));
+    for index in 0..observe.as_ref().map_or(0, Vec::len) {
+        section.item_warn("observe", index, "refuses nothing: what it would refuse is only counted");
+    }
     // Every one is read, so that every fault is told.
     let overrides: Vec<_> = section
         .sections("override")
@@ -25,6 +37,7 @@ pub(super) fn limits(mut section: Section<'_>) -> Option<Limits> {
         mail_per_account: mail_per_account?,
         mail_total: mail_total?,
         overrides: overrides.into_iter().collect::<Option<_>>()?,
+        observe: observe?,
     })
 }
 

@@ -307,6 +307,11 @@ const BAD: &[(&str, &str, &str)] = &[
     ("codes", r#"capacity = -1"#, "codes.capacity = -1: must be a whole number from 1 to 50000000"),
     (
         "limits",
+        r#"observe = ["client", "start_totals"]"#,
+        r#"limits.observe[1] = "start_totals": must be "client" or "start_per_client" or "start_total" or "mail_per_account" or "mail_total""#,
+    ),
+    (
+        "limits",
         r#"client = "300""#,
         r#"limits.client = "300": must be "count/period", such as "300/1m", or "0" for off"#,
     ),
@@ -699,6 +704,11 @@ fn what_is_unwise_is_told() {
             "reset",
             r#"reveal_unknown_accounts = true"#,
             "reset.reveal_unknown_accounts = true: tells strangers who has an account",
+        ),
+        (
+            "limits",
+            r#"observe = ["mail_total"]"#,
+            r#"limits.observe[0] = "mail_total": refuses nothing: what it would refuse is only counted"#,
         ),
         (
             "mail",

@@ -13,8 +13,8 @@ use super::{
     tiers::{self, Ladder, TIERS},
 };
 use crate::{
-    config::{self, Rate},
-    reset::ports::{Client, Clock, Decision, LimitKey, Limits, Policy, Rule},
+    config::{self, LimitName, Rate},
+    reset::ports::{Client, Clock, Decision, Event, Events, LimitKey, Limits, Policy, Rule},
 };
 
 /// Keys a rule and tier, where nothing else is asked for. Two rules count clients, in three tiers, and one counts
@@ -38,27 +38,38 @@ pub struct Governor {
     networks: Networks,
     hash: hmac::Key,
     ticks: Ticks,
+    events: Arc<dyn Events>,
 }
 
 impl Governor {
     /// Limits after `config`, each for at most `capacity` keys at a time in each tier. `hash_key` is any secret of this process: with
     /// it the keys are hashed, so that addresses are not kept and nobody can aim at one part of the map.
-    pub fn new(config: &config::Limits, clock: &Arc<dyn Clock>, hash_key: &[u8; 32], capacity: usize) -> Self {
+    pub fn new(
+        config: &config::Limits,
+        clock: &Arc<dyn Clock>,
+        events: &Arc<dyn Events>,
+        hash_key: &[u8; 32],
+        capacity: usize,
+    ) -> Self {
         let ticks = Ticks::new(clock);
-        let limiter = |rate: Option<Rate>| Limiter::new(rate, &[], &ticks, capacity);
-        let per_client = |rate: Option<Rate>, own: fn(&config::Override) -> Option<Rate>| {
+        let mode = |name| if config.observe.contains(&name) { Mode::Observe } else { Mode::Refuse };
+        let limiter = |name, rate: Option<Rate>| Limiter::new(mode(name), rate, &[], &ticks, capacity);
+        let per_client = |name, rate: Option<Rate>, own: fn(&config::Override) -> Option<Rate>| {
             let overrides: Vec<_> = config.overrides.iter().map(own).collect();
-            Limiter::new(rate, &overrides, &ticks, capacity)
+            Limiter::new(mode(name), rate, &overrides, &ticks, capacity)
         };
         Self {
-            client: per_client(config.client, |own| own.client),
-            start_per_client: per_client(config.start_per_client, |own| own.start_per_client),
-            start_total: limiter(config.start_total),
-            mail_per_account: limiter(config.mail_per_account),
-            mail_total: limiter(config.mail_total),
+            client: per_client(LimitName::Client, config.client, |own| own.client),
+            start_per_client: per_client(LimitName::StartPerClient, config.start_per_client, |own| {
+                own.start_per_client
+            }),
+            start_total: limiter(LimitName::StartTotal, config.start_total),
+            mail_per_account: limiter(LimitName::MailPerAccount, config.mail_per_account),
+            mail_total: limiter(LimitName::MailTotal, config.mail_total),
             networks: Networks::new(&config.overrides),
             hash: hmac::Key::new(hmac::HMAC_SHA256, hash_key),
             ticks,
+            events: Arc::clone(events),
         }
     }
 
@@ -85,9 +96,18 @@ impl Governor {
             LimitKey::Client(client) => self.networks.first(client),
             LimitKey::Account(_) | LimitKey::Everyone => None,
         };
-        let Some(ladder) = self.limiter(rule).ladder(group) else { return Decision::Allowed };
+        let limiter = self.limiter(rule);
+        let Some(ladder) = limiter.ladder(group) else { return Decision::Allowed };
         match ladder.charge(&self.keys(key, group)) {
-            Ok(()) => Decision::Allowed,
+            Ok(false) => Decision::Allowed,
+            Ok(true) => {
+                self.events.record(Event::LimitNear { rule });
+                Decision::Allowed
+            }
+            Err(_) if limiter.mode == Mode::Observe => {
+                self.events.record(Event::LimitObserved { rule });
+                Decision::Allowed
+            }
             Err(retry_after) => Decision::Denied { retry_after, policy: policy(rule, ladder.rate()) },
         }
     }
@@ -146,6 +166,14 @@ impl Limits for Governor {
     }
 }
 
+/// What becomes of a request over the budget.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Refuse,
+    /// It is counted, and let through.
+    Observe,
+}
+
 /// What a client is told of its own budget. What is everyone's or an account's is nobody's business; what a wider network
 /// has is told as what one client has.
 const fn policy(rule: Rule, rate: Rate) -> Option<Policy> {
@@ -159,6 +187,7 @@ const fn policy(rule: Rule, rate: Rate) -> Option<Policy> {
 
 /// One rule: a store a tier, and what is allowed; where nothing is said of that, there is no limit.
 struct Limiter {
+    mode: Mode,
     stores: [Arc<Bounded>; TIERS],
     usual: Option<Ladder>,
     /// Instead of it, for the clients of each override.
@@ -166,11 +195,11 @@ struct Limiter {
 }
 
 impl Limiter {
-    fn new(rate: Option<Rate>, overrides: &[Option<Rate>], ticks: &Ticks, capacity: usize) -> Self {
+    fn new(mode: Mode, rate: Option<Rate>, overrides: &[Option<Rate>], ticks: &Ticks, capacity: usize) -> Self {
         let stores = std::array::from_fn(|_| Arc::new(Bounded::new(capacity)));
         let ladder = |rate: Option<Rate>| rate.map(|rate| Ladder::new(rate, &stores, ticks));
         let (usual, overrides) = (ladder(rate), overrides.iter().copied().map(ladder).collect());
-        Self { stores, usual, overrides }
+        Self { mode, stores, usual, overrides }
     }
 
     fn ladder(&self, group: Option<usize>) -> Option<&Ladder> {

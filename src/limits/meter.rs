@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use governor::{Quota, RateLimiter, clock, middleware::NoOpMiddleware, nanos::Nanos};
+use governor::{Quota, RateLimiter, clock, middleware::StateInformationMiddleware, nanos::Nanos};
 
 use super::store::{Bounded, Key, Shared};
 use crate::{
@@ -15,9 +15,11 @@ const LONGEST_PERIOD: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// A rate, and the store that it keeps its keys' states in. Rates that share a store must not share keys.
 pub(super) struct Meter {
-    limiter: RateLimiter<Key, Shared, Ticks, NoOpMiddleware<Nanos>>,
+    limiter: RateLimiter<Key, Shared, Ticks, StateInformationMiddleware>,
     store: Arc<Bounded>,
     refill: Nanos,
+    /// Nearly used up is what leaves no more than this.
+    near: u32,
 }
 
 impl Meter {
@@ -30,17 +32,19 @@ impl Meter {
             limiter: RateLimiter::new(quota, Shared(Arc::clone(store)), ticks.clone()),
             store: Arc::clone(store),
             refill: refill.into(),
+            near: rate.count.get() / 5,
         }
     }
 
-    /// Takes one.
+    /// Takes one; whether four fifths or more are used up then.
     ///
     /// # Errors
     /// The time until there is one. Nothing was taken.
-    pub(super) fn charge(&self, key: &Key) -> Result<(), Duration> {
+    pub(super) fn charge(&self, key: &Key) -> Result<bool, Duration> {
         let now = clock::Clock::now(self.limiter.clock());
         self.store.tidy_when_full(now);
-        self.limiter.check_key(key).map_err(|denied| denied.wait_time_from(now))
+        let taken = self.limiter.check_key(key).map_err(|denied| denied.wait_time_from(now))?;
+        Ok(taken.remaining_burst_capacity() <= self.near)
     }
 
     /// Puts one back that was just taken: as if it had never been, whatever others took in between.

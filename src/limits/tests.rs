@@ -11,8 +11,8 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::{
-    config::{self, Rate},
-    reset::ports::{Client, Clock, Decision, LimitKey, Limits, Policy, Rule, Time},
+    config::{self, LimitName, Rate},
+    reset::ports::{Client, Clock, Decision, Event, Events, LimitKey, Limits, Policy, Rule, Time},
 };
 
 /// Stands still until it is moved.
@@ -35,6 +35,16 @@ impl Clock for Manual {
     async fn until(&self, _: Time) {}
 }
 
+/// Keeps what is reported.
+#[derive(Default)]
+struct Noted(parking_lot::Mutex<Vec<Event>>);
+
+impl Events for Noted {
+    fn record(&self, event: Event) {
+        self.0.lock().push(event);
+    }
+}
+
 const SECOND: Duration = Duration::from_secs(1);
 
 fn rate(count: u32, period: Duration) -> Option<Rate> {
@@ -50,6 +60,7 @@ fn limits(client: Option<Rate>, capacity: usize) -> (Arc<Manual>, Governor) {
         mail_per_account: None,
         mail_total: rate(1, SECOND),
         overrides: vec![],
+        observe: vec![],
     };
     made(&config, capacity)
 }
@@ -57,7 +68,7 @@ fn limits(client: Option<Rate>, capacity: usize) -> (Arc<Manual>, Governor) {
 fn made(config: &config::Limits, capacity: usize) -> (Arc<Manual>, Governor) {
     let clock = Manual::new();
     let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
-    (clock, Governor::new(config, &shared, &[7; 32], capacity))
+    (clock, Governor::new(config, &shared, &(Arc::new(Noted::default()) as _), &[7; 32], capacity))
 }
 
 fn v4(address: u32) -> LimitKey {
@@ -194,6 +205,32 @@ fn parallel_requests_of_one_wide_network_get_exactly_its_budget() {
 }
 
 #[test]
+fn a_rule_that_is_observed_counts_and_lets_pass() {
+    let config = config::Limits {
+        client: rate(10, 10 * SECOND),
+        start_per_client: rate(10, 10 * SECOND),
+        start_total: None,
+        mail_per_account: None,
+        mail_total: None,
+        overrides: vec![],
+        observe: vec![LimitName::Client],
+    };
+    let (clock, noted) = (Manual::new(), Arc::new(Noted::default()));
+    let limits = Governor::new(&config, &(Arc::clone(&clock) as _), &(Arc::clone(&noted) as _), &[7; 32], 100);
+    let asked = |rule, times: usize| {
+        let allowed = (0..times).filter(|_| limits.check(rule, v4(1)) == Decision::Allowed).count();
+        (allowed, std::mem::take(&mut *noted.0.lock()))
+    };
+    assert_eq!(asked(Rule::Client, 7), (7, vec![]));
+    let (near, over) = (Event::LimitNear { rule: Rule::Client }, Event::LimitObserved { rule: Rule::Client });
+    assert_eq!(asked(Rule::Client, 5), (5, vec![near, near, near, over, over]));
+    clock.advance(SECOND);
+    assert_eq!(asked(Rule::Client, 2), (2, vec![near, over]), "what was over has cost nothing");
+    let near = Event::LimitNear { rule: Rule::StartPerClient };
+    assert_eq!(asked(Rule::StartPerClient, 15), (10, vec![near; 3]), "others refuse as ever");
+}
+
+#[test]
 fn some_networks_have_budgets_of_their_own() {
     let of = |clients: &[&str], client| config::Override {
         clients: clients.iter().map(|net| net.parse().unwrap()).collect(),
@@ -210,6 +247,7 @@ fn some_networks_have_budgets_of_their_own() {
             of(&["10.0.0.0/24", "2001:db8:0:1::/64"], rate(3, SECOND)),
             of(&["10.0.1.7/32", "10.0.0.0/8"], None),
         ],
+        observe: vec![],
     };
     let (_, limits) = made(&config, 1000);
     let count = |key| (0..50).filter(|_| limits.check(Rule::Client, key) == Decision::Allowed).count();

@@ -54,18 +54,23 @@ impl Ladder {
         self.rate
     }
 
-    /// Takes one in each tier that has a key, the narrowest first, or one in none.
+    /// Takes one in each tier that has a key, the narrowest first, or one in none. Whether that used up four fifths
+    /// or more of any.
     ///
     /// What a narrower tier gave before a wider one denied is put back, which undoes it exactly. In the instant between,
     /// only those could be denied for it who are in that narrower network, and so in the wider one that denies anyway:
     /// nobody else ever pays for a request that was denied.
-    pub(super) fn charge(&self, keys: &[Key]) -> Result<(), Duration> {
+    pub(super) fn charge(&self, keys: &[Key]) -> Result<bool, Duration> {
+        let mut any_near = false;
         for (tier, (meter, key)) in self.meters.iter().zip(keys).enumerate() {
-            if let Err(wait) = meter.charge(key) {
-                self.meters.iter().zip(keys).take(tier).for_each(|(meter, key)| meter.give_back(key));
-                return Err(wait);
+            match meter.charge(key) {
+                Ok(near) => any_near |= near,
+                Err(wait) => {
+                    self.meters.iter().zip(keys).take(tier).for_each(|(meter, key)| meter.give_back(key));
+                    return Err(wait);
+                }
             }
         }
-        Ok(())
+        Ok(any_near)
     }
 }

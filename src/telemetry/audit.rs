@@ -24,12 +24,14 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// [`Events`] as log lines and counts.
 ///
-/// Limits that refuse, an outbox or a code cache that is full and services that are down are written at most once a
+/// Limits that refuse, or would, or nearly did, an outbox or a code cache that is full and services that are down are written at most once a
 /// second each (a rule, a service); the next line says how many were `skipped` before it.
 pub struct Recorder {
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     limited: Vec<Gate>,
+    observed: Vec<Gate>,
+    near: Vec<Gate>,
     services: Vec<Gate>,
     outbox: Gate,
     codes: Gate,
@@ -43,6 +45,8 @@ impl Recorder {
             metrics,
             clock,
             limited: gates(RULES),
+            observed: gates(RULES),
+            near: gates(RULES),
             services: gates(SERVICES),
             outbox: Gate::default(),
             codes: Gate::default(),
@@ -52,6 +56,8 @@ impl Recorder {
     fn gate(&self, event: Event) -> Option<&Gate> {
         match event {
             Event::Limited { rule } => self.limited.get(rule as usize),
+            Event::LimitObserved { rule } => self.observed.get(rule as usize),
+            Event::LimitNear { rule } => self.near.get(rule as usize),
             Event::ServiceDown { service } => self.services.get(service as usize),
             Event::OutboxFull => Some(&self.outbox),
             Event::CodesFull => Some(&self.codes),
@@ -123,6 +129,8 @@ impl Line {
         use Level as L;
         match event {
             Event::Limited { rule: of } => Self { rule: Some(rule(of)), ..Self::new(L::INFO, "limited") },
+            Event::LimitObserved { rule: of } => Self { rule: Some(rule(of)), ..Self::new(L::INFO, "limit_observed") },
+            Event::LimitNear { rule: of } => Self { rule: Some(rule(of)), ..Self::new(L::INFO, "limit_near") },
             Event::Decoyed { why: reason } => {
                 let level = if reason == Decoy::LookUpFailed { L::WARN } else { L::INFO };
                 Self { why: Some(why(reason)), ..Self::new(level, "decoyed") }

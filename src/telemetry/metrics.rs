@@ -25,6 +25,8 @@ const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
 pub struct Metrics {
     registry: Registry,
     limited: IntCounterVec,
+    observed: IntCounterVec,
+    near: IntCounterVec,
     decoyed: IntCounterVec,
     mail: IntCounterVec,
     full: IntCounterVec,
@@ -50,6 +52,8 @@ impl Metrics {
         let r = &registry;
         let made = Self {
             limited: family(r, "limited_requests", "Requests that a limit refused", &[("rule", RULES)])?,
+            observed: family(r, "limit_observed", "Requests that an observed limit would refuse", &[("rule", RULES)])?,
+            near: family(r, "limit_near", "Requests after which a limit was four fifths used up", &[("rule", RULES)])?,
             decoyed: family(r, "decoyed_starts", "User queries that went on without an account", &[("why", REASONS)])?,
             mail: family(r, "mail_messages", "Mails, and starts that joined one", &[("outcome", MAIL)])?,
             full: family(r, "full_refusals", "User queries refused for want of room", &[("what", FULL)])?,
@@ -142,6 +146,8 @@ impl Metrics {
     pub fn count(&self, event: Event) {
         match event {
             Event::Limited { rule: of } => add(&self.limited, &[rule(of)]),
+            Event::LimitObserved { rule: of } => add(&self.observed, &[rule(of)]),
+            Event::LimitNear { rule: of } => add(&self.near, &[rule(of)]),
             Event::Decoyed { why: for_this } => add(&self.decoyed, &[why(for_this)]),
             Event::MailQueued { .. } => add(&self.mail, &["queued"]),
             Event::MailJoined { .. } => add(&self.mail, &["joined"]),
@@ -238,6 +244,8 @@ pub(super) mod tests {
         let account = [0xab; 16];
         vec![
             (Event::Limited { rule: Rule::StartTotal }, "limited_requests_total{rule=\"start_total\"}"),
+            (Event::LimitObserved { rule: Rule::Client }, "limit_observed_total{rule=\"client\"}"),
+            (Event::LimitNear { rule: Rule::MailTotal }, "limit_near_total{rule=\"mail_total\"}"),
             (Event::Decoyed { why: Decoy::LookUpFailed }, "decoyed_starts_total{why=\"look_up_failed\"}"),
             (Event::MailQueued { account }, "mail_messages_total{outcome=\"queued\"}"),
             (Event::MailJoined { account }, "mail_messages_total{outcome=\"joined\"}"),

@@ -138,6 +138,21 @@ async fn a_network_behind_one_address_may_have_a_budget_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_limit_that_is_observed_refuses_nobody_and_is_counted() {
+    let limits = "client = \"10/10m\"\nstart_per_client = \"1/10m\"\nstart_total = \"0\"\nmail_total = \"0\"\n\
+                  observe = [\"client\"]";
+    let world = limited(limits).await;
+    for _ in 0..12 {
+        assert_eq!(world.get(PATH).await.status, 200);
+    }
+    assert_eq!(world.metric("limit_near_total{rule=\"client\"}").await, "3");
+    assert_eq!(world.metric("limit_observed_total{rule=\"client\"}").await, "2");
+    assert_eq!(world.metric("limited_requests_total{rule=\"client\"}").await, "0");
+    assert_eq!(world.query("bjensen").await.status, 200);
+    assert_too_many(&world.query("bjensen").await);
+}
+
+#[tokio::test]
 async fn an_accounts_mails_are_limited_silently() {
     let limits = "client = \"0\"\nstart_per_client = \"0\"\nstart_total = \"0\"\nmail_total = \"0\"\n\
                   mail_per_account = \"2/40m\"";

@@ -40,6 +40,10 @@ pub enum Service {
 pub enum Event {
     /// A rule refused a request.
     Limited { rule: Rule },
+    /// A rule that is only observed would have refused a request.
+    LimitObserved { rule: Rule },
+    /// A rule let a request through that used up four fifths of its budget, or more.
+    LimitNear { rule: Rule },
     /// A user query went on without an account.
     Decoyed { why: Decoy },
     /// A code was queued for mailing.

@@ -68,6 +68,8 @@ fn each_event_is_one_line_with_at_most_eight_digits_of_an_account() {
     let (lines, _) = written(|recorder, _| one_of_each().iter().for_each(|(event, _)| recorder.record(*event)));
     let expected = [
         r#"INFO resetgate::audit event="limited" rule="start_total""#,
+        r#"INFO resetgate::audit event="limit_observed" rule="client""#,
+        r#"INFO resetgate::audit event="limit_near" rule="mail_total""#,
         r#"WARN resetgate::audit event="decoyed" why="look_up_failed""#,
         r#"INFO resetgate::audit event="mail_queued" account="abababab""#,
         r#"INFO resetgate::audit event="mail_joined" account="abababab""#,
@@ -95,6 +97,8 @@ fn a_flood_is_counted_in_full_and_written_once_a_second() {
         for _ in 0..1000 {
             recorder.record(Event::Limited { rule: Rule::Client });
             recorder.record(Event::Limited { rule: Rule::MailTotal });
+            recorder.record(Event::LimitObserved { rule: Rule::Client });
+            recorder.record(Event::LimitNear { rule: Rule::Client });
             recorder.record(Event::OutboxFull);
             recorder.record(Event::CodesFull);
             recorder.record(Event::ServiceDown { service: Service::Identity });
@@ -106,8 +110,8 @@ fn a_flood_is_counted_in_full_and_written_once_a_second() {
         recorder.record(Event::OutboxFull);
         recorder.record(Event::OutboxFull);
     });
-    assert_eq!(lines.len(), 7, "{lines:#?}");
-    assert_eq!(lines[6], r#"INFO resetgate::audit event="outbox_full" skipped=1000"#);
+    assert_eq!(lines.len(), 9, "{lines:#?}");
+    assert_eq!(lines[8], r#"INFO resetgate::audit event="outbox_full" skipped=1000"#);
     assert!(metrics.render().contains("resetgate_limited_requests_total{rule=\"client\"} 1000\n"));
     assert!(metrics.render().contains("resetgate_full_refusals_total{what=\"outbox\"} 1003\n"));
 }

@@ -2,6 +2,7 @@
 //! it into this and reports every fault at once.
 
 mod check;
+mod edge;
 mod fault;
 mod limits;
 mod mail;
@@ -31,6 +32,8 @@ pub struct Config {
     pub admin: Admin,
     /// Where every other path goes.
     pub upstream: Upstream,
+    /// What goes there, and what does not.
+    pub edge: Edge,
     /// Where accounts are.
     pub identity: Identity,
     /// The reset itself.
@@ -110,6 +113,13 @@ pub struct Admin {
 pub struct Upstream {
     /// `http` or `https`; host, port; no path.
     pub url: Url,
+}
+
+/// `[edge]`
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// Headers that only a trusted peer may send up, in lower case.
+    pub trust_headers: Vec<String>,
 }
 
 /// `[identity]`

@@ -26,8 +26,8 @@ use zeroize::Zeroizing;
 pub use self::introduction::{introduction, walk};
 use self::{mailbox::Mailbox, store::Store};
 use crate::config::{
-    Address, Admin, ClientHeader, Codes, Config, Identity, Limits, Listen, Log, LogFormat, Mail, Process, Rate, Reset,
-    Smtp, SmtpTls, Token, TokenKey, Transport, Upstream,
+    Address, Admin, ClientHeader, Codes, Config, Edge, Identity, Limits, Listen, Log, LogFormat, Mail, Process, Rate,
+    Reset, Smtp, SmtpTls, Token, TokenKey, Transport, Upstream,
 };
 
 /// Where each part listens if nothing else does; else the system chooses.
@@ -109,6 +109,7 @@ pub fn config(around: &Surroundings, listen: SocketAddr, admin: SocketAddr) -> R
         },
         admin: Admin { address: admin },
         upstream: Upstream { url: Url::parse(&upstream)? },
+        edge: Edge::default(),
         identity: Identity {
             url: Url::parse(&format!("{upstream}/openidm"))?,
             username: store::SERVICE_USER.to_owned(),

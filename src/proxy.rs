@@ -43,7 +43,7 @@ use self::{
     route::{Route, Router, Why},
 };
 use crate::{
-    config::Config,
+    config::{Config, Edge},
     listen::Connection,
     reset::{
         Engine,
@@ -88,6 +88,7 @@ pub struct Gate {
     events: Arc<dyn Events>,
     metrics: Arc<Metrics>,
     desk: Desk,
+    edge: Edge,
     upstream: Arc<Upstream>,
     started: Instant,
     /// The second, counted from the start, in which a failure of the upstream was last told.
@@ -113,6 +114,7 @@ impl Gate {
             events,
             desk: Desk::new(engine, Arc::clone(&metrics), work),
             metrics,
+            edge: config.edge.clone(),
             upstream,
             started: Instant::now(),
             told: AtomicU64::new(0),
@@ -250,7 +252,8 @@ impl ProxyHttp for Gate {
         let Some(caller) = passage.caller else { return Err(Error::new(ErrorType::InternalError)) };
         let host = session.get_header(header::HOST);
         let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-        let seen = headers::Seen { caller, host, scheme: if tls { "https" } else { "http" } };
+        let scheme = if tls { "https" } else { "http" };
+        let seen = headers::Seen { caller, host, scheme, trust_headers: &self.edge.trust_headers };
         headers::forward(request, &seen)
     }
 

@@ -13,6 +13,7 @@ use url::{Host, Url};
 
 use super::{
     Address, Admin, ClientHeader, Codes, Config, Identity, Listen, Log, LogFormat, Rate, Reset, Upstream,
+    edge::edge,
     fault::Fault,
     limits::limits,
     mail::mail,
@@ -50,6 +51,7 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
     let listen = listen(root.section("listen"));
     let admin = admin(root.section("admin"), listen.as_ref());
     let upstream = upstream(root.section("upstream"), listen.as_ref());
+    let edge = edge(root.section("edge"));
     let identity = identity(root.section("identity"), around);
     let limits = limits(root.section("limits"));
     let mut section = root.section("reset");
@@ -64,6 +66,7 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
         listen: listen?,
         admin: admin?,
         upstream: upstream?,
+        edge: edge?,
         identity: identity?,
         reset: reset?,
         token: token?,

@@ -19,6 +19,7 @@ process = "selfservice-reset.json"
 keys = ["file:keys/current", "env:PREVIOUS"]
 [listen]
 [admin]
+[edge]
 [codes]
 [limits]
 [mail]
@@ -363,6 +364,16 @@ const BAD: &[(&str, &str, &str)] = &[
         r#"from = "a@example.com\r\nBcc: b@example.com""#,
         r#"mail.from = "a@example.com\r\nBcc: b@example.com": must be one mailbox, such as Help <help@example.com>"#,
     ),
+    (
+        "edge",
+        r#"trust_headers = ["X-Remote-User", "X User"]"#,
+        r#"edge.trust_headers[1] = "X User": must be the name of a header, such as "X-Remote-User""#,
+    ),
+    (
+        "edge",
+        r#"trust_headers = ["X_OpenIDM_Username"]"#,
+        r#"edge.trust_headers[0] = "X_OpenIDM_Username": must not be a header that every client may send"#,
+    ),
     ("mail", r#"from = """#, r#"mail.from = "": must not be empty"#),
     ("log", r#"format = "xml""#, r#"log.format = "xml": must be "json" or "text""#),
     ("log", r#"level = "debug""#, "log.level: is not a key of [log]; there are format"),
@@ -506,7 +517,7 @@ fn a_broken_line_hides_no_other_fault_and_makes_up_none() {
     let toml = GOOD.replace("[identity]", "[identity").replace("[log]", "[log]\nformat = 7");
     assert_eq!(
         Folder::new().faults(&toml),
-        ["x.toml:3: TOML: unclosed table, expected `]`", "x.toml:19: log.format = 7: must be a text, in quotes",]
+        ["x.toml:3: TOML: unclosed table, expected `]`", "x.toml:20: log.format = 7: must be a text, in quotes",]
     );
 }
 
@@ -765,6 +776,10 @@ fn values_are_read_as_they_are_meant() {
     assert_eq!(listen.trusted_proxies, ["10.0.0.1/32".parse().unwrap(), "fd00::/8".parse().unwrap()]);
     assert_eq!(listen.client_header, ClientHeader::Forwarded);
 
+    let edge = folder.good(&with("edge", "trust_headers = [\"X-Remote-User\", \"REMOTE_USER\"]")).edge;
+    assert_eq!(edge.trust_headers, ["x-remote-user", "remote_user"]);
+    assert!(folder.good(&with("edge", "trust_headers = []")).edge.trust_headers.is_empty());
+
     assert_eq!(folder.good(&with("limits", "client = \"0\"")).limits.client, None);
     let off = with("limits", "mail_per_account = \"0\"");
     assert_eq!(folder.good(&off.replace("[reset]", "[reset]\nlink_lifetime = \"5m\"")).limits.mail_per_account, None);
@@ -814,7 +829,7 @@ fn the_reference_has_every_key_and_says_its_default() {
     let header = |line: &str| if line.starts_with('[') { format!("{line}\nzzz = 1\n") } else { format!("{line}\n") };
     let misspelt: String = misspelt.lines().map(header).collect();
     let faults = folder.faults(&format!("zzz = 1\n{misspelt}"));
-    assert_eq!(faults.len(), 13, "{faults:#?}");
+    assert_eq!(faults.len(), 14, "{faults:#?}");
     for name in faults.iter().flat_map(|fault| fault.split_once("there are ").unwrap().1.split(", ")) {
         let told = |line: &str| {
             let line = line.trim_start_matches("# ");

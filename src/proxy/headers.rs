@@ -59,13 +59,16 @@ pub(super) struct Seen<'a> {
     pub(super) host: Option<&'a HeaderValue>,
     /// `http` or `https`, as the client's connection to us is.
     pub(super) scheme: &'static str,
+    /// Headers that only a trusted peer may send (`[edge] trust_headers`).
+    pub(super) trust_headers: &'a [String],
 }
 
 /// Prepares a request for the upstream. Routing overrides go. What an untrusted peer says of the client is replaced by
-/// what we saw; a trusted peer's word is kept, and the peer is added to the chain.
+/// what we saw; a trusted peer's word is kept, and the peer is added to the chain. Who the client is to the upstream,
+/// only a trusted peer may say.
 pub(super) fn forward(request: &mut RequestHeader, seen: &Seen<'_>) -> pingora::Result<()> {
     let unwanted: Vec<HeaderName> =
-        request.headers.keys().filter(|name| is_unwanted(name.as_str(), seen.caller.trusted)).cloned().collect();
+        request.headers.keys().filter(|name| is_unwanted(name.as_str(), seen)).cloned().collect();
     for name in &unwanted {
         request.remove_header(name);
     }
@@ -90,10 +93,19 @@ pub(super) fn forward(request: &mut RequestHeader, seen: &Seen<'_>) -> pingora::
 }
 
 /// Underscores are dashes to a reader in CGI's tradition, so a twin written with them is as good as the header itself.
-fn is_unwanted(name: &str, trusted: bool) -> bool {
-    let twin = name.contains('_');
-    let plain = name.replace('_', "-");
-    OVERRIDES.contains(&plain.as_str()) || (FORWARDING.contains(&plain.as_str()) && (twin || !trusted))
+/// A trusted peer's word is the spelling that is listed; its twin came past that peer.
+fn is_unwanted(name: &str, seen: &Seen<'_>) -> bool {
+    let trusted = seen.caller.trusted;
+    let kept = |listed: &str| trusted && listed == name;
+    let told = FORWARDING.iter().copied().chain(seen.trust_headers.iter().map(String::as_str));
+    OVERRIDES.iter().any(|listed| is_twin(name, listed))
+        || (told.clone().any(|listed| is_twin(name, listed)) && !told.clone().any(kept))
+}
+
+/// Whether two names in lower case are the same to a reader for whom underscores are dashes.
+pub(super) fn is_twin(name: &str, other: &str) -> bool {
+    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    name.len() == other.len() && name.bytes().map(dashed).eq(other.bytes().map(dashed))
 }
 
 fn append(request: &mut RequestHeader, name: &'static str, element: &str) -> pingora::Result<()> {
@@ -153,7 +165,9 @@ mod tests {
         let peer: IpAddr = peer.parse().unwrap();
         let caller = Caller { client: Client::Unknown, peer: Some(peer), trusted };
         let host = HeaderValue::from_static("idm.example.com");
-        forward(&mut request, &Seen { caller, host: Some(&host), scheme: "http" }).unwrap();
+        let trust_headers = ["x-remote-user", "ssl_client_cert"].map(str::to_owned);
+        let seen = Seen { caller, host: Some(&host), scheme: "http", trust_headers: &trust_headers };
+        forward(&mut request, &seen).unwrap();
         let mut lines: Vec<_> =
             request.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         lines.sort();
@@ -172,6 +186,12 @@ mod tests {
             ("X-Original-URL", "/openidm/selfservice/reset"),
             ("X_Rewrite-Url", "/openidm/selfservice/reset"),
             ("X-HTTP-Method-Override", "PATCH"),
+            ("X-Remote-User", "openidm-admin"),
+            ("X_Remote-User", "openidm-admin"),
+            ("SSL-Client-Cert", "openidm-admin"),
+            ("SSL_Client_Cert", "openidm-admin"),
+            ("X-Remote-Users", "kept"),
+            ("X-OpenIDM-Username", "bjensen"),
             ("X_Other", "kept"),
         ];
         assert_eq!(
@@ -182,6 +202,8 @@ mod tests {
                 "x-forwarded-host: idm.example.com",
                 "x-forwarded-proto: http",
                 "x-http-method-override: PATCH",
+                "x-openidm-username: bjensen",
+                "x-remote-users: kept",
                 "x_other: kept",
             ]
         );
@@ -196,13 +218,19 @@ mod tests {
             ("X_Forwarded_Proto", "http"),
             ("Forwarded", "for=192.0.2.1"),
             ("X-Rewrite-URL", "/"),
+            ("X-Remote-User", "bjensen"),
+            ("X_Remote_User", "openidm-admin"),
+            ("SSL_Client_Cert", "a"),
+            ("SSL-Client-Cert", "openidm-admin"),
         ];
         assert_eq!(
             forwarded(&lines, "fd00::1", true),
             [
                 "forwarded: for=192.0.2.1, for=\"[fd00::1]\"",
+                "ssl_client_cert: a",
                 "x-forwarded-for: 192.0.2.1, 10.0.0.9, fd00::1",
                 "x-forwarded-proto: https",
+                "x-remote-user: bjensen",
             ]
         );
         assert_eq!(forwarded(&[], "10.0.0.1", true), ["x-forwarded-for: 10.0.0.1"]);

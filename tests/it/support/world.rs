@@ -37,6 +37,7 @@ pub(crate) struct Plan {
     pub(crate) token: &'static str,
     pub(crate) codes: &'static str,
     pub(crate) mail: &'static str,
+    pub(crate) edge: &'static str,
     /// Where passed requests go, if not to the store.
     pub(crate) upstream: Option<String>,
     pub(crate) process: fn(&mut Value),
@@ -52,6 +53,7 @@ impl Default for Plan {
             token: "ephemeral = true",
             codes: "",
             mail: "",
+            edge: "",
             upstream: None,
             process: |_| {},
         }
@@ -301,6 +303,8 @@ addresses = ["127.0.0.1:0"]
 address = "127.0.0.1:0"
 [upstream]
 {upstream}
+[edge]
+{edge}
 [identity]
 kind = "crest"
 url = "http://{store}/openidm"
@@ -321,6 +325,7 @@ from = "info@example.com"
 "#,
         upstream = plan.upstream.clone().unwrap_or_else(|| format!("url = \"http://{upstream}\"")),
         listen = plan.listen,
+        edge = plan.edge,
         reset = plan.reset,
         token = plan.token,
         codes = plan.codes,

@@ -1,0 +1,72 @@
+//! `[edge]`: what goes up to the upstream, and what never does.
+
+use super::{Edge, raw::Section};
+
+/// Headers by which some program behind a trusted proxy believes that somebody is somebody.
+const TRUST_HEADERS: [&str; 24] = [
+    // IDM's own: to act as another, and to be let in without a password.
+    "X-OpenIDM-RunAs",
+    "X-Special-Trusted-User",
+    // The client's certificate, as whatever ends TLS tells it (RFC 9440; nginx, Apache, IIS, Envoy, Traefik, AWS).
+    "Client-Cert",
+    "Client-Cert-Chain",
+    "X-Client-Cert",
+    "X-SSL-Client-Verify",
+    "X-SSL-Client-Cert",
+    "X-SSL-Client-S-DN",
+    "SSL-Client-Verify",
+    "SSL-Client-Cert",
+    "SSL-Client-S-DN",
+    "X-ARR-ClientCert",
+    "X-Forwarded-Client-Cert",
+    "X-Forwarded-TLS-Client-Cert",
+    "X-Forwarded-TLS-Client-Cert-Info",
+    "X-Amzn-Mtls-Clientcert",
+    // The user, as whatever signs people in tells it.
+    "Remote-User",
+    "X-Remote-User",
+    "X-Forwarded-User",
+    "X-Forwarded-Email",
+    "X-Forwarded-Preferred-Username",
+    "X-Forwarded-Groups",
+    "X-Auth-Request-User",
+    "X-WebAuth-User",
+];
+
+/// Headers without which there is no request, or with which clients sign in.
+const NEEDED: [&str; 8] = [
+    "host",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "authorization",
+    "cookie",
+    "x-openidm-username",
+    "x-openidm-password",
+];
+
+impl Default for Edge {
+    fn default() -> Self {
+        Self { trust_headers: TRUST_HEADERS.map(str::to_ascii_lowercase).to_vec() }
+    }
+}
+
+/// Reads the section.
+pub(super) fn edge(mut section: Section<'_>) -> Option<Edge> {
+    let trust_headers = section.list("trust_headers", &TRUST_HEADERS, trust_header);
+    section.finish();
+    Some(Edge { trust_headers: trust_headers? })
+}
+
+/// A header's name, in lower case.
+fn trust_header(text: &str) -> Result<String, String> {
+    let name = text.to_ascii_lowercase();
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(token) {
+        return Err("must be the name of a header, such as \"X-Remote-User\"".to_owned());
+    }
+    if NEEDED.contains(&name.replace('_', "-").as_str()) {
+        return Err("must not be a header that every client may send".to_owned());
+    }
+    Ok(name)
+}

@@ -1,0 +1,67 @@
+//! What `[edge]` keeps from the upstream, and what it must not.
+
+use crate::support::{
+    raw::{Raw, request},
+    upstream::Upstream,
+    world::{Answer, Plan, World},
+};
+
+struct Edge {
+    world: World,
+    upstream: Upstream,
+}
+
+impl Edge {
+    async fn with(edge: &'static str, listen: &'static str) -> Self {
+        let upstream = Upstream::start().await;
+        let url = Some(format!("url = \"http://{}\"", upstream.address));
+        Self { world: World::with(Plan { upstream: url, edge, listen, ..Plan::default() }).await, upstream }
+    }
+
+    async fn get(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
+        Raw::exchange(self.world.gate, request("GET", target, headers, None)).await.expect("an answer")
+    }
+}
+
+const TRUST: [&str; 6] = [
+    "X-OpenIDM-RunAs",
+    "X-Special-Trusted-User",
+    "X-Client-Cert",
+    "X-SSL-Client-Verify",
+    "X-Forwarded-Client-Cert",
+    "Remote-User",
+];
+
+#[tokio::test]
+async fn only_a_trusted_peer_says_who_somebody_is() {
+    let twins = TRUST.map(|name| name.replace('-', "_"));
+    let all: Vec<_> = TRUST.into_iter().chain(twins.iter().map(String::as_str)).map(|name| (name, "admin")).collect();
+    let own = [("X-OpenIDM-Username", "bjensen"), ("X-OpenIDM-Password", "secret"), ("Authorization", "Basic eDp5")];
+    let headers = [all.as_slice(), &own].concat();
+
+    let edge = Edge::with("", "").await;
+    assert_eq!(edge.get("/openidm/info/login", &headers).await.status, 200);
+    let seen = edge.upstream.last();
+    for (name, _) in &all {
+        assert!(seen.header(name).is_empty(), "{name}");
+    }
+    for (name, value) in own {
+        assert_eq!(seen.header(name), [value]);
+    }
+
+    let edge = Edge::with("", "trusted_proxies = [\"127.0.0.1\"]").await;
+    edge.get("/openidm/info/login", &headers).await;
+    let seen = edge.upstream.last();
+    for name in TRUST {
+        assert_eq!(seen.header(name), ["admin"]);
+    }
+    for name in &twins {
+        assert!(seen.header(name).is_empty(), "{name}");
+    }
+
+    let edge = Edge::with("trust_headers = [\"X-Own\"]", "").await;
+    edge.get("/openidm/info/login", &[("X-Own", "a"), ("X_Own", "b"), ("Remote-User", "c")]).await;
+    let seen = edge.upstream.last();
+    assert!(seen.header("x-own").is_empty() && seen.header("x_own").is_empty());
+    assert_eq!(seen.header("remote-user"), ["c"]);
+}

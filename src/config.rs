@@ -120,6 +120,18 @@ pub struct Upstream {
 pub struct Edge {
     /// Headers that only a trusted peer may send up, in lower case.
     pub trust_headers: Vec<String>,
+    /// What becomes of a request that asks for another method than its own.
+    pub method_override: MethodOverride,
+}
+
+/// What becomes of a passed request with `X-HTTP-Method-Override` or the like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MethodOverride {
+    /// It passes as it came.
+    #[default]
+    Pass,
+    /// It is refused.
+    Refuse,
 }
 
 /// `[identity]`

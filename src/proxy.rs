@@ -3,6 +3,7 @@
 mod body;
 mod client;
 mod desk;
+mod edge;
 mod failure;
 mod headers;
 mod intercept;
@@ -38,19 +39,20 @@ pub(crate) use self::upstream::Upstream;
 use self::{
     client::{Caller, Clients},
     desk::Desk,
+    edge::Edge,
     origin::Origins,
     respond::Dress,
     route::{Route, Router, Why},
 };
 use crate::{
-    config::{Config, Edge},
+    config::Config,
     listen::Connection,
     reset::{
         Engine,
         ports::{Events, Limits},
         wire::{Reply, reason},
     },
-    telemetry::metrics::Metrics,
+    telemetry::metrics::{Denial, Metrics},
 };
 
 /// How long an idle connection is kept, in seconds: a stranger's, and a trusted proxy's. Load balancers keep theirs for a
@@ -114,7 +116,7 @@ impl Gate {
             events,
             desk: Desk::new(engine, Arc::clone(&metrics), work),
             metrics,
-            edge: config.edge.clone(),
+            edge: Edge::new(&config.edge),
             upstream,
             started: Instant::now(),
             told: AtomicU64::new(0),
@@ -133,6 +135,17 @@ impl Gate {
         }
         session.set_keepalive(None);
         respond::send(session, Reply::error(status, reason(status)), &Dress::default()).await?;
+        Ok(true)
+    }
+
+    /// Answers what `[edge]` keeps from the upstream, and keeps the connection.
+    async fn deny(&self, session: &mut Session, why: Denial) -> pingora::Result<bool> {
+        self.metrics.denied(why);
+        body::discard(session).await;
+        let message = match why {
+            Denial::MethodOverride => "Method override is not allowed",
+        };
+        respond::send(session, Reply::error(403, message), &Dress::default()).await?;
         Ok(true)
     }
 }
@@ -224,6 +237,9 @@ impl ProxyHttp for Gate {
             // It would show a client what we add.
             Route::Pass { .. } if request.method == Method::TRACE => self.refuse(session, 405).await,
             Route::Pass { target: origin_form } => {
+                if let Some(why) = self.edge.denies(&request.headers) {
+                    return self.deny(session, why).await;
+                }
                 passage.course = Some(Course::Passed);
                 if origin_form.len() != target.len() {
                     let origin_form = origin_form.to_vec();

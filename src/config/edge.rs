@@ -1,6 +1,6 @@
 //! `[edge]`: what goes up to the upstream, and what never does.
 
-use super::{Edge, raw::Section};
+use super::{Edge, MethodOverride, raw::Section, units};
 
 /// Headers by which some program behind a trusted proxy believes that somebody is somebody.
 const TRUST_HEADERS: [&str; 24] = [
@@ -47,15 +47,20 @@ const NEEDED: [&str; 8] = [
 
 impl Default for Edge {
     fn default() -> Self {
-        Self { trust_headers: TRUST_HEADERS.map(str::to_ascii_lowercase).to_vec() }
+        Self {
+            trust_headers: TRUST_HEADERS.map(str::to_ascii_lowercase).to_vec(),
+            method_override: MethodOverride::default(),
+        }
     }
 }
 
 /// Reads the section.
 pub(super) fn edge(mut section: Section<'_>) -> Option<Edge> {
     let trust_headers = section.list("trust_headers", &TRUST_HEADERS, trust_header);
+    let overrides = [("pass", MethodOverride::Pass), ("refuse", MethodOverride::Refuse)];
+    let method_override = section.or("method_override", "pass", |text| units::one_of(text, &overrides));
     section.finish();
-    Some(Edge { trust_headers: trust_headers? })
+    Some(Edge { trust_headers: trust_headers?, method_override: method_override? })
 }
 
 /// A header's name, in lower case.

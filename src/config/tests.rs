@@ -374,6 +374,7 @@ const BAD: &[(&str, &str, &str)] = &[
         r#"trust_headers = ["X_OpenIDM_Username"]"#,
         r#"edge.trust_headers[0] = "X_OpenIDM_Username": must not be a header that every client may send"#,
     ),
+    ("edge", r#"method_override = "drop""#, r#"edge.method_override = "drop": must be "pass" or "refuse""#),
     ("mail", r#"from = """#, r#"mail.from = "": must not be empty"#),
     ("log", r#"format = "xml""#, r#"log.format = "xml": must be "json" or "text""#),
     ("log", r#"level = "debug""#, "log.level: is not a key of [log]; there are format"),

@@ -1,5 +1,6 @@
 //! The names of things in log lines and metrics: closed sets, so that nobody outside can make a new series.
 
+use super::metrics::Denial;
 use crate::reset::ports::{Decoy, Lane, Rule, Service};
 
 /// A name for each variant, and the list of all.
@@ -54,5 +55,12 @@ names! {
         Identity => "identity",
         Codes => "codes",
         Keys => "keys",
+    }
+}
+
+names! {
+    /// As in `[edge]`.
+    DENIALS, denial: Denial {
+        MethodOverride => "method_override",
     }
 }

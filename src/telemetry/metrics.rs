@@ -4,7 +4,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, PullingGauge, Registry, TextEncoder, core::Collector};
 
-use super::labels::{LANES, REASONS, RULES, SERVICES, lane, rule, service, why};
+use super::labels::{DENIALS, LANES, REASONS, RULES, SERVICES, denial, lane, rule, service, why};
 use crate::reset::ports::{Event, Time};
 
 /// The media type of [`Metrics::render`].
@@ -20,6 +20,13 @@ const FULL: &[&str] = &["outbox", "codes"];
 const SHOWN: &[&str] = &["right", "wrong"];
 const CHANGES: &[&str] = &["set", "refused", "unknown"];
 const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Why `[edge]` refuses a request whose path is not the reset's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// It asks for another method than its own.
+    MethodOverride,
+}
 
 /// Everything that is counted, in a registry of its own.
 pub struct Metrics {
@@ -40,6 +47,7 @@ pub struct Metrics {
     hearsay: IntCounter,
     disguised: IntCounter,
     malformed: IntCounter,
+    denied: IntCounterVec,
     upstream_failures: IntCounter,
     answered: Classes,
     passed: Classes,
@@ -76,6 +84,7 @@ impl Metrics {
             )?,
             disguised: counter(r, "disguised_targets", "Targets refused that look like the reset path to some reader")?,
             malformed: counter(r, "malformed_requests", "Requests refused that readers could disagree on")?,
+            denied: family(r, "denied_requests", "Requests refused by [edge]", &[("why", DENIALS)])?,
             upstream_failures: counter(r, "upstream_failures", "Requests that the upstream failed")?,
             answered: Classes::new(r, "reset_requests", "Requests answered on the reset path")?,
             passed: Classes::new(r, "passed_requests", "Requests passed to the upstream")?,
@@ -135,6 +144,11 @@ impl Metrics {
     /// Counts a request that readers could disagree on.
     pub fn malformed(&self) {
         self.malformed.inc();
+    }
+
+    /// Counts a request that `[edge]` keeps from the upstream.
+    pub fn denied(&self, why: Denial) {
+        add(&self.denied, &[denial(why)]);
     }
 
     /// Counts a request that could not be passed on, or not to its end, for the upstream's fault.
@@ -298,11 +312,13 @@ pub(super) mod tests {
         }
         metrics.passed(200);
         metrics.panicked();
+        metrics.denied(Denial::MethodOverride);
         let text = metrics.render();
         let counted = CLASSES.map(|class| value(&text, &format!("reset_requests_total{{status=\"{class}\"}}")));
         assert_eq!(counted, ["4", "1", "2", "1", "2", "1"]);
         assert_eq!(value(&text, "passed_requests_total{status=\"2xx\"}"), "1");
         assert_eq!(value(&text, "panic_answers_total"), "1");
+        assert_eq!(value(&text, "denied_requests_total{why=\"method_override\"}"), "1");
         assert_eq!(value(&text, "start_time_seconds"), "5");
         assert_eq!(value(&text, concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")), "1");
     }

@@ -1,9 +1,11 @@
 //! What `[edge]` keeps from the upstream, and what it must not.
 
+use serde_json::json;
+
 use crate::support::{
     raw::{Raw, request},
     upstream::Upstream,
-    world::{Answer, Plan, World},
+    world::{Answer, PATH, Plan, World},
 };
 
 struct Edge {
@@ -64,4 +66,30 @@ async fn only_a_trusted_peer_says_who_somebody_is() {
     let seen = edge.upstream.last();
     assert!(seen.header("x-own").is_empty() && seen.header("x_own").is_empty());
     assert_eq!(seen.header("remote-user"), ["c"]);
+}
+
+#[tokio::test]
+async fn a_method_in_disguise_is_passed_or_refused_and_never_dropped() {
+    let lines = [("X-HTTP-Method-Override", "PATCH"), ("X-HTTP-Method", "PATCH"), ("X_Method_Override", "PATCH")];
+    let edge = Edge::with("", "").await;
+    edge.get("/openidm/managed/user/1", &lines).await;
+    for (name, value) in lines {
+        assert_eq!(edge.upstream.last().header(name), [value]);
+    }
+
+    let edge = Edge::with("method_override = \"refuse\"", "").await;
+    let mut client = Raw::to(edge.world.gate).await;
+    for line in lines {
+        client.send(request("POST", "/openidm/managed/user/1", &[line], Some("[{\"operation\":\"replace\"}]"))).await;
+        let answer = client.answer().await.expect("an answer");
+        assert_eq!(answer.status, 403);
+        let told = json!({"code": 403, "reason": "Forbidden", "message": "Method override is not allowed"});
+        assert_eq!(answer.json(), told);
+    }
+    assert_eq!(edge.upstream.count(), 0);
+    assert_eq!(edge.world.metric("denied_requests_total{why=\"method_override\"}").await, "3");
+    client.send(request("POST", "/openidm/managed/user/1", &[("X-Requested-With", "x")], Some("{}"))).await;
+    assert_eq!(client.answer().await.expect("an answer on the same connection").status, 200);
+    let answer = Raw::exchange(edge.world.gate, request("GET", PATH, &lines, None)).await.expect("an answer");
+    assert_eq!(answer.status, 200, "the reset path knows no such header");
 }

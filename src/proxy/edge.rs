@@ -1,0 +1,63 @@
+//! Which requests are refused though their path passes: by what their headers say.
+
+use http::HeaderMap;
+
+use super::headers::is_twin;
+use crate::{
+    config::{self, MethodOverride},
+    telemetry::metrics::Denial,
+};
+
+/// Headers that make some servers answer as if the request had another method.
+const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+
+/// `[edge]`, as far as it concerns a passed request's headers.
+#[derive(Debug)]
+pub(super) struct Edge {
+    refuse_overrides: bool,
+    /// Headers that only a trusted peer may send up, in lower case.
+    pub(super) trust_headers: Vec<String>,
+}
+
+impl Edge {
+    pub(super) fn new(config: &config::Edge) -> Self {
+        Self {
+            refuse_overrides: config.method_override == MethodOverride::Refuse,
+            trust_headers: config.trust_headers.clone(),
+        }
+    }
+
+    /// Why a request with these headers must not pass; `None` if it may.
+    pub(super) fn denies(&self, headers: &HeaderMap) -> Option<Denial> {
+        let overrides = |name: &str| METHOD_OVERRIDES.iter().any(|listed| is_twin(name, listed));
+        if self.refuse_overrides && headers.keys().any(|name| overrides(name.as_str())) {
+            return Some(Denial::MethodOverride);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn denies(edge: &config::Edge, lines: &[(&'static str, &'static str)]) -> Option<Denial> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        Edge::new(edge).denies(&headers)
+    }
+
+    #[test]
+    fn method_overrides() {
+        let refuse = config::Edge { method_override: MethodOverride::Refuse, ..config::Edge::default() };
+        for name in ["x-http-method-override", "x-http-method", "x-method-override", "x_http_method_override"] {
+            assert_eq!(denies(&refuse, &[("accept", "*/*"), (name, "")]), Some(Denial::MethodOverride), "{name}");
+            assert_eq!(denies(&config::Edge::default(), &[(name, "PATCH")]), None, "{name}");
+        }
+        assert_eq!(denies(&refuse, &[("accept", "*/*"), ("x-http-methods", "PATCH")]), None);
+    }
+}

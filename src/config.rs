@@ -122,6 +122,8 @@ pub struct Edge {
     pub trust_headers: Vec<String>,
     /// What becomes of a request that asks for another method than its own.
     pub method_override: MethodOverride,
+    /// Who may not sign in by way of the gate: ASCII, in any case.
+    pub deny_users: Vec<String>,
 }
 
 /// What becomes of a passed request with `X-HTTP-Method-Override` or the like.

@@ -13,6 +13,7 @@ mod reading;
 mod respond;
 pub mod route;
 mod upstream;
+mod users;
 
 use std::{
     panic::AssertUnwindSafe,
@@ -144,6 +145,7 @@ impl Gate {
         body::discard(session).await;
         let message = match why {
             Denial::MethodOverride => "Method override is not allowed",
+            Denial::User => "Access denied",
         };
         respond::send(session, Reply::error(403, message), &Dress::default()).await?;
         Ok(true)

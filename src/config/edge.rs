@@ -50,6 +50,7 @@ impl Default for Edge {
         Self {
             trust_headers: TRUST_HEADERS.map(str::to_ascii_lowercase).to_vec(),
             method_override: MethodOverride::default(),
+            deny_users: Vec::new(),
         }
     }
 }
@@ -59,8 +60,9 @@ pub(super) fn edge(mut section: Section<'_>) -> Option<Edge> {
     let trust_headers = section.list("trust_headers", &TRUST_HEADERS, trust_header);
     let overrides = [("pass", MethodOverride::Pass), ("refuse", MethodOverride::Refuse)];
     let method_override = section.or("method_override", "pass", |text| units::one_of(text, &overrides));
+    let deny_users = section.list("deny_users", &[], user);
     section.finish();
-    Some(Edge { trust_headers: trust_headers?, method_override: method_override? })
+    Some(Edge { trust_headers: trust_headers?, method_override: method_override?, deny_users: deny_users? })
 }
 
 /// A header's name, in lower case.
@@ -74,4 +76,9 @@ fn trust_header(text: &str) -> Result<String, String> {
         return Err("must not be a header that every client may send".to_owned());
     }
     Ok(name)
+}
+
+/// A user's name, as it stands.
+fn user(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("must not be empty".to_owned()) } else { units::printable(text) }
 }

@@ -375,6 +375,17 @@ const BAD: &[(&str, &str, &str)] = &[
         r#"edge.trust_headers[0] = "X_OpenIDM_Username": must not be a header that every client may send"#,
     ),
     ("edge", r#"method_override = "drop""#, r#"edge.method_override = "drop": must be "pass" or "refuse""#),
+    (
+        "edge",
+        r#"deny_users = "openidm-admin""#,
+        r#"edge.deny_users = "openidm-admin": must be a list of texts, in [ ]"#,
+    ),
+    ("edge", r#"deny_users = [""]"#, r#"edge.deny_users[0] = "": must not be empty"#),
+    (
+        "edge",
+        r#"deny_users = ["jürg"]"#,
+        r#"edge.deny_users[0] = "jürg": must be printable ASCII, without spaces around it"#,
+    ),
     ("mail", r#"from = """#, r#"mail.from = "": must not be empty"#),
     ("log", r#"format = "xml""#, r#"log.format = "xml": must be "json" or "text""#),
     ("log", r#"level = "debug""#, "log.level: is not a key of [log]; there are format"),

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 
-use super::headers::is_twin;
+use super::{headers::is_twin, users::Users};
 use crate::{
     config::{self, MethodOverride},
     telemetry::metrics::Denial,
@@ -15,6 +15,7 @@ const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", 
 #[derive(Debug)]
 pub(super) struct Edge {
     refuse_overrides: bool,
+    denied_users: Users,
     /// Headers that only a trusted peer may send up, in lower case.
     pub(super) trust_headers: Vec<String>,
 }
@@ -23,6 +24,7 @@ impl Edge {
     pub(super) fn new(config: &config::Edge) -> Self {
         Self {
             refuse_overrides: config.method_override == MethodOverride::Refuse,
+            denied_users: Users::new(&config.deny_users),
             trust_headers: config.trust_headers.clone(),
         }
     }
@@ -33,7 +35,7 @@ impl Edge {
         if self.refuse_overrides && headers.keys().any(|name| overrides(name.as_str())) {
             return Some(Denial::MethodOverride);
         }
-        None
+        self.denied_users.sign_in(headers).then_some(Denial::User)
     }
 }
 
@@ -59,5 +61,13 @@ mod tests {
             assert_eq!(denies(&config::Edge::default(), &[(name, "PATCH")]), None, "{name}");
         }
         assert_eq!(denies(&refuse, &[("accept", "*/*"), ("x-http-methods", "PATCH")]), None);
+    }
+
+    #[test]
+    fn users() {
+        let edge = config::Edge { deny_users: vec!["openidm-admin".to_owned()], ..config::Edge::default() };
+        assert_eq!(denies(&edge, &[("x-openidm-username", "UTF-8''%6fpenidm-admin")]), Some(Denial::User));
+        assert_eq!(denies(&edge, &[("x-openidm-username", "bjensen")]), None);
+        assert_eq!(denies(&config::Edge::default(), &[("x-openidm-username", "openidm-admin")]), None);
     }
 }

@@ -286,7 +286,7 @@ fn long(lead: u8, tail: &[u8], careless: bool) -> Option<(u32, &[u8])> {
 }
 
 /// What a reader makes of it that folds full-width letters and drops what cannot be seen; `None` if that is the same.
-fn fold(piece: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn fold(piece: &[u8]) -> Option<Vec<u8>> {
     if piece.iter().all(|byte| matches!(byte, b' '..=b'~')) {
         return None;
     }

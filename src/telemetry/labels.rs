@@ -62,5 +62,6 @@ names! {
     /// As in `[edge]`.
     DENIALS, denial: Denial {
         MethodOverride => "method_override",
+        User => "user",
     }
 }

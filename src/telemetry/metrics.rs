@@ -26,6 +26,8 @@ const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
 pub enum Denial {
     /// It asks for another method than its own.
     MethodOverride,
+    /// It signs in as somebody who must not come this way.
+    User,
 }
 
 /// Everything that is counted, in a registry of its own.

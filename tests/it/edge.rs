@@ -93,3 +93,36 @@ async fn a_method_in_disguise_is_passed_or_refused_and_never_dropped() {
     let answer = Raw::exchange(edge.world.gate, request("GET", PATH, &lines, None)).await.expect("an answer");
     assert_eq!(answer.status, 200, "the reset path knows no such header");
 }
+
+#[tokio::test]
+async fn the_mighty_do_not_sign_in_from_outside() {
+    let edge = Edge::with("deny_users = [\"openidm-admin\"]", "").await;
+    for line in [
+        ("X-OpenIDM-Username", "openidm-admin"),
+        ("x-openidm-username", "OPENIDM-Admin"),
+        ("X_OpenIDM_Username", "openidm-admin"),
+        ("X-OpenIDM-Username", "UTF-8''%6fpenidm-admin"),
+        ("X-OpenIDM-Username", "utf-8'en'%6Fpenidm%2Dadmin"),
+        ("X-OpenIDM-Username", "ISO-8859-1''openidm-admin"),
+        ("Authorization", "Basic b3BlbmlkbS1hZG1pbjpzZWNyZXQ="),
+        ("Authorization", "basic T3BlbklETS1BZG1pbjpzZWNyZXQ"),
+    ] {
+        let headers = [("X-OpenIDM-Username", "bjensen"), ("X-OpenIDM-Password", "secret"), line];
+        let answer = edge.get("/openidm/info/login", &headers).await;
+        let told = json!({"code": 403, "reason": "Forbidden", "message": "Access denied"});
+        assert_eq!((answer.status, answer.json()), (403, told), "{line:?}");
+    }
+    assert_eq!(edge.upstream.count(), 0);
+    assert_eq!(edge.world.metric("denied_requests_total{why=\"user\"}").await, "8");
+    for line in [
+        ("X-OpenIDM-Username", "bjensen"),
+        ("X-OpenIDM-Username", "UTF-8''b%20jensen"),
+        ("X-OpenIDM-Username", "o'neil"),
+        ("Authorization", "Basic YmplbnNlbjpvcGVuaWRtLWFkbWlu"),
+        ("Authorization", "Bearer openidm-admin"),
+        ("X-OpenIDM-Password", "openidm-admin"),
+    ] {
+        assert_eq!(edge.get("/openidm/info/login", &[line]).await.status, 200, "{line:?}");
+        assert_eq!(edge.upstream.last().header(line.0), [line.1]);
+    }
+}

@@ -124,6 +124,17 @@ pub struct Edge {
     pub method_override: MethodOverride,
     /// Who may not sign in by way of the gate: ASCII, in any case.
     pub deny_users: Vec<String>,
+    /// Paths that are never passed.
+    pub deny: Vec<PathPattern>,
+}
+
+/// A path, with or without all that lies below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPattern {
+    /// Starts with `/`, no trailing slash, plain segments, eight at most.
+    pub path: String,
+    /// Whether what lies below is meant as well (`/**`).
+    pub below: bool,
 }
 
 /// What becomes of a passed request with `X-HTTP-Method-Override` or the like.

@@ -110,7 +110,7 @@ impl Gate {
         work: TaskTracker,
     ) -> Self {
         Self {
-            router: Router::new(&config.reset.path),
+            router: Router::new(&config.reset.path).denying(&config.edge.deny),
             clients: Clients::new(&config.listen, Arc::clone(&metrics)),
             origins: Origins::new(&config.reset.cors_origins),
             limits,
@@ -145,7 +145,7 @@ impl Gate {
         body::discard(session).await;
         let message = match why {
             Denial::MethodOverride => "Method override is not allowed",
-            Denial::User => "Access denied",
+            Denial::Path | Denial::User => "Access denied",
         };
         respond::send(session, Reply::error(403, message), &Dress::default()).await?;
         Ok(true)
@@ -249,6 +249,7 @@ impl ProxyHttp for Gate {
                 }
                 Ok(false)
             }
+            Route::Reject(Why::Denied) => self.deny(session, Denial::Path).await,
             Route::Reject(Why::Disguised) => self.refuse(session, 404).await,
             Route::Reject(Why::Malformed) => self.refuse(session, 400).await,
             Route::Reject(Why::TooLong) => self.refuse(session, 414).await,

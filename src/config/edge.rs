@@ -1,6 +1,6 @@
 //! `[edge]`: what goes up to the upstream, and what never does.
 
-use super::{Edge, MethodOverride, raw::Section, units};
+use super::{Edge, MethodOverride, PathPattern, raw::Section, units};
 
 /// Headers by which some program behind a trusted proxy believes that somebody is somebody.
 const TRUST_HEADERS: [&str; 24] = [
@@ -45,12 +45,16 @@ const NEEDED: [&str; 8] = [
     "x-openidm-password",
 ];
 
+/// Segments that the judge of paths tells apart.
+const MAX_SEGMENTS: usize = 8;
+
 impl Default for Edge {
     fn default() -> Self {
         Self {
             trust_headers: TRUST_HEADERS.map(str::to_ascii_lowercase).to_vec(),
             method_override: MethodOverride::default(),
             deny_users: Vec::new(),
+            deny: Vec::new(),
         }
     }
 }
@@ -61,8 +65,14 @@ pub(super) fn edge(mut section: Section<'_>) -> Option<Edge> {
     let overrides = [("pass", MethodOverride::Pass), ("refuse", MethodOverride::Refuse)];
     let method_override = section.or("method_override", "pass", |text| units::one_of(text, &overrides));
     let deny_users = section.list("deny_users", &[], user);
+    let deny = section.list("deny", &[], pattern);
     section.finish();
-    Some(Edge { trust_headers: trust_headers?, method_override: method_override?, deny_users: deny_users? })
+    Some(Edge {
+        trust_headers: trust_headers?,
+        method_override: method_override?,
+        deny_users: deny_users?,
+        deny: deny?,
+    })
 }
 
 /// A header's name, in lower case.
@@ -81,4 +91,16 @@ fn trust_header(text: &str) -> Result<String, String> {
 /// A user's name, as it stands.
 fn user(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("must not be empty".to_owned()) } else { units::printable(text) }
+}
+
+/// `/admin/**`, `/openidm/selfservice/username`
+fn pattern(text: &str) -> Result<PathPattern, String> {
+    const RULE: &str = "must be a path such as /openidm/info, or /admin/** with all below it: one to eight plain \
+                        segments of A-Z a-z 0-9 . _ ~ -, none of them dots alone, no other *, no slash at the end";
+    let (path, below) = text.strip_suffix("/**").map_or((text, false), |path| (path, true));
+    let path = units::path(path).map_err(|_| RULE)?;
+    if path.split('/').count() > MAX_SEGMENTS + 1 {
+        return Err(RULE.to_owned());
+    }
+    Ok(PathPattern { path, below })
 }

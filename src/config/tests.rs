@@ -475,6 +475,41 @@ fn what_is_wrong_with_an_override_is_told() {
 }
 
 #[test]
+fn a_path_to_deny_reads_in_one_way() {
+    const RULE: &str = "must be a path such as /openidm/info, or /admin/** with all below it: one to eight plain \
+                        segments of A-Z a-z 0-9 . _ ~ -, none of them dots alone, no other *, no slash at the end";
+    let folder = Folder::new();
+    for path in [
+        "admin",
+        "admin/**",
+        "/",
+        "/**",
+        "**",
+        "*",
+        "/admin/",
+        "/admin/*",
+        "/ad*min",
+        "/admin/**/",
+        "/admin/**/x",
+        "/*/x/**",
+        "/openidm/../admin/**",
+        "/./admin",
+        "/openidm//config/**",
+        "/openidm/%63onfig",
+        "/openidm/config?x",
+        "/openidm;a/config",
+        "/1/2/3/4/5/6/7/8/9/**",
+    ] {
+        let toml = with("edge", &format!("deny = [\"/openidm/config/**\", \"{path}\"]"));
+        let at = 1 + line_in(&toml, "[edge]");
+        assert_eq!(folder.faults(&toml), [format!("x.toml:{at}: edge.deny[1] = \"{path}\": {RULE}")]);
+    }
+    let deny = folder.good(&with("edge", "deny = [\"/admin/**\", \"/1/2/3/4/5/6/7/8\"]")).edge.deny;
+    let pattern = |path: &str, below| PathPattern { path: path.to_owned(), below };
+    assert_eq!(deny, [pattern("/admin", true), pattern("/1/2/3/4/5/6/7/8", false)]);
+}
+
+#[test]
 fn all_faults_come_at_once_in_the_order_of_the_file() {
     let folder = Folder::new();
     folder.put(

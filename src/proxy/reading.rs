@@ -17,29 +17,41 @@ const EFFORT: usize = 32;
 /// Protected segments that are told apart; a longer protected path is guarded from there on down.
 const WORDS: usize = 8;
 
+/// How many of them can have been read: none of them, or up to all.
+const COUNTS: usize = WORDS + 1;
+
 /// The protected path's segments.
 #[derive(Debug)]
 pub(super) struct Guard {
     words: Vec<Vec<u8>>,
+    /// Not what lies below.
+    alone: bool,
 }
 
 impl Guard {
     /// Guards `path` and everything below it.
     pub(super) fn new(path: &str) -> Self {
         let words = path.split('/').filter(|word| !word.is_empty()).take(WORDS);
-        Self { words: words.map(|word| word.to_ascii_lowercase().into_bytes()).collect() }
+        Self { words: words.map(|word| word.to_ascii_lowercase().into_bytes()).collect(), alone: false }
     }
 
-    /// Whether one reading of `path` (a request target's path, as it came) is the protected path or lies below it.
+    /// Guards `path`, of eight segments at most, and nothing below it.
+    pub(super) fn alone(path: &str) -> Self {
+        Self { alone: true, ..Self::new(path) }
+    }
+
+    /// Whether one reading of `path` (a request target's path, as it came) is the protected path or, unless that is
+    /// guarded alone, lies below it.
     pub(super) fn claims(&self, path: &[u8]) -> bool {
-        let mut reader = Reader { words: &self.words, effort: path.len().saturating_mul(EFFORT).saturating_add(1024) };
-        if reader.split(path, Progress::START, 0).claimed {
+        let effort = path.len().saturating_mul(EFFORT).saturating_add(1024);
+        let mut reader = Reader { words: &self.words, alone: self.alone, effort };
+        if reader.whole(path) {
             return true;
         }
         // A target that begins with two slashes has an authority, in the eyes of a reader of relative references.
         let Some(rest) = path.strip_prefix(b"//") else { return false };
         let Some(slash) = rest.iter().position(|byte| *byte == b'/') else { return false };
-        reader.split(rest.get(slash..).unwrap_or_default(), Progress::START, 0).claimed
+        reader.whole(rest.get(slash..).unwrap_or_default())
     }
 }
 
@@ -48,17 +60,17 @@ impl Guard {
 struct Progress {
     /// At `i`: the least number of foreign segments on top of the first `i` protected ones; `NEVER` if that cannot be.
     /// The least is enough: a `..` may also be read as nothing, so fewer are never worse.
-    foreign: [u32; WORDS],
-    /// Some reading has them all.
+    foreign: [u32; COUNTS],
+    /// Some reading has them all; if the path is guarded alone, that reading has nothing else.
     claimed: bool,
 }
 
 const NEVER: u32 = u32::MAX;
 
 impl Progress {
-    const NOWHERE: Self = Self { foreign: [NEVER; WORDS], claimed: false };
+    const NOWHERE: Self = Self { foreign: [NEVER; COUNTS], claimed: false };
     const START: Self = {
-        let mut foreign = [NEVER; WORDS];
+        let mut foreign = [NEVER; COUNTS];
         let [first, ..] = &mut foreign;
         *first = 0;
         Self { foreign, claimed: false }
@@ -74,12 +86,12 @@ impl Progress {
     }
 
     /// After one more segment, read as it stands.
-    fn then(self, segment: &[u8], words: &[Vec<u8>]) -> Self {
+    fn then(self, segment: &[u8], words: &[Vec<u8>], alone: bool) -> Self {
         let text = trim(segment);
         let bare = text.iter().rposition(|byte| !is_blank(*byte) && *byte != b'.').map_or(0, |last| last + 1);
         let bare = text.get(..bare).unwrap_or_default();
         if !bare.is_empty() {
-            self.word(bare, words)
+            self.word(bare, words, alone)
         } else if text.starts_with(b"..") {
             self.up()
         } else {
@@ -100,12 +112,12 @@ impl Progress {
         self
     }
 
-    fn word(self, text: &[u8], words: &[Vec<u8>]) -> Self {
-        let mut next = Self { foreign: [NEVER; WORDS], claimed: self.claimed };
-        for (i, (foreign, word)) in self.foreign.iter().zip(words).enumerate() {
-            if *foreign == 0 && text.eq_ignore_ascii_case(word) {
+    fn word(self, text: &[u8], words: &[Vec<u8>], alone: bool) -> Self {
+        let mut next = Self { claimed: self.claimed, ..Self::NOWHERE };
+        for (i, foreign) in self.foreign.iter().enumerate().take(words.len() + 1) {
+            if *foreign == 0 && words.get(i).is_some_and(|word| text.eq_ignore_ascii_case(word)) {
                 match next.foreign.get_mut(i + 1) {
-                    Some(after) if i + 1 < words.len() => *after = 0,
+                    Some(after) if alone || i + 1 < words.len() => *after = 0,
                     _ => next.claimed = true,
                 }
             } else if let Some(same) = next.foreign.get_mut(i) {
@@ -114,22 +126,37 @@ impl Progress {
         }
         next
     }
+
+    /// If the path ends here.
+    fn end(mut self, words: &[Vec<u8>]) -> Self {
+        self.claimed |= self.foreign.get(words.len()) == Some(&0);
+        self
+    }
 }
 
 struct Reader<'a> {
     words: &'a [Vec<u8>],
+    alone: bool,
     effort: usize,
 }
 
 impl Reader<'_> {
+    fn whole(&mut self, path: &[u8]) -> bool {
+        self.split(path, Progress::START, 0).end(self.words).claimed
+    }
+
     fn split(&mut self, text: &[u8], from: Progress, depth: u8) -> Progress {
         let (mut at, mut ended) = (from, Progress::NOWHERE);
         for piece in text.split(|byte| matches!(byte, b'/' | b'\\')) {
-            // To a reader in C, a decoded NUL ends more than this piece.
-            if depth > 0
-                && let Some(end) = piece.iter().position(|byte| matches!(byte, 0 | b'?' | b'#'))
-            {
-                ended = ended.or(self.read(piece.get(..end).unwrap_or_default(), at, depth));
+            // To a reader in C, a decoded NUL ends more than this piece. What lies below the path is guarded with it, and
+            // is so however it ends; a path that is guarded alone might be all that is left.
+            let ends = |byte: &u8| match byte {
+                0 | b'?' | b'#' => depth > 0,
+                other => self.alone && ends_a_segment(*other),
+            };
+            if let Some(end) = piece.iter().position(ends) {
+                let end = self.read(piece.get(..end).unwrap_or_default(), at, depth);
+                ended = ended.or(end.end(self.words));
             }
             at = self.read(piece, at, depth);
             if at.claimed {
@@ -144,7 +171,7 @@ impl Reader<'_> {
             return Progress { claimed: true, ..from };
         };
         self.effort = left;
-        let mut all = from.then(piece, self.words);
+        let mut all = from.then(piece, self.words, self.alone);
         if !piece.iter().any(|byte| *byte == b'%' || ends_a_segment(*byte) || !byte.is_ascii()) {
             return all;
         }
@@ -154,7 +181,7 @@ impl Reader<'_> {
         if let Some(start) = broken_escape(piece).filter(|_| depth == 0) {
             // Whatever a reader makes of it: any word that begins like this.
             for word in self.words.iter().filter(|word| begins(word, start)) {
-                all = all.or(from.word(word, self.words));
+                all = all.or(from.word(word, self.words, self.alone));
             }
         }
         if depth < DEPTH {

@@ -1,10 +1,12 @@
 //! Where a request goes, judged by its raw target alone. A pure function: nothing here does I/O.
 //!
-//! Three questions, in this order. Is the target short enough and of a form that everybody reads alike (RFC 9112 §3.2)?
+//! Four questions, in this order. Is the target short enough and of a form that everybody reads alike (RFC 9112 §3.2)?
 //! Is it the reset path, spelled as IDM's clients spell it? Could anybody read it as the reset path though it is spelled
-//! differently ([`super::reading`])? What is left passes, byte for byte.
+//! differently ([`super::reading`])? Could anybody read it as a path that is never passed? What is left passes, byte for
+//! byte.
 
 use super::reading::Guard;
+use crate::config::PathPattern;
 
 /// The longest target, in bytes (RFC 9112 §3 asks for 8000 at least).
 pub const MAX_TARGET: usize = 8 << 10;
@@ -31,6 +33,8 @@ pub enum Route<'a> {
 pub enum Why {
     /// Somebody could take it for the reset path: 404.
     Disguised,
+    /// Somebody could take it for a path that is never passed: 403.
+    Denied,
     /// Not a target that everybody reads alike: 400.
     Malformed,
     /// Longer than [`MAX_TARGET`]: 414.
@@ -42,12 +46,23 @@ pub enum Why {
 pub struct Router {
     path: Vec<u8>,
     guard: Guard,
+    denied: Vec<Guard>,
 }
 
 impl Router {
     /// Intercepts that path: it starts with `/`, ends without one and needs no encoding.
     pub fn new(path: &str) -> Self {
-        Self { path: path.as_bytes().to_vec(), guard: Guard::new(path) }
+        Self { path: path.as_bytes().to_vec(), guard: Guard::new(path), denied: Vec::new() }
+    }
+
+    /// Passes none of these either.
+    #[must_use]
+    pub fn denying(mut self, patterns: &[PathPattern]) -> Self {
+        let guard = |pattern: &PathPattern| {
+            if pattern.below { Guard::new(&pattern.path) } else { Guard::alone(&pattern.path) }
+        };
+        self.denied = patterns.iter().map(guard).collect();
+        self
     }
 
     /// Judges a target as it came, with the request's Host.
@@ -67,7 +82,13 @@ impl Router {
             let query = rest.split(|byte| *byte == b'#').next().unwrap_or_default();
             return Route::Intercept { query: query.strip_prefix(b"?").unwrap_or_default() };
         }
-        if self.guard.claims(path) { Route::Reject(Why::Disguised) } else { Route::Pass { target } }
+        if self.guard.claims(path) {
+            Route::Reject(Why::Disguised)
+        } else if self.denied.iter().any(|denied| denied.claims(path)) {
+            Route::Reject(Why::Denied)
+        } else {
+            Route::Pass { target }
+        }
     }
 }
 

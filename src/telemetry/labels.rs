@@ -61,6 +61,7 @@ names! {
 names! {
     /// As in `[edge]`.
     DENIALS, denial: Denial {
+        Path => "path",
         MethodOverride => "method_override",
         User => "user",
     }

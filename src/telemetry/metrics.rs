@@ -24,6 +24,8 @@ const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
 /// Why `[edge]` refuses a request whose path is not the reset's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
+    /// Its path is not to be reached.
+    Path,
     /// It asks for another method than its own.
     MethodOverride,
     /// It signs in as somebody who must not come this way.

@@ -126,3 +126,49 @@ async fn the_mighty_do_not_sign_in_from_outside() {
         assert_eq!(edge.upstream.last().header(line.0), [line.1]);
     }
 }
+
+#[tokio::test]
+async fn what_is_denied_is_denied_in_every_spelling() {
+    let deny = r#"deny = ["/openidm/config/**", "/admin/**", "/openidm/selfservice/username"]"#;
+    let edge = Edge::with(deny, "").await;
+    let told = json!({"code": 403, "reason": "Forbidden", "message": "Access denied"});
+    let denied = [
+        "/openidm/config",
+        "/openidm/config/",
+        "/openidm/config/audit?_fields=x",
+        "/openidm/con%66ig/audit",
+        "/openidm%2fconfig/audit",
+        "//openidm/./Config/audit",
+        "/openidm/info/../config/audit",
+        "/openidm/config;a=b/audit",
+        "/admin",
+        "/admin/index.html",
+        "/openidm/..;/admin/",
+        "/openidm/selfservice/username",
+        "/openidm/selfservice/username/",
+        "/openidm/selfservice/username?_action=submitRequirements",
+        "/openidm/selfservice/%75sername",
+        "/openidm/selfservice/username;x",
+        "/openidm/selfservice/username/x/..",
+    ];
+    for target in denied {
+        let answer = edge.get(target, &[]).await;
+        assert_eq!((answer.status, answer.json()), (403, told.clone()), "{target}");
+    }
+    assert_eq!(edge.upstream.count(), 0);
+    assert_eq!(edge.world.metric("denied_requests_total{why=\"path\"}").await, denied.len().to_string());
+    for target in [
+        "/openidm/configs",
+        "/openidm/info/config",
+        "/x/admin",
+        "/administration",
+        "/openidm/selfservice/username/x",
+        "/openidm/selfservice/usernames",
+        "/openidm/selfservice",
+        "/openidm/managed/user?x=/admin",
+    ] {
+        assert_eq!(edge.get(target, &[]).await.status, 200, "{target}");
+        assert_eq!(edge.upstream.last().target(), target);
+    }
+    assert_eq!(edge.get(PATH, &[]).await.status, 200);
+}

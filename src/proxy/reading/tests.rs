@@ -66,6 +66,22 @@ proptest! {
         prop_assert!(claims(path.as_bytes()), "{path}");
     }
 
+    /// All but the one that goes below.
+    #[test]
+    fn a_path_alone_is_seen_through_its_disguises(chain in prop::collection::vec((0u8..26, 0usize..64), 0..=4)) {
+        let mut path = PATH.to_owned();
+        for (how, at) in chain.iter().map(|(how, at)| (if *how >= 19 { how + 1 } else { *how }, at)) {
+            path = disguise(&path, how, *at);
+        }
+        prop_assert!(Guard::alone(PATH).claims(path.as_bytes()), "{path}");
+    }
+
+    /// What is guarded alone is never more than what is guarded with all below.
+    #[test]
+    fn alone_is_less(path in r"(/(openidm|selfservice|reset|\.\.?|%2e|x|;a|%2f|%00|)){0,8}") {
+        prop_assert!(claims(path.as_bytes()) || !Guard::alone(PATH).claims(path.as_bytes()), "{path}");
+    }
+
     #[test]
     fn paths_without_the_words_are_not_claimed(
         path in r"(/(openidm|selfservice|managed|reset[A-Za-z]|user|%2[eEfF]|%25[2-3][0-9a-f]|%5c|;[a-f%]{0,4}|\.{1,3}|[a-mA-M0-9.;:@~_-]{0,12})){0,12}"
@@ -104,4 +120,36 @@ fn long_paths_pass() {
         let path = format!("/openidm/managed/{}", unit.repeat(8000 / unit.len()));
         assert!(!claims(path.as_bytes()), "{unit}");
     }
+}
+
+#[test]
+fn what_is_guarded_alone_leaves_what_is_below() {
+    let alone = Guard::alone(PATH);
+    for (rest, claimed) in [
+        ("", true),
+        ("/", true),
+        ("//", true),
+        ("/.", true),
+        ("/x/..", true),
+        ("/%2e", true),
+        (";a", true),
+        (";a/x", true),
+        ("%00/x", true),
+        ("%3fx", true),
+        ("%2f", true),
+        ("/x", false),
+        ("/x/y/..", false),
+        ("%2fx", false),
+        ("x", false),
+        ("/reset", false),
+        ("/openidm/selfservice/reset", false),
+    ] {
+        assert_eq!(alone.claims(format!("{PATH}{rest}").as_bytes()), claimed, "{rest}");
+    }
+    for path in ["/openidm/selfservice", "/openidm", "/", "/selfservice/reset", "/x/openidm/selfservice/reset"] {
+        assert!(!alone.claims(path.as_bytes()), "{path}");
+    }
+    let eight = Guard::alone("/1/2/3/4/5/6/7/8");
+    assert!(eight.claims(b"/1/2/3/4/5/6/7/%38") && !eight.claims(b"/1/2/3/4/5/6/7/8/9"));
+    assert!(!eight.claims(b"/1/2/3/4/5/6/7"));
 }

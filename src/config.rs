@@ -126,6 +126,8 @@ pub struct Edge {
     pub deny_users: Vec<String>,
     /// Paths that are never passed.
     pub deny: Vec<PathPattern>,
+    /// How often the upstream is asked whether its own processes answer; zero is never.
+    pub watch_upstream: Duration,
 }
 
 /// A path, with or without all that lies below it.

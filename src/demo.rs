@@ -109,7 +109,8 @@ pub fn config(around: &Surroundings, listen: SocketAddr, admin: SocketAddr) -> R
         },
         admin: Admin { address: admin },
         upstream: Upstream { url: Url::parse(&upstream)? },
-        edge: Edge::default(),
+        // The store has no process of its own.
+        edge: Edge { watch_upstream: Duration::ZERO, ..Edge::default() },
         identity: Identity {
             url: Url::parse(&format!("{upstream}/openidm"))?,
             username: store::SERVICE_USER.to_owned(),

@@ -8,6 +8,7 @@ mod failure;
 mod headers;
 mod intercept;
 mod origin;
+mod probe;
 mod query;
 mod reading;
 mod respond;
@@ -36,7 +37,6 @@ use pingora::{
 };
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::upstream::Upstream;
 use self::{
     client::{Caller, Clients},
     desk::Desk,
@@ -45,6 +45,7 @@ use self::{
     respond::Dress,
     route::{Route, Router, Why},
 };
+pub(crate) use self::{probe::Probe, upstream::Upstream};
 use crate::{
     config::Config,
     listen::Connection,

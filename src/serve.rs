@@ -32,7 +32,7 @@ use crate::{
     admin,
     config::{Address, Admin, Config, Listen},
     listen::{self, BindError, Connection, Listener, Socket},
-    proxy::{Gate, Upstream},
+    proxy::{Gate, Probe, Upstream},
     reset::{
         Engine,
         ports::{Events, Limits, Outbox},
@@ -134,6 +134,7 @@ pub async fn run(
     let Parts { engine, limits, events, outbox, metrics } = parts;
     let gate = Gate::new(config, engine, limits, events, Arc::clone(&metrics), Arc::clone(&upstream), submits.clone());
     let proxy = Arc::new(proxy(gate)?);
+    let probe = rooted(|| Probe::new(config, Arc::clone(&upstream), Arc::clone(&metrics)))?;
 
     let ready = Arc::new(AtomicBool::new(false));
     let addresses = bound.sockets.iter().map(|socket| socket.address().to_string()).collect::<Vec<_>>().join(", ");
@@ -142,6 +143,8 @@ pub async fn run(
     // A name server that is down delays the start a little and prevents nothing.
     let _ = timeout(FIRST_LOOK_UP, upstream.resolve()).await;
     let _resolver = AbortOnDropHandle::new(tokio::spawn(async move { upstream.keep_fresh().await }));
+
+    let _probe = AbortOnDropHandle::new(tokio::spawn(probe.watch()));
 
     let listeners = bound.sockets.into_iter().map(Socket::into_listener).collect::<Result<_, _>>()?;
     let mut doors = Doors::open(listeners, &proxy);
@@ -213,11 +216,15 @@ fn proxy(gate: Gate) -> Result<HttpProxy<Gate>, StartError> {
         max_retries: 2,
         ..ServerConf::default()
     });
-    // Pingora panics where it cannot read a root certificate.
-    let mut proxy = catch_unwind(AssertUnwindSafe(|| http_proxy(&conf, gate))).map_err(|_| StartError::Roots)?;
+    let mut proxy = rooted(|| http_proxy(&conf, gate))?;
     let mut options = HttpServerOptions::default();
     options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
     options.h2_idle_timeout = Some(Duration::from_secs(60));
     proxy.server_options = Some(options);
     Ok(proxy)
+}
+
+/// What needs the system's root certificates: Pingora panics where it cannot read them.
+fn rooted<T>(make: impl FnOnce() -> T) -> Result<T, StartError> {
+    catch_unwind(AssertUnwindSafe(make)).map_err(|_| StartError::Roots)
 }

@@ -1,5 +1,7 @@
 //! `[edge]`: what goes up to the upstream, and what never does.
 
+use std::time::Duration;
+
 use super::{Edge, MethodOverride, PathPattern, raw::Section, units};
 
 /// Headers by which some program behind a trusted proxy believes that somebody is somebody.
@@ -55,6 +57,7 @@ impl Default for Edge {
             method_override: MethodOverride::default(),
             deny_users: Vec::new(),
             deny: Vec::new(),
+            watch_upstream: Duration::from_secs(600),
         }
     }
 }
@@ -66,12 +69,14 @@ pub(super) fn edge(mut section: Section<'_>) -> Option<Edge> {
     let method_override = section.or("method_override", "pass", |text| units::one_of(text, &overrides));
     let deny_users = section.list("deny_users", &[], user);
     let deny = section.list("deny", &[], pattern);
+    let watch_upstream = section.or("watch_upstream", "10m", units::duration_in("0s"..="24h"));
     section.finish();
     Some(Edge {
         trust_headers: trust_headers?,
         method_override: method_override?,
         deny_users: deny_users?,
         deny: deny?,
+        watch_upstream: watch_upstream?,
     })
 }
 

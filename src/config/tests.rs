@@ -386,6 +386,7 @@ const BAD: &[(&str, &str, &str)] = &[
         r#"deny_users = ["jürg"]"#,
         r#"edge.deny_users[0] = "jürg": must be printable ASCII, without spaces around it"#,
     ),
+    ("edge", r#"watch_upstream = "25h""#, r#"edge.watch_upstream = "25h": must be from 0s to 24h"#),
     ("mail", r#"from = """#, r#"mail.from = "": must not be empty"#),
     ("log", r#"format = "xml""#, r#"log.format = "xml": must be "json" or "text""#),
     ("log", r#"level = "debug""#, "log.level: is not a key of [log]; there are format"),

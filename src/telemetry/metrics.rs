@@ -2,7 +2,9 @@
 //!
 //! Every label's values are a closed set, and every series is there from the start, at zero.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, PullingGauge, Registry, TextEncoder, core::Collector};
+use prometheus::{
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, PullingGauge, Registry, TextEncoder, core::Collector,
+};
 
 use super::labels::{DENIALS, LANES, REASONS, RULES, SERVICES, denial, lane, rule, service, why};
 use crate::reset::ports::{Event, Time};
@@ -19,6 +21,8 @@ const MAIL: &[&str] = &["queued", "joined", "sent", "delayed", "dropped"];
 const FULL: &[&str] = &["outbox", "codes"];
 const SHOWN: &[&str] = &["right", "wrong"];
 const CHANGES: &[&str] = &["set", "refused", "unknown"];
+/// The upstream's own self-service processes that are looked for.
+pub const UPSTREAM_PROCESSES: [&str; 3] = ["reset", "username", "registration"];
 const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Why `[edge]` refuses a request whose path is not the reset's.
@@ -53,6 +57,7 @@ pub struct Metrics {
     malformed: IntCounter,
     denied: IntCounterVec,
     upstream_failures: IntCounter,
+    upstream_processes: IntGaugeVec,
     answered: Classes,
     passed: Classes,
 }
@@ -90,6 +95,7 @@ impl Metrics {
             malformed: counter(r, "malformed_requests", "Requests refused that readers could disagree on")?,
             denied: family(r, "denied_requests", "Requests refused by [edge]", &[("why", DENIALS)])?,
             upstream_failures: counter(r, "upstream_failures", "Requests that the upstream failed")?,
+            upstream_processes: processes(r)?,
             answered: Classes::new(r, "reset_requests", "Requests answered on the reset path")?,
             passed: Classes::new(r, "passed_requests", "Requests passed to the upstream")?,
             registry,
@@ -158,6 +164,13 @@ impl Metrics {
     /// Counts a request that could not be passed on, or not to its end, for the upstream's fault.
     pub fn upstream_failed(&self) {
         self.upstream_failures.inc();
+    }
+
+    /// Tells whether one of [`UPSTREAM_PROCESSES`] answers strangers.
+    pub fn upstream_process(&self, name: &'static str, open: bool) {
+        if let Ok(gauge) = self.upstream_processes.get_metric_with_label_values(&[name]) {
+            gauge.set(i64::from(open));
+        }
     }
 
     /// Counts what the engine and its adapters report.
@@ -245,6 +258,16 @@ fn family(
     Ok(made)
 }
 
+fn processes(registry: &Registry) -> Result<IntGaugeVec, MetricsError> {
+    let help = "Whether the upstream's own process answered strangers when it was last asked";
+    let made = IntGaugeVec::new(opts("upstream_process_open", help), &["process"])?;
+    register(registry, &made)?;
+    for name in UPSTREAM_PROCESSES {
+        made.get_metric_with_label_values(&[name])?;
+    }
+    Ok(made)
+}
+
 fn add(family: &IntCounterVec, values: &[&str]) {
     // Fails only on a wrong number of labels. A count lost is better than a request.
     if let Ok(counter) = family.get_metric_with_label_values(values) {
@@ -317,12 +340,15 @@ pub(super) mod tests {
         metrics.passed(200);
         metrics.panicked();
         metrics.denied(Denial::MethodOverride);
+        metrics.upstream_process("username", true);
         let text = metrics.render();
         let counted = CLASSES.map(|class| value(&text, &format!("reset_requests_total{{status=\"{class}\"}}")));
         assert_eq!(counted, ["4", "1", "2", "1", "2", "1"]);
         assert_eq!(value(&text, "passed_requests_total{status=\"2xx\"}"), "1");
         assert_eq!(value(&text, "panic_answers_total"), "1");
         assert_eq!(value(&text, "denied_requests_total{why=\"method_override\"}"), "1");
+        let open = UPSTREAM_PROCESSES.map(|name| value(&text, &format!("upstream_process_open{{process=\"{name}\"}}")));
+        assert_eq!(open, ["0", "1", "0"]);
         assert_eq!(value(&text, "start_time_seconds"), "5");
         assert_eq!(value(&text, concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")), "1");
     }

@@ -1,6 +1,11 @@
 //! What `[edge]` keeps from the upstream, and what it must not.
 
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use resetgate::serve::Ended;
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use crate::support::{
     raw::{Raw, request},
@@ -171,4 +176,58 @@ async fn what_is_denied_is_denied_in_every_spelling() {
         assert_eq!(edge.upstream.last().target(), target);
     }
     assert_eq!(edge.get(PATH, &[]).await.status, 200);
+}
+
+/// Answers 200 to what `open` names.
+async fn with_processes_of_its_own(open: Arc<Mutex<Vec<&'static str>>>) -> Upstream {
+    Upstream::answering(move |seen| {
+        let signed_in = !seen.header("x-openidm-username").is_empty();
+        let answers = |open: &&str| match open.strip_prefix("anonymous ") {
+            Some(path) => signed_in && seen.target() == path,
+            None => seen.target() == *open,
+        };
+        let status = if open.lock().iter().any(answers) { 200 } else { 401 };
+        format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\n{{}}").into_bytes()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_upstreams_own_processes_are_watched() {
+    const OWN: [&str; 3] = ["reset", "username", "registration"];
+    let open = Arc::new(Mutex::new(vec!["/openidm/selfservice/reset", "anonymous /openidm/selfservice/registration"]));
+    let upstream = with_processes_of_its_own(Arc::clone(&open)).await;
+    let url = Some(format!("url = \"http://{}\"", upstream.address));
+    let mut world = World::with(Plan { upstream: url, edge: "watch_upstream = \"10ms\"", ..Plan::default() }).await;
+    let gauges = async |world: &World| {
+        let mut told = String::new();
+        for name in OWN {
+            told += &world.metric(&format!("upstream_process_open{{process=\"{name}\"}}")).await;
+        }
+        told
+    };
+    world.until(async || gauges(&world).await == "101").await;
+    *open.lock() = vec!["anonymous /openidm/selfservice/username"];
+    world.until(async || gauges(&world).await == "010").await;
+    for seen in upstream.seen() {
+        assert!(OWN.contains(&seen.target().trim_start_matches("/openidm/selfservice/")), "{}", seen.line());
+        assert_eq!((seen.method().as_str(), seen.header("host")), ("GET", vec![upstream.address.to_string()]));
+        assert_eq!(seen.header("x-openidm-nosession"), ["true"]);
+        let user = seen.header("x-openidm-username");
+        assert_eq!(user, seen.header("x-openidm-password"));
+        assert!(user.is_empty() || user == ["anonymous"], "{user:?}");
+        assert!(seen.header("authorization").is_empty());
+    }
+    assert_eq!(world.drain().await, Ended::Drained);
+}
+
+#[tokio::test]
+async fn a_silent_upstream_holds_up_neither_start_nor_drain() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Some(format!("url = \"http://{}\"", silent.local_addr().unwrap()));
+    let mut world = World::with(Plan { upstream: url, edge: "watch_upstream = \"24h\"", ..Plan::default() }).await;
+    assert_eq!(world.get(PATH).await.status, 200);
+    let asked = silent.accept().await.expect("a question");
+    assert_eq!(world.drain().await, Ended::Drained);
+    drop(asked);
 }

@@ -305,6 +305,7 @@ address = "127.0.0.1:0"
 {upstream}
 [edge]
 {edge}
+{watch}
 [identity]
 kind = "crest"
 url = "http://{store}/openidm"
@@ -326,6 +327,8 @@ from = "info@example.com"
         upstream = plan.upstream.clone().unwrap_or_else(|| format!("url = \"http://{upstream}\"")),
         listen = plan.listen,
         edge = plan.edge,
+        // Else whatever looks at all that comes to the upstream would see the questions.
+        watch = if plan.edge.contains("watch_upstream") { "" } else { "watch_upstream = \"0s\"" },
         reset = plan.reset,
         token = plan.token,
         codes = plan.codes,

@@ -1,10 +1,10 @@
 //! What `[edge]` keeps from the upstream, and what it must not.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use parking_lot::Mutex;
 use resetgate::serve::Ended;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::support::{
@@ -178,6 +178,29 @@ async fn what_is_denied_is_denied_in_every_spelling() {
     assert_eq!(edge.get(PATH, &[]).await.status, 200);
 }
 
+/// What is logged, a JSON object a line.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn warnings(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().clone()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["level"] == "WARN").collect()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Answers 200 to what `open` names.
 async fn with_processes_of_its_own(open: Arc<Mutex<Vec<&'static str>>>) -> Upstream {
     Upstream::answering(move |seen| {
@@ -198,6 +221,11 @@ async fn the_upstreams_own_processes_are_watched() {
     let open = Arc::new(Mutex::new(vec!["/openidm/selfservice/reset", "anonymous /openidm/selfservice/registration"]));
     let upstream = with_processes_of_its_own(Arc::clone(&open)).await;
     let url = Some(format!("url = \"http://{}\"", upstream.address));
+    // Everything in this test runs on its thread.
+    let log = Log::default();
+    let writer = log.clone();
+    let _captured =
+        tracing::subscriber::set_default(tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish());
     let mut world = World::with(Plan { upstream: url, edge: "watch_upstream = \"10ms\"", ..Plan::default() }).await;
     let gauges = async |world: &World| {
         let mut told = String::new();
@@ -209,6 +237,11 @@ async fn the_upstreams_own_processes_are_watched() {
     world.until(async || gauges(&world).await == "101").await;
     *open.lock() = vec!["anonymous /openidm/selfservice/username"];
     world.until(async || gauges(&world).await == "010").await;
+    *open.lock() = vec!["/openidm/selfservice/reset"];
+    world.until(async || gauges(&world).await == "100").await;
+    let mut warned: Vec<_> = log.warnings().iter().map(|line| line["fields"]["process"].clone()).collect();
+    warned.sort_by_key(ToString::to_string);
+    assert_eq!(warned, ["registration", "reset", "username"], "each once");
     for seen in upstream.seen() {
         assert!(OWN.contains(&seen.target().trim_start_matches("/openidm/selfservice/")), "{}", seen.line());
         assert_eq!((seen.method().as_str(), seen.header("host")), ("GET", vec![upstream.address.to_string()]));

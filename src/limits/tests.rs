@@ -315,6 +315,28 @@ fn when_full_new_keys_share_one_budget_and_old_ones_keep_theirs() {
 }
 
 #[test]
+fn when_full_ipv6_newcomers_share_one_budget_and_old_ones_keep_theirs() {
+    // Each in a /48 of its own.
+    let network = |n: u64| n << 16;
+    let (_, limits) = limits(rate(3, 30 * SECOND), 10);
+    assert_eq!(allowed(&limits, (0..10).map(network)), 10);
+    assert_eq!(allowed(&limits, (10..1000).map(network)), 3);
+    assert_eq!(limits.len(), 3 * 10);
+    assert_eq!(allowed(&limits, (0..10).cycle().take(50).map(network)), 20);
+}
+
+#[test]
+fn what_newcomers_share_is_given_back_too_where_a_wider_network_denies() {
+    let (_, limits) = limits(rate(1, SECOND), 16);
+    // Fills the /64s, and spends the /48.
+    assert_eq!(allowed(&limits, (0..4).flat_map(|net| (0..4).map(move |n| net << 8 | n))), 16);
+    assert_eq!(allowed(&limits, 0x1000..0x1100), 0);
+    // The one that newcomers share is still there.
+    assert_eq!(allowed(&limits, [1 << 16, 2 << 16]), 1);
+    assert_eq!(limits.len(), 16 + 5 + 2);
+}
+
+#[test]
 fn a_full_store_makes_room_by_itself_once_budgets_are_whole() {
     let (clock, limits) = limits(rate(3, 30 * SECOND), 10);
     for address in 0..2000 {

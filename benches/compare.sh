@@ -12,16 +12,22 @@ for tool in wrk taskset curl; do
 done
 export no_proxy=127.0.0.1
 
-echo "building (release)..." >&2
-cargo build --locked --quiet --release --bin resetgate
-peer=$(cargo build --locked --quiet --release --bench peer --message-format=json |
-    sed -n 's/.*"name":"peer".*"executable":"\([^"]*\)".*/\1/p')
-gate=${GATE:-${CARGO_TARGET_DIR:-target}/release/resetgate}
+# GATE and PEER name programs that are built already, such as of another version.
+gate=${GATE-} peer=${PEER-}
+if [[ -z $gate ]]; then
+    cargo build --locked --release --bin resetgate
+    gate=${CARGO_TARGET_DIR:-target}/release/resetgate
+fi
+if [[ -z $peer ]]; then
+    peer=$(cargo build --locked --release --bench peer --message-format=json |
+        sed -n 's/.*"name":"peer".*"executable":"\([^"]*\)".*/\1/p')
+fi
 
 dir=$(mktemp -d)
 children=()
 end() {
-    kill "${children[@]}" 2>/dev/null || true
+    # Pingora's own server would take five minutes to end on anything less.
+    kill -KILL "${children[@]}" 2>/dev/null || true
     wait 2>/dev/null || true
     rm -rf "$dir"
 }
@@ -103,7 +109,7 @@ median() { sort -n -k "$2,$2" "$dir/$1" | awk -v column="$2" '{ all[NR] = $colum
 row() { printf '%-42s %8.0f req/s %7.1f µs of processor a request\n' "$2" "$(median "$1" 1)" "$(median "$1" 2)"; }
 ratio() { # ours, theirs, target
     awk -v a="$(median "$1" 1)" -v b="$(median "$2" 1)" -v c="$(median "$1" 2)" -v d="$(median "$2" 2)" -v t="$3" \
-        'BEGIN { printf "  ratio %.2f (target %.1f, %s), by processor time %.2f\n", a / b, t, a / b >= t ? "met" : "MISSED", d / c }'
+        'BEGIN { printf "  ratio %.2f (target %.1f: %s), by processor time %.2f\n", a / b, t, (a / b >= t ? "met" : "MISSED"), d / c }'
 }
 row constant "bare Pingora, a constant of the same size"
 row get "resetgate, the reset's GET"

@@ -61,10 +61,8 @@ use crate::{
 /// minute, and must not be the ones to find out that a connection is gone.
 const KEEPALIVE: u64 = 30;
 const KEEPALIVE_TRUSTED: u64 = 75;
-/// How long one read or write may make no progress.
+/// How long one read may make no progress.
 const STALLED: Duration = Duration::from_secs(10);
-/// The slowest reader that is waited for, in bytes a second.
-const SLOWEST: usize = 1 << 10;
 /// Tries to connect for one request, each to another address.
 const CONNECTS: u8 = 2;
 
@@ -199,8 +197,7 @@ impl ProxyHttp for Gate {
 
     async fn early_request_filter(&self, session: &mut Session, passage: &mut Passage) -> pingora::Result<()> {
         session.set_read_timeout(Some(STALLED));
-        session.set_write_timeout(Some(STALLED));
-        session.set_min_send_rate(Some(SLOWEST));
+        // No bound on writes here: the connection has its own, on what the client takes, whoever writes.
         session.set_total_drain_timeout(Some(Duration::from_secs(2)));
         let connection = connection(session);
         if let Some(connection) = connection {

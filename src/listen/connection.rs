@@ -36,7 +36,8 @@ const HEAD_BYTES: usize = 256 << 10;
 
 /// Bytes of an answer that wait for the rest of it.
 const TOGETHER: usize = 8 << 10;
-/// How long a client may take none of what was written. Pingora bounds writes, but not flushes.
+/// How long a client may take none of what was written. Pingora bounds neither heads nor flushes, and small writes to a
+/// second each, which a slow line can need.
 const STALLED: Duration = Duration::from_secs(10);
 
 /// Between requests: the next byte begins a head.
@@ -104,23 +105,26 @@ impl Connection {
     /// Sends what was held back.
     fn send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.unsent.is_empty() {
-            match Pin::new(&mut self.io).poll_write(cx, &self.unsent) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(sent)) => {
-                    self.unsent.advance(sent);
-                    self.stalled = None;
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALLED)));
-                    ready!(stalled.as_mut().poll(cx));
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
+            let written = Pin::new(&mut self.io).poll_write(cx, &self.unsent);
+            match ready!(self.unless_stalled(cx, written))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.unsent.advance(sent),
             }
         }
         // Idle connections are many; each keeps nothing.
         self.unsent = BytesMut::new();
         Poll::Ready(Ok(()))
+    }
+
+    /// A write's progress, or the end of waiting for it.
+    fn unless_stalled<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALLED)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Whether so many bytes more are held back with the others.
@@ -162,7 +166,8 @@ impl AsyncWrite for Connection {
             return Poll::Ready(Ok(buf.len()));
         }
         ready!(self.send(cx))?;
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.unless_stalled(cx, written)
     }
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
@@ -175,7 +180,8 @@ impl AsyncWrite for Connection {
             return Poll::Ready(Ok(bytes));
         }
         ready!(self.send(cx))?;
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.unless_stalled(cx, written)
     }
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()

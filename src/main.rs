@@ -14,6 +14,9 @@ use tokio::{
     sync::watch,
 };
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match cli::parse() {
         Command::Check { config } => cli::check(&config),

@@ -2,10 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::{
-    ports::{Down, Event, Policy, Service},
-    wire::Reply,
-};
+use super::{ports::Policy, wire::Reply};
 
 /// Why a stage, or the way to it, stops. All texts are constants of ours or of the process file: clients show them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,11 +24,6 @@ impl Stop {
     /// Every failure after the user query, real or decoy.
     pub const fn invalid_code() -> Self {
         Self::bad("Invalid code")
-    }
-
-    /// 503 because of that service, and the event that says so.
-    pub const fn down(service: Service, down: Down) -> (Self, Event) {
-        (Self::Unavailable(down.retry_after), Event::ServiceDown { service })
     }
 
     /// The answer.

@@ -16,7 +16,7 @@ pub(super) const MAX_LINES: usize = 128;
 const OVERRIDES: [&str; 6] =
     ["x-original-url", "x-rewrite-url", "x-original-uri", "x-forwarded-path", "x-forwarded-uri", "x-forwarded-prefix"];
 /// Headers that say who the client is and how it came.
-const FORWARDING: [&str; 7] = [
+const FORWARDING: [&str; 10] = [
     "x-forwarded-for",
     "x-forwarded-proto",
     "x-forwarded-host",
@@ -24,7 +24,13 @@ const FORWARDING: [&str; 7] = [
     "x-forwarded-server",
     "x-real-ip",
     "forwarded",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
 ];
+
+/// How most of them begin.
+const FAMILY: &str = "x-forwarded-";
 
 /// Whether a request's head, as it came, frames its body and ends its lines in the one way that nobody reads
 /// differently (RFC 9112 §2.2, §6.3). Pingora is more lenient, and so may the upstream be in another way.
@@ -96,6 +102,10 @@ pub(super) fn forward(request: &mut RequestHeader, seen: &Seen<'_>) -> pingora::
 /// A trusted peer's word is the spelling that is listed; its twin came past that peer.
 fn is_unwanted(name: &str, seen: &Seen<'_>) -> bool {
     let trusted = seen.caller.trusted;
+    // There are more of this family than anybody lists (`X-Forwarded-Ssl`, `-Scheme`, `-By`).
+    if !trusted && name.get(..FAMILY.len()).is_some_and(|head| is_twin(head, FAMILY)) {
+        return true;
+    }
     let kept = |listed: &str| trusted && listed == name;
     let told = FORWARDING.iter().copied().chain(seen.trust_headers.iter().map(String::as_str));
     OVERRIDES.iter().any(|listed| is_twin(name, listed))
@@ -181,6 +191,8 @@ mod tests {
             ("X-Forwarded-For", "10.0.0.1"),
             ("X_Forwarded_For", "10.0.0.1"),
             ("X-Forwarded-Port", "1"),
+            ("X_Forwarded-Ssl", "on"),
+            ("True-Client-IP", "10.0.0.1"),
             ("X-Real-IP", "10.0.0.1"),
             ("Forwarded", "for=10.0.0.1"),
             ("X-Original-URL", "/openidm/selfservice/reset"),

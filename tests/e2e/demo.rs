@@ -73,18 +73,18 @@ async fn the_printed_walk_resets_a_password() {
 
 #[tokio::test]
 async fn demos_do_not_get_in_each_others_way() {
+    let starting: Vec<_> = (0..3).map(|_| tokio::spawn(Demo::start())).collect();
+    // All at once: one that has ended gives its addresses back.
     let mut demos = Vec::new();
-    for _ in 0..3 {
-        demos.push(tokio::spawn(Demo::start()));
+    for demo in starting {
+        demos.push(demo.await.unwrap());
     }
-    let mut pages = Vec::new();
-    for demo in demos {
-        let mut demo = demo.await.unwrap();
-        demo.program.signal("INT");
-        assert_eq!(demo.program.ended().await, 0);
-        pages.push(demo.page);
-    }
+    let mut pages: Vec<_> = demos.iter().map(|demo| demo.page.clone()).collect();
     pages.sort();
     pages.dedup();
     assert_eq!(pages.len(), 3);
+    for mut demo in demos {
+        demo.program.signal("INT");
+        assert_eq!(demo.program.ended().await, 0);
+    }
 }

@@ -124,6 +124,7 @@ down=$(curl -sS -o /dev/null -w '%{size_download} %{speed_download}' "http://127
 [[ ${down% *} == "$GIB" ]] || { echo "compare: ${down% *} bytes came down" >&2; exit 1; }
 between=$(rss "$gate_pid")
 truncate -s "$GIB" "$dir/zeros" # a hole: nothing is stored
+cat "$dir/zeros" >/dev/null     # and read once, which takes longer than the upload
 up=$(curl -sS -T "$dir/zeros" -H 'Expect:' -o /dev/null -w '%{http_code} %{size_upload} %{speed_upload}' "http://127.0.0.1:$gate_port/up")
 [[ $up == "200 $GIB "* ]] || { echo "compare: upload: $up" >&2; exit 1; }
 awk -v d="${down#* }" -v u="${up##* }" -v a="$before" -v b="$between" -v c="$(rss "$gate_pid")" \

@@ -87,7 +87,7 @@ impl Progress {
 
     /// After one more segment, read as it stands.
     fn then(self, segment: &[u8], words: &[Vec<u8>], alone: bool) -> Self {
-        let text = trim(segment);
+        let text = trim(segment, is_blank);
         let bare = text.iter().rposition(|byte| !is_blank(*byte) && *byte != b'.').map_or(0, |last| last + 1);
         let bare = text.get(..bare).unwrap_or_default();
         if !bare.is_empty() {
@@ -224,7 +224,8 @@ const fn is_blank(byte: u8) -> bool {
     byte <= b' ' || byte == 0x7f || byte == b'+'
 }
 
-fn trim(mut text: &[u8]) -> &[u8] {
+/// Without the bytes around it that `is_blank`.
+pub(super) fn trim(mut text: &[u8], is_blank: impl Fn(u8) -> bool) -> &[u8] {
     while let [first, rest @ ..] = text
         && is_blank(*first)
     {

@@ -6,7 +6,10 @@
 
 use http::HeaderMap;
 
-use super::{headers::is_twin, reading::fold};
+use super::{
+    headers::is_twin,
+    reading::{self, fold},
+};
 
 /// Encodings that are followed one inside another.
 const DEPTH: u8 = 8;
@@ -181,19 +184,8 @@ fn blanks(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Without blanks and controls around it.
-fn trim(mut text: &[u8]) -> &[u8] {
-    let is_blank = |byte: u8| byte <= b' ' || byte == 0x7f;
-    while let [first, rest @ ..] = text
-        && is_blank(*first)
-    {
-        text = rest;
-    }
-    while let [rest @ .., last] = text
-        && is_blank(*last)
-    {
-        text = rest;
-    }
-    text
+fn trim(text: &[u8]) -> &[u8] {
+    reading::trim(text, |byte| byte <= b' ' || byte == 0x7f)
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         start_total: rate(600, 60),
         mail_per_account: rate(3, 3600),
         mail_total: rate(60, 60),
+        code_per_account: rate(15, 3600),
         overrides: vec![],
         observe: vec![],
     };

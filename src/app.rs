@@ -76,7 +76,8 @@ impl App {
         let flows = Arc::new(MemoryFlows::new(config.codes.capacity, rules, Arc::clone(&clock)));
         let email = config.reset.process.email().ok_or(StartError::NoMailStage)?;
         let mail = config::Mail { capacity: config.outbox_places(), ..config.mail.clone() };
-        let outbox = mail::start(&mail, email, Arc::clone(&limits), Arc::clone(&clock), Arc::clone(&events))?;
+        let digits = config.codes.digits.is_some();
+        let outbox = mail::start(&mail, email, digits, Arc::clone(&limits), Arc::clone(&clock), Arc::clone(&events))?;
         gauges(&metrics, &flows, &governor)?;
         let tidying = tidy(Arc::clone(&flows), governor);
 
@@ -94,6 +95,7 @@ impl App {
             link_lifetime: config.reset.link_lifetime,
             token_expiry: config.reset.process.token_expiry,
             answer_floor: config.reset.answer_floor,
+            digits: config.codes.digits,
             crest_ids: config.reset.crest_ids,
             reveal_unknown_accounts: config.reset.reveal_unknown_accounts,
         };

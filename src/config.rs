@@ -205,6 +205,8 @@ impl fmt::Debug for TokenKey {
 pub struct Codes {
     /// Per flow and lane.
     pub tries: u32,
+    /// How many digits a mail has to type beside its link; none in the other format.
+    pub digits: Option<u32>,
     /// Accounts with live flows.
     pub capacity: usize,
 }
@@ -222,6 +224,8 @@ pub struct Limits {
     pub mail_per_account: Option<Rate>,
     /// Mails sent, of everyone: a pace.
     pub mail_total: Option<Rate>,
+    /// Digits typed, per account.
+    pub code_per_account: Option<Rate>,
     /// What some clients have instead; the first that is for a client counts.
     pub overrides: Vec<Override>,
     /// The rates that only count what they would refuse.
@@ -237,6 +241,7 @@ pub enum LimitName {
     StartTotal,
     MailPerAccount,
     MailTotal,
+    CodePerAccount,
 }
 
 /// `[[limits.override]]`

@@ -139,6 +139,7 @@ struct Macs {
     account: hmac::Key,
     mail: hmac::Key,
     code: hmac::Key,
+    digits: hmac::Key,
     password: hmac::Key,
     repeat: hmac::Key,
     token: hmac::Key,
@@ -152,6 +153,7 @@ impl Macs {
             account: key("resetgate mac account v1")?,
             mail: key("resetgate mac mail v1")?,
             code: key("resetgate mac code v1")?,
+            digits: key("resetgate mac digits v1")?,
             password: key("resetgate mac password v1")?,
             repeat: key("resetgate mac repeat v1")?,
             token: key("resetgate mac token v1")?,
@@ -163,6 +165,7 @@ impl Macs {
             Purpose::Account => &self.account,
             Purpose::Mail => &self.mail,
             Purpose::Code => &self.code,
+            Purpose::Digits => &self.digits,
             Purpose::Password => &self.password,
             Purpose::Repeat => &self.repeat,
         }

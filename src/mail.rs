@@ -49,15 +49,17 @@ pub enum StartError {
     Folder(#[source] std::io::Error),
 }
 
-/// Starts the outbox and its worker, which ends with the outbox. To be called inside the runtime.
+/// Starts the outbox and its worker, which ends with the outbox. With `digits`, a letter has a code to type beside its
+/// link. To be called inside the runtime.
 pub fn start(
     config: &config::Mail,
     email: &EmailSettings,
+    digits: bool,
     limits: Arc<dyn Limits>,
     clock: Arc<dyn Clock>,
     events: Arc<dyn Events>,
 ) -> Result<Arc<dyn Outbox>, StartError> {
-    let letters = letter::Letters::new(&config.from, email)?;
+    let letters = letter::Letters::new(&config.from, email, digits)?;
     let carrier: Box<dyn Carrier> = match &config.transport {
         config::Transport::Smtp(relay) => Box::new(smtp::Relay::new(relay, config.helo.as_deref(), smtp::DEADLINE)?),
         config::Transport::File(path) => Box::new(folder::Folder::new(path.clone()).map_err(StartError::Folder)?),

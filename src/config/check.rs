@@ -12,7 +12,8 @@ use toml::de::DeTable;
 use url::{Host, Url};
 
 use super::{
-    Address, Admin, ClientHeader, Codes, Config, Identity, Listen, Log, LogFormat, Rate, Reset, Upstream,
+    Address, Admin, ClientHeader, Codes, Config, Identity, LimitName, Limits, Listen, Log, LogFormat, Rate, Reset,
+    Upstream,
     edge::edge,
     fault::Fault,
     limits::limits,
@@ -59,7 +60,7 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
     let mail = mail(root.section("mail"), file.as_ref(), around);
     let reset = reset(section, file, limits.as_ref().and_then(|limits| limits.mail_per_account));
     let token = token(root.section("token"), around);
-    let codes = codes(root.section("codes"));
+    let codes = codes(root.section("codes"), limits.as_ref());
     let log = log(root.section("log"));
     root.finish();
     Some(Config {
@@ -270,17 +271,34 @@ fn check_reach(section: &Section<'_>, life: Duration, gap: Option<Duration>, mai
     }
 }
 
-fn codes(mut section: Section<'_>) -> Option<Codes> {
+/// Fewer than these are worth a warning: at fifteen guesses an hour for each of ten thousand accounts, eight digits take a
+/// month to guess one.
+const SAFE_DIGITS: u32 = 8;
+
+fn codes(mut section: Section<'_>, limits: Option<&Limits>) -> Option<Codes> {
     section.or("store", "memory", |text| match text.split_once("://") {
         Some(("redis" | "rediss", _)) => Err("is not built yet; must be \"memory\"".to_owned()),
         None if text == "memory" => Ok(()),
         _ => Err("must be \"memory\"".to_owned()),
     });
     section.flag("allow_plaintext");
+    let typed = section.or("format", "opaque", |text| units::one_of(text, &[("opaque", false), ("digits", true)]));
+    let digits = section.number("digits", 8, 6..=10);
+    if typed == Some(true) {
+        let unguarded =
+            |limits: &Limits| limits.code_per_account.is_none() || limits.observe.contains(&LimitName::CodePerAccount);
+        if limits.is_some_and(unguarded) {
+            section.fault("format", "needs limits.code_per_account: digits can be guessed");
+        }
+        if digits.is_some_and(|digits| digits < SAFE_DIGITS) {
+            section.warn("digits", "lets somebody who knows ten thousand accounts guess one of them in hours");
+        }
+    }
     let tries = section.number("tries", 5, 1..=100);
     let capacity = section.number("capacity", 1_000_000, 1..=50_000_000);
     section.finish();
-    Some(Codes { tries: tries?, capacity: usize::try_from(capacity?).ok()? })
+    let digits = typed?.then_some(digits?);
+    Some(Codes { tries: tries?, digits, capacity: usize::try_from(capacity?).ok()? })
 }
 
 fn log(mut section: Section<'_>) -> Option<Log> {

@@ -4,13 +4,17 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::{LimitName, Limits, Override, Rate, raw::Section, units};
 
-const NAMES: [(&str, LimitName); 5] = [
+const NAMES: [(&str, LimitName); 6] = [
     ("client", LimitName::Client),
     ("start_per_client", LimitName::StartPerClient),
     ("start_total", LimitName::StartTotal),
     ("mail_per_account", LimitName::MailPerAccount),
     ("mail_total", LimitName::MailTotal),
+    ("code_per_account", LimitName::CodePerAccount),
 ];
+
+/// Guesses of a short secret in a row, at the very most (NIST SP 800-63B-4 §3.2.2).
+const MOST_CODES: u32 = 100;
 
 /// Reads the section.
 pub(super) fn limits(mut section: Section<'_>) -> Option<Limits> {
@@ -19,6 +23,10 @@ pub(super) fn limits(mut section: Section<'_>) -> Option<Limits> {
     let start_total = section.or("start_total", "600/1m", units::rate);
     let mail_per_account = section.or("mail_per_account", "3/1h", units::rate);
     let mail_total = section.or("mail_total", "60/1m", units::rate);
+    let code_per_account = section.or("code_per_account", "15/1h", units::rate);
+    if code_per_account.flatten().is_some_and(|rate| rate.count.get() > MOST_CODES) {
+        section.fault("code_per_account", &format!("must not allow more than {MOST_CODES} at once"));
+    }
     let observe = section.list("observe", &[], |text| units::one_of(text, &NAMES));
     for index in 0..observe.as_ref().map_or(0, Vec::len) {
         section.item_warn("observe", index, "refuses nothing: what it would refuse is only counted");
@@ -36,6 +44,7 @@ pub(super) fn limits(mut section: Section<'_>) -> Option<Limits> {
         start_total: start_total?,
         mail_per_account: mail_per_account?,
         mail_total: mail_total?,
+        code_per_account: code_per_account?,
         overrides: overrides.into_iter().collect::<Option<_>>()?,
         observe: observe?,
     })

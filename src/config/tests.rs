@@ -303,13 +303,20 @@ const BAD: &[(&str, &str, &str)] = &[
         r#"codes.store = "rediss://…@h": is not built yet; must be "memory""#,
     ),
     ("codes", r#"store = "disk""#, r#"codes.store = "disk": must be "memory""#),
+    ("codes", r#"format = "letters""#, r#"codes.format = "letters": must be "opaque" or "digits""#),
+    ("codes", r#"digits = 5"#, "codes.digits = 5: must be a whole number from 6 to 10"),
+    (
+        "limits",
+        r#"code_per_account = "101/1h""#,
+        r#"limits.code_per_account = "101/1h": must not allow more than 100 at once"#,
+    ),
     ("codes", r#"tries = 0"#, "codes.tries = 0: must be a whole number from 1 to 100"),
     ("codes", r#"tries = "5""#, r#"codes.tries = "5": must be a whole number from 1 to 100"#),
     ("codes", r#"capacity = -1"#, "codes.capacity = -1: must be a whole number from 1 to 50000000"),
     (
         "limits",
         r#"observe = ["client", "start_totals"]"#,
-        r#"limits.observe[1] = "start_totals": must be "client" or "start_per_client" or "start_total" or "mail_per_account" or "mail_total""#,
+        r#"limits.observe[1] = "start_totals": must be "client" or "start_per_client" or "start_total" or "mail_per_account" or "mail_total" or "code_per_account""#,
     ),
     (
         "limits",
@@ -908,4 +915,21 @@ proptest! {
         let _ = (units::base_url(&text), units::link(&text), units::origin(&text), units::relay(&text));
         let _ = (limits::network(&text), units::mailbox(&text), units::duration_in("1s"..="1h")(&text), fault::shown(&text));
     }
+}
+
+#[test]
+fn digits_need_a_budget_that_holds() {
+    let folder = Folder::new();
+    let digits =
+        |rest: &str| with("codes", "format = \"digits\"").replace("[limits]\n", &format!("[limits]\n{rest}\n"));
+    assert_eq!(folder.good(GOOD).codes.digits, None);
+    assert_eq!(folder.good(&digits("")).codes.digits, Some(8));
+    for unguarded in ["code_per_account = \"0\"", "observe = [\"code_per_account\"]"] {
+        let faults = folder.faults(&digits(unguarded));
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        let rule = "codes.format = \"digits\": needs limits.code_per_account: digits can be guessed";
+        assert!(faults[0].ends_with(rule), "{faults:?}");
+    }
+    let short = folder.warnings(&digits("").replace("[codes]\n", "[codes]\ndigits = 6\n"));
+    assert!(short.iter().any(|warning| warning.contains("codes.digits = 6: lets somebody")), "{short:?}");
 }

@@ -284,6 +284,7 @@ fn parts_and_purposes_are_told_apart() {
         mac(&[b"", b"abc"]),
         keys.mac(Purpose::Mail, &[b"abc"]),
         keys.mac(Purpose::Code, &[b"abc"]),
+        keys.mac(Purpose::Digits, &[b"abc"]),
         keys.mac(Purpose::Password, &[b"abc"]),
         keys.mac(Purpose::Repeat, &[b"abc"]),
         RingKeys::new(&[key(1)], &[8; 32]).unwrap().mac(Purpose::Account, &[b"abc"]),

@@ -35,6 +35,7 @@ pub struct Governor {
     start_total: Limiter,
     mail_per_account: Limiter,
     mail_total: Limiter,
+    code_per_account: Limiter,
     networks: Networks,
     hash: hmac::Key,
     ticks: Ticks,
@@ -66,6 +67,7 @@ impl Governor {
             start_total: limiter(LimitName::StartTotal, config.start_total),
             mail_per_account: limiter(LimitName::MailPerAccount, config.mail_per_account),
             mail_total: limiter(LimitName::MailTotal, config.mail_total),
+            code_per_account: limiter(LimitName::CodePerAccount, config.code_per_account),
             networks: Networks::new(&config.overrides),
             hash: hmac::Key::new(hmac::HMAC_SHA256, hash_key),
             ticks,
@@ -119,11 +121,13 @@ impl Governor {
             Rule::StartTotal => &self.start_total,
             Rule::MailPerAccount => &self.mail_per_account,
             Rule::MailTotal => &self.mail_total,
+            Rule::CodePerAccount => &self.code_per_account,
         }
     }
 
     fn stores(&self) -> impl Iterator<Item = &Arc<Bounded>> {
-        [&self.client, &self.start_per_client, &self.start_total, &self.mail_per_account, &self.mail_total]
+        let Self { client, start_per_client, start_total, mail_per_account, mail_total, code_per_account, .. } = self;
+        [client, start_per_client, start_total, mail_per_account, mail_total, code_per_account]
             .into_iter()
             .flat_map(|limiter| &limiter.stores)
     }
@@ -180,7 +184,7 @@ const fn policy(rule: Rule, rate: Rate) -> Option<Policy> {
     let name = match rule {
         Rule::Client => "client",
         Rule::StartPerClient => "start_per_client",
-        Rule::StartTotal | Rule::MailPerAccount | Rule::MailTotal => return None,
+        Rule::StartTotal | Rule::MailPerAccount | Rule::MailTotal | Rule::CodePerAccount => return None,
     };
     Some(Policy { name, quota: rate.count.get(), window: rate.period })
 }

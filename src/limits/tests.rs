@@ -59,6 +59,7 @@ fn limits(client: Option<Rate>, capacity: usize) -> (Arc<Manual>, Governor) {
         start_total: None,
         mail_per_account: None,
         mail_total: rate(1, SECOND),
+        code_per_account: None,
         overrides: vec![],
         observe: vec![],
     };
@@ -212,6 +213,7 @@ fn a_rule_that_is_observed_counts_and_lets_pass() {
         start_total: None,
         mail_per_account: None,
         mail_total: None,
+        code_per_account: None,
         overrides: vec![],
         observe: vec![LimitName::Client],
     };
@@ -243,6 +245,7 @@ fn some_networks_have_budgets_of_their_own() {
         start_total: None,
         mail_per_account: None,
         mail_total: None,
+        code_per_account: None,
         overrides: vec![
             of(&["10.0.0.0/24", "2001:db8:0:1::/64"], rate(3, SECOND)),
             of(&["10.0.1.7/32", "10.0.0.0/8"], None),

@@ -1,4 +1,4 @@
-//! Which translation an asker gets, from `Accept-Language` (RFC 9110, looked up as in RFC 4647), and the one sentence
+//! Which translation an asker gets, from `Accept-Language` (RFC 9110, looked up as in RFC 4647), and the few sentences
 //! that the letters say in words of our own.
 
 use std::cmp::Reverse;
@@ -28,7 +28,7 @@ pub fn choose<'a, T>(translations: &'a [(String, T)], accept_language: &str) -> 
 }
 
 /// "This link works for so many minutes", in the language of that tag, else in English.
-pub(super) fn closing(tag: &str, minutes: u64) -> String {
+pub(super) fn lifetime(tag: &str, minutes: u64) -> String {
     let (before, one, many, after) = match primary(tag).to_ascii_lowercase().as_str() {
         "de" => ("Dieser Link gilt noch ", "Minute", "Minuten", "."),
         "fr" => ("Ce lien est valable pendant ", "minute", "minutes", "."),
@@ -40,6 +40,20 @@ pub(super) fn closing(tag: &str, minutes: u64) -> String {
     };
     let unit = if minutes == 1 { one } else { many };
     format!("{before}{minutes} {unit}{after}")
+}
+
+/// "Or enter this code", likewise.
+pub(super) fn typed(tag: &str, code: &str) -> String {
+    let before = match primary(tag).to_ascii_lowercase().as_str() {
+        "de" => "Oder geben Sie diesen Code ein: ",
+        "fr" => "Ou saisissez ce code\u{a0}: ",
+        "es" => "O introduzca este código: ",
+        "it" => "Oppure inserisca questo codice: ",
+        "nl" => "Of voer deze code in: ",
+        "pt" => "Ou introduza este código: ",
+        _ => "Or enter this code: ",
+    };
+    format!("{before}{code}")
 }
 
 struct Range<'a> {

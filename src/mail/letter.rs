@@ -15,7 +15,10 @@ use lettre::{
 };
 
 pub use super::language::choose;
-use super::{StartError, language::closing};
+use super::{
+    StartError,
+    language::{lifetime, typed},
+};
 use crate::reset::{
     ports::{Job, Time},
     process::EmailSettings,
@@ -23,12 +26,18 @@ use crate::reset::{
 
 /// Stands for the minutes that the link has left, in a body of the process file.
 pub const MINUTES_TOKEN: &str = "%minutes%";
+/// Stands for the code that may be typed in place of following the link.
+pub const CODE_TOKEN: &str = "%code%";
 
 // Inside a prepared body, one private character each stands for what is only known when the letter is written. They go
 // through entity decoding, escaping and white space folding unharmed, which the process file's own token need not.
 const LINK: char = '\u{E000}';
 const MINUTES: char = '\u{E001}';
-const CLOSING: char = '\u{E002}';
+const CODE: char = '\u{E002}';
+/// Whole sentences, at the end of a body that does not say it itself.
+const LIFETIME: char = '\u{E003}';
+const TYPED: char = '\u{E004}';
+const ALL: [char; 5] = [LINK, MINUTES, CODE, LIFETIME, TYPED];
 
 /// Longer addresses cannot be in an SMTP path (RFC 5321 §4.5.3.1.3, without its brackets).
 const MAX_ADDRESS: usize = 254;
@@ -55,8 +64,8 @@ struct Body {
 pub struct Unwritable;
 
 impl Letters {
-    /// Prepares the letters of a process.
-    pub fn new(from: &str, settings: &EmailSettings) -> Result<Self, StartError> {
+    /// Prepares the letters of a process. With `digits`, each tells the code to type, wanted by the body or not.
+    pub fn new(from: &str, settings: &EmailSettings, digits: bool) -> Result<Self, StartError> {
         let from: Mailbox = from.parse().map_err(|_| StartError::From)?;
         let name_is_clean = from.name.as_ref().is_none_or(|name| !name.contains(char::is_control));
         if !name_is_clean || address(from.email.as_ref()).is_none() {
@@ -66,7 +75,7 @@ impl Letters {
             return Err(StartError::NoText);
         }
         let subjects = settings.subjects.iter().map(|(tag, text)| (tag.clone(), one_line(text))).collect();
-        let bodies = settings.messages.iter().map(|(tag, text)| (tag.clone(), Body::new(tag, text, settings)));
+        let bodies = settings.messages.iter().map(|(tag, text)| (tag.clone(), Body::new(tag, text, settings, digits)));
         Ok(Self { from, subjects, bodies: bodies.collect(), escape: !settings.html })
     }
 
@@ -79,6 +88,7 @@ impl Letters {
         let minutes = ((job.until.since(now).as_secs() + 30) / 60).max(1);
         let link: String = job.link.expose().chars().filter(|c| !c.is_control()).collect();
         let in_html = if self.escape { escaped(&link) } else { link.clone() };
+        let known = Known { tag, minutes, code: job.code.expose() };
         Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
@@ -88,8 +98,8 @@ impl Letters {
             .raw_header(constant(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated"))
             .raw_header(constant(HeaderName::new_from_ascii_str("X-Auto-Response-Suppress"), "All"))
             .multipart(MultiPart::alternative_plain_html(
-                filled(&body.text, &link, tag, minutes),
-                filled(&body.html, &in_html, tag, minutes),
+                known.filled(&body.text, &link),
+                known.filled(&body.html, &in_html),
             ))
             .map_err(|_| Unwritable)
     }
@@ -106,36 +116,54 @@ pub fn address(text: &str) -> Option<Address> {
 }
 
 impl Body {
-    fn new(tag: &str, template: &str, settings: &EmailSettings) -> Self {
-        let mut template = clean(template).replace([LINK, MINUTES, CLOSING], "");
+    fn new(tag: &str, template: &str, settings: &EmailSettings, digits: bool) -> Self {
+        let mut template = clean(template).replace(ALL, "");
         if !settings.link_token.is_empty() {
             template = template.replace(&clean(&settings.link_token), &LINK.to_string());
         }
+        let tells_code = !digits || template.contains(CODE_TOKEN);
         let tells_minutes = template.contains(MINUTES_TOKEN);
-        template = template.replace(MINUTES_TOKEN, &MINUTES.to_string());
-        if settings.html {
-            if !tells_minutes {
-                insert_closing(&mut template);
+        template = template.replace(MINUTES_TOKEN, &MINUTES.to_string()).replace(CODE_TOKEN, &CODE.to_string());
+        for (told, sentence) in [(tells_code, TYPED), (tells_minutes, LIFETIME)] {
+            if told {
+                continue;
             }
+            if settings.html {
+                insert_at_end(&mut template, &format!("<p>{sentence}</p>\r\n"));
+            } else {
+                template = format!("{}\r\n\r\n{sentence}\r\n", template.trim_end());
+            }
+        }
+        if settings.html {
             Self { text: text_of(&template), html: template }
         } else {
-            if !tells_minutes {
-                template = format!("{}\r\n\r\n{CLOSING}\r\n", template.trim_end());
-            }
             Self { html: html_of(tag, &template), text: template }
         }
     }
 }
 
-/// The body with what is known now. The link comes last, so that nothing in it is taken for a placeholder.
-fn filled(body: &str, link: &str, tag: &str, minutes: u64) -> String {
-    body.replace(CLOSING, &closing(tag, minutes)).replace(MINUTES, &minutes.to_string()).replace(LINK, link)
+/// What is only known when the letter is written.
+struct Known<'a> {
+    tag: &'a str,
+    minutes: u64,
+    code: &'a str,
 }
 
-/// Puts the closing sentence at the end of an HTML body.
-fn insert_closing(html: &mut String) {
+impl Known<'_> {
+    /// The body with it. The link comes last, so that nothing in it is taken for a placeholder.
+    fn filled(&self, body: &str, link: &str) -> String {
+        body.replace(LIFETIME, &lifetime(self.tag, self.minutes))
+            .replace(TYPED, &typed(self.tag, self.code))
+            .replace(MINUTES, &self.minutes.to_string())
+            .replace(CODE, self.code)
+            .replace(LINK, link)
+    }
+}
+
+/// Puts a paragraph at the end of an HTML body.
+fn insert_at_end(html: &mut String, paragraph: &str) {
     let at = html.to_ascii_lowercase().rfind("</body").unwrap_or(html.len());
-    html.insert_str(at, &format!("<p>{CLOSING}</p>\r\n"));
+    html.insert_str(at, paragraph);
 }
 
 /// The text part for an HTML body, each link whole and on a line of its own.
@@ -157,7 +185,7 @@ fn text_of(html: &str) -> String {
                 lines.push(LINK.to_string());
             }
             // A full stop after the link would stand alone, and means nothing there.
-            if piece.contains(char::is_alphanumeric) || piece.contains([MINUTES, CLOSING]) {
+            if piece.contains(char::is_alphanumeric) || piece.contains(ALL) {
                 lines.push(piece.trim().to_owned());
             }
         }

@@ -98,6 +98,8 @@ pub enum Lane {
 pub struct NewCode {
     /// MAC of account and code.
     pub digest: Digest,
+    /// MAC of account and digits, where the mail has digits to type beside its link.
+    pub digits: Option<Digest>,
     /// The mailed link's end.
     pub expires: Time,
 }
@@ -155,7 +157,8 @@ pub trait Flows: Send + Sync {
     async fn open(&self, at: &FlowRef, code: NewCode) -> Result<Opened, Down>;
     /// Takes back a code that will not be mailed, with every flow that joined it.
     async fn withdraw(&self, at: &FlowRef) -> Result<(), Down>;
-    /// Takes one of the lane's tries, then compares; right codes prolong the flow to `until` at least.
+    /// Takes one of the lane's tries, then compares; right codes prolong the flow to `until` at least. Digits are right
+    /// only for the asker, who types them: the mailed link has its code in it.
     async fn attempt(&self, at: &FlowRef, lane: Lane, code: Digest, until: Time) -> Result<bool, Down>;
     /// Leases the record to set the password with that digest.
     async fn claim(&self, at: &FlowRef, password: Digest, lease: Duration) -> Result<Claim, Down>;
@@ -187,6 +190,8 @@ pub enum Rule {
     MailPerAccount,
     /// Mails sent, of everyone: a pace.
     MailTotal,
+    /// Digits typed, per account, in all its flows.
+    CodePerAccount,
 }
 
 /// Whom a client is taken for.
@@ -252,6 +257,8 @@ pub struct Job {
     pub to: Secret,
     /// The whole link.
     pub link: Secret,
+    /// What may be typed in place of following it.
+    pub code: Secret,
     /// The asker's `Accept-Language`.
     pub languages: String,
     /// The link's end: after it, the mail is worth nothing.
@@ -293,6 +300,8 @@ pub enum Purpose {
     Mail,
     /// A code.
     Code,
+    /// Digits that stand for it.
+    Digits,
     /// A new password.
     Password,
     /// A request's identity for [`Repeats`].

@@ -75,6 +75,8 @@ pub struct Settings {
     pub token_expiry: Duration,
     /// User queries are answered at its next multiple.
     pub answer_floor: Duration,
+    /// How many digits a mail has to type beside its link; none where that is `None`.
+    pub digits: Option<u32>,
     /// Whether the GET's body has `_id` and `_rev`.
     pub crest_ids: bool,
     /// IDM's own behaviour: an unknown account is told.

@@ -24,6 +24,7 @@ names! {
         StartTotal => "start_total",
         MailPerAccount => "mail_per_account",
         MailTotal => "mail_total",
+        CodePerAccount => "code_per_account",
     }
 }
 

@@ -14,6 +14,7 @@ const GAP: Duration = Duration::from_secs(60);
 const LIFE: Duration = Duration::from_secs(1200);
 const LEASE: Duration = Duration::from_secs(60);
 const CODE: [u8; 16] = [1; 16];
+const DIGITS: [u8; 16] = [5; 16];
 const WRONG: [u8; 16] = [2; 16];
 const PASSWORD: [u8; 16] = [3; 16];
 const OTHER_PASSWORD: [u8; 16] = [4; 16];
@@ -35,7 +36,7 @@ impl Cache {
     }
 
     async fn open(&self, at: &FlowRef, digest: [u8; 16]) -> Opened {
-        self.flows.open(at, NewCode { digest, expires: self.later(LIFE) }).await.unwrap()
+        self.flows.open(at, NewCode { digest, digits: Some(DIGITS), expires: self.later(LIFE) }).await.unwrap()
     }
 
     async fn attempt(&self, at: &FlowRef, lane: Lane, code: [u8; 16]) -> bool {
@@ -70,6 +71,16 @@ async fn a_strangers_tries_leave_the_mailed_link_good() {
     }
     assert!(!cache.attempt(&flow(1, 1), Lane::Asker, CODE).await, "tried out, even for the right code");
     assert!(cache.attempt(&flow(1, 1), Lane::Link, CODE).await);
+}
+
+#[tokio::test]
+async fn digits_are_right_for_the_asker_only() {
+    let cache = Cache::new(10);
+    cache.open(&flow(1, 1), CODE).await;
+    assert!(cache.attempt(&flow(1, 1), Lane::Asker, DIGITS).await);
+    assert!(!cache.attempt(&flow(1, 1), Lane::Link, DIGITS).await);
+    assert_eq!(cache.open(&flow(1, 2), WRONG).await, Opened::Joined);
+    assert!(cache.attempt(&flow(1, 2), Lane::Asker, DIGITS).await, "whoever joins types what was mailed");
 }
 
 #[tokio::test]
@@ -223,7 +234,7 @@ async fn refused_passwords_are_counted() {
 async fn a_full_cache_says_so_evicts_nothing_and_has_room_again_when_codes_end() {
     let clock = Arc::new(ManualClock::new());
     let flows = MemoryFlows::new(3, Rules { tries: TRIES, mail_gap: GAP }, clock.clone());
-    let code = |life| NewCode { digest: CODE, expires: clock.now().after(life) };
+    let code = |life| NewCode { digest: CODE, digits: None, expires: clock.now().after(life) };
     for account in 1..=3 {
         assert!(flows.has_room());
         assert_eq!(flows.open(&flow(account, 1), code(LIFE)).await, Ok(Opened::Mail));

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod decoys;
+mod digits;
 mod edge;
 mod engine_errors;
 mod flow;

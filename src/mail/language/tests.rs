@@ -69,11 +69,11 @@ fn the_header_is_bounded() {
 
 #[test]
 fn one_minute_is_not_minutes() {
-    assert_eq!(closing("en", 20), "This link works for 20 minutes.");
-    assert_eq!(closing("en-GB", 1), "This link works for 1 minute.");
-    assert_eq!(closing("DE_at", 1), "Dieser Link gilt noch 1 Minute.");
-    assert_eq!(closing("nl", 2), "Deze link is nog 2 minuten geldig.");
-    assert_eq!(closing("tlh", 2), "This link works for 2 minutes.");
+    assert_eq!(lifetime("en", 20), "This link works for 20 minutes.");
+    assert_eq!(lifetime("en-GB", 1), "This link works for 1 minute.");
+    assert_eq!(lifetime("DE_at", 1), "Dieser Link gilt noch 1 Minute.");
+    assert_eq!(lifetime("nl", 2), "Deze link is nog 2 minuten geldig.");
+    assert_eq!(lifetime("tlh", 2), "This link works for 2 minutes.");
 }
 
 proptest::proptest! {

@@ -25,6 +25,7 @@ fn job(languages: &str) -> Job {
         account: [7; 16],
         to: Secret::new("jane@example.org"),
         link: Secret::new(LONG_LINK),
+        code: Secret::new("20406080"),
         languages: languages.to_owned(),
         until: Time::from_millis(1_700_000_000_000 + 20 * 60_000),
     }
@@ -33,7 +34,7 @@ fn job(languages: &str) -> Job {
 const NOW: Time = Time::from_millis(1_700_000_000_000);
 
 fn written(settings: &EmailSettings, job: &Job) -> Read {
-    let letters = Letters::new("Example Accounts <info@example.com>", settings).unwrap();
+    let letters = Letters::new("Example Accounts <info@example.com>", settings, false).unwrap();
     read(&letters.write(job, NOW, "1.ab").unwrap().formatted())
 }
 
@@ -266,10 +267,10 @@ fn an_address_is_exactly_one_address() {
 fn the_sender_is_exactly_one_mailbox() {
     let settings = settings(false, &[("en", "R")], &[("en", "%link%")]);
     for good in ["info@example.com", "Example <info@example.com>", "\"Example, Inc.\" <info@example.com>"] {
-        assert!(Letters::new(good, &settings).is_ok(), "{good}");
+        assert!(Letters::new(good, &settings, false).is_ok(), "{good}");
     }
     for bad in ["", "info", "a@example.com, b@example.com", "info@example.com\r\nBcc: x@example.com", "X <a@b.c> y"] {
-        assert!(matches!(Letters::new(bad, &settings), Err(StartError::From)), "{bad:?}");
+        assert!(matches!(Letters::new(bad, &settings, false), Err(StartError::From)), "{bad:?}");
     }
 }
 
@@ -281,7 +282,7 @@ proptest::proptest! {
             let letter = written(&settings(html, &[("en", "R")], &[("en", &template)]), &job);
             assert!(letter.text.contains(LONG_LINK));
             job.to = Secret::new(to.as_str());
-            let letters = Letters::new("info@example.com", &settings(html, &[("en", "R")], &[("en", &template)])).unwrap();
+            let letters = Letters::new("info@example.com", &settings(html, &[("en", "R")], &[("en", &template)]), false).unwrap();
             if let Ok(message) = letters.write(&job, NOW, "1") {
                 assert_eq!(message.envelope().to().len(), 1);
                 if message.formatted().is_ascii() {
@@ -289,5 +290,25 @@ proptest::proptest! {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn digits_are_told_where_the_body_does_not_tell_them() {
+    let written = |html, message, digits| {
+        let settings = settings(html, &[("de", "R")], &[("de", message)]);
+        let letters = Letters::new("info@example.com", &settings, digits).unwrap();
+        read(&letters.write(&job(""), NOW, "1.ab").unwrap().formatted())
+    };
+    for html in [false, true] {
+        let told = written(html, "Hier: %link%", true);
+        assert!(told.text.contains("Oder geben Sie diesen Code ein: 20406080\r\n"), "{}", told.text);
+        assert!(told.html.contains("Oder geben Sie diesen Code ein: 20406080"), "{}", told.html);
+        let own_words = written(html, "Hier: %link%, oder %code%", true);
+        for part in [&own_words.text, &own_words.html] {
+            assert!(part.contains("oder 20406080") && !part.contains("Oder geben"), "{part}");
+        }
+        assert!(!written(html, "Hier: %link%", false).text.contains("20406080"));
+        assert!(written(html, "Hier: %link%, oder %code%", false).text.contains("oder 20406080"));
     }
 }

@@ -114,7 +114,7 @@ impl Rig {
             Smtp { host: "127.0.0.1".to_owned(), port: relay.port(), tls: SmtpTls::None, ca: None, credentials };
         let carrier = smtp::Relay::new(&config, Some("reset.example.com"), Duration::from_millis(500)).unwrap();
         let world = World {
-            letters: Letters::new("info@example.com", settings).unwrap(),
+            letters: Letters::new("info@example.com", settings, false).unwrap(),
             carrier: Box::new(carrier),
             limits: pace.clone(),
             clock: clock.clone(),
@@ -129,6 +129,7 @@ impl Rig {
             account: [account; 16],
             to: Secret::new(to),
             link: Secret::new(LINK),
+            code: Secret::new("20406080"),
             languages: String::new(),
             until: self.clock.now().after(life),
         });
@@ -509,12 +510,14 @@ async fn a_folder_gets_one_file_a_mail_that_nobody_else_reads() {
     let clock = Arc::new(ManualClock(watch::Sender::new(START)));
     let events = Arc::new(Noted(watch::Sender::new(Vec::new())));
     let outbox =
-        crate::mail::start(&config, &settings, Arc::new(Pace::default()), clock.clone(), events.clone()).unwrap();
+        crate::mail::start(&config, &settings, false, Arc::new(Pace::default()), clock.clone(), events.clone())
+            .unwrap();
     for account in 1..=2 {
         outbox.reserve().ok().unwrap().send(Job {
             account: [account; 16],
             to: Secret::new("jane@example.org"),
             link: Secret::new(LINK),
+            code: Secret::new("20406080"),
             languages: String::new(),
             until: clock.now().after(LIFE),
         });
@@ -534,7 +537,7 @@ async fn a_folder_gets_one_file_a_mail_that_nobody_else_reads() {
     assert!(!outbox.deliverable("jane@example.org,bob@example.org"));
     std::fs::write(place.path().join("file"), "").unwrap();
     let config = config::Mail { transport: Transport::File(place.path().join("file/x")), ..config };
-    let failed = crate::mail::start(&config, &settings, Arc::new(Pace::default()), clock, events);
+    let failed = crate::mail::start(&config, &settings, false, Arc::new(Pace::default()), clock, events);
     assert!(matches!(failed.err(), Some(crate::mail::StartError::Folder(_))));
 }
 

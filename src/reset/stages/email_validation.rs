@@ -11,7 +11,6 @@ use crate::reset::{
     flow::{Flow, State, Tag},
     ports::{
         Decision, Decoy, Digest, Down, Event, Job, Lane, LimitKey, NewCode, Opened, Purpose, Rule, Secret, Service,
-        Time,
     },
     process::Reader,
     stage::{Cx, Next, Stage},
@@ -118,13 +117,20 @@ impl EmailValidation {
         let code = Secret::new(URL_SAFE_NO_PAD.encode(cx.random()?));
         let token = cx.seal(&State { tag: Tag::ValidateCode, lane: Lane::Link, ..flow.state.clone() }, until)?;
         let link = Secret::new(format!("{}&token={token}&code={}", self.0.verification_link, code.expose()));
+        let digits = cx.settings.digits.map(|length| digits(cx, length)).transpose()?;
         let record = flow.at().account;
+        let new = NewCode {
+            digest: code_digest(cx, &record, &code),
+            digits: digits.as_ref().map(|digits| digits_digest(cx, &record, digits)),
+            expires: until,
+        };
         if let Some(to) = address
-            && self.open(flow, cx, code_digest(cx, &record, &code), until).await?
+            && self.open(flow, cx, new).await?
             && let Some(slot) = flow.slot.take()
         {
             cx.record(Event::MailQueued { account: record });
-            slot.send(Job { account: record, to, link, languages: cx.caller.languages.clone(), until });
+            let (code, languages) = (digits.unwrap_or(code), cx.caller.languages.clone());
+            slot.send(Job { account: record, to, link, code, languages, until });
         }
         if let Some(slot) = flow.slot.take() {
             slot.decoy(until);
@@ -134,9 +140,9 @@ impl EmailValidation {
     }
 
     /// Enters the flow in its account's record; whether its code is to be mailed.
-    async fn open(&self, flow: &mut Flow, cx: &Cx<'_>, digest: Digest, expires: Time) -> Result<bool, Stop> {
+    async fn open(&self, flow: &mut Flow, cx: &Cx<'_>, code: NewCode) -> Result<bool, Stop> {
         let at = flow.at();
-        let opened = cx.ports.flows.open(&at, NewCode { digest, expires }).await.unwrap_or_else(|_| {
+        let opened = cx.ports.flows.open(&at, code).await.unwrap_or_else(|_| {
             // Only accounts come here: to say so would be to say that this one exists.
             cx.record(Event::ServiceDown { service: Service::Codes });
             Opened::Crowded
@@ -169,7 +175,10 @@ impl EmailValidation {
         let code = Secret::new(code.ok_or_else(|| Stop::bad("Input code is missing"))?);
         let (at, lane) = (flow.at(), flow.state.lane);
         let until = cx.now().after(cx.settings.token_expiry);
-        let digest = code_digest(cx, &at.account, &code);
+        let digest = match typed(&code).filter(|_| cx.settings.digits.is_some() && lane == Lane::Asker) {
+            Some(digits) => self.typed(&at.account, &digits, cx).await?,
+            None => code_digest(cx, &at.account, &code),
+        };
         let right = cx.ports.flows.attempt(&at, lane, digest, until).await.map_err(|down| codes_down(cx, down))?;
         if !right {
             // To find a record and to find none do not take quite the same time.
@@ -180,6 +189,36 @@ impl EmailValidation {
         cx.record(Event::CodeRight { account: at.account, lane });
         Ok(Next::Done)
     }
+
+    /// The digest of typed digits. They are few enough to be guessed by whoever starts flows without end, so an account
+    /// has a budget of its own for them, in all its flows, right ones included: it must be charged before they are
+    /// compared. Beyond it none are right; the code in the mailed link, which nobody can guess, stays good.
+    async fn typed(&self, account: &Digest, digits: &Secret, cx: &Cx<'_>) -> Result<Digest, Stop> {
+        // Charged for decoys too: what is done for one is done for all.
+        if cx.ports.limits.charge(Rule::CodePerAccount, LimitKey::Account(*account)).await == Decision::Allowed {
+            return Ok(digits_digest(cx, account, digits));
+        }
+        cx.record(Event::Limited { rule: Rule::CodePerAccount });
+        cx.random()
+    }
+}
+
+/// So many random digits.
+fn digits(cx: &Cx<'_>, length: u32) -> Result<Secret, Stop> {
+    // Of 128 bits the remainder by a number this small is even.
+    let number = u128::from_be_bytes(cx.random()?) % 10_u128.saturating_pow(length);
+    let width = usize::try_from(length).unwrap_or(usize::MAX);
+    Ok(Secret::new(format!("{number:0width$}")))
+}
+
+/// The digits of a code that is nothing else; people type them in groups.
+fn typed(code: &Secret) -> Option<Secret> {
+    let digits = Secret::new(code.expose().replace([' ', '-'], ""));
+    digits.expose().bytes().all(|byte| byte.is_ascii_digit()).then_some(digits)
+}
+
+fn digits_digest(cx: &Cx<'_>, record: &Digest, digits: &Secret) -> Digest {
+    cx.ports.keys.mac(Purpose::Digits, &[record, digits.expose().as_bytes()])
 }
 
 fn code_digest(cx: &Cx<'_>, record: &Digest, code: &Secret) -> Digest {

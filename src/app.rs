@@ -20,6 +20,7 @@ use crate::{
     serve::{self, Bound, Ended, Parts},
     telemetry::{
         audit::Recorder,
+        log,
         metrics::{Metrics, MetricsError},
     },
 };
@@ -132,6 +133,7 @@ impl App {
 fn gauges(metrics: &Metrics, flows: &Arc<MemoryFlows>, governor: &Arc<Governor>) -> Result<(), MetricsError> {
     let (flows, governor) = (Arc::clone(flows), Arc::clone(governor));
     metrics.gauge("live_code_accounts", "Accounts with live codes", move || flows.live() as f64)?;
+    metrics.gauge("log_lines_dropped", "Log lines that nobody took in time", || log::dropped() as f64)?;
     metrics.gauge("limiter_keys", "Clients and accounts that limits remember", move || governor.len() as f64)
 }
 

@@ -66,9 +66,10 @@ fn finish(format: LogFormat, work: impl Future<Output = Result<(), Box<dyn Error
         LogFormat::Json => log::Format::Json,
         LogFormat::Text => log::Format::Text,
     };
-    if let Err(fault) = log::init(format) {
-        return fail(&fault, ExitCode::from(cli::BAD_CONFIG));
-    }
+    let lines = match log::init(format) {
+        Ok(lines) => lines,
+        Err(fault) => return fail(&fault, ExitCode::from(cli::BAD_CONFIG)),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(fault) => return fail(&fault, ExitCode::FAILURE),
@@ -76,6 +77,7 @@ fn finish(format: LogFormat, work: impl Future<Output = Result<(), Box<dyn Error
     let ended = runtime.block_on(work);
     // What still runs was given its time, or was told to end at once.
     runtime.shutdown_background();
+    drop(lines);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => fail(&*fault, ExitCode::FAILURE),

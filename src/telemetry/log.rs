@@ -2,8 +2,11 @@
 //!
 //! A line is made of its own event only (not of the spans around it), in UTC, and holds no control character: nothing
 //! that a stranger gets into a field can end a line or steer a terminal. Records of the `log` crate come along.
+//!
+//! A thread of its own writes the lines. Where nobody takes them, a bounded number waits, and the others are dropped
+//! and counted: no request ever waits for the log.
 
-use std::{env, fmt};
+use std::{env, fmt, sync::OnceLock};
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
@@ -11,6 +14,7 @@ use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
 };
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Registry,
     filter::{LevelFilter, filter_fn},
@@ -48,8 +52,19 @@ pub enum LogError {
     Taken,
 }
 
-/// Starts logging to standard error. Calling it again changes nothing.
-pub fn init(format: Format) -> Result<(), LogError> {
+/// Lines that wait for a slow reader: some megabytes.
+const WAITING_LINES: usize = 16_384;
+
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Lines that were dropped because nobody took them.
+pub fn dropped() -> usize {
+    DROPPED.get().map_or(0, ErrorCounter::dropped_lines)
+}
+
+/// Starts logging to standard error; calling it again changes nothing. What is still waiting is written, for a second
+/// at most, when what the first call returned is dropped.
+pub fn init(format: Format) -> Result<Option<WorkerGuard>, LogError> {
     static DONE: Mutex<bool> = Mutex::new(false);
     let mut done = DONE.lock();
     if !*done {
@@ -58,10 +73,19 @@ pub fn init(format: Format) -> Result<(), LogError> {
             Err(env::VarError::NotPresent) => String::new(),
             Err(env::VarError::NotUnicode(_)) => return Err(LogError::Filter("is not UTF-8".into())),
         };
-        subscriber(format, filter(&directives)?, std::io::stderr).try_init().map_err(|_| LogError::Taken)?;
+        let filter = filter(&directives)?;
+        let (lines, guard) = NonBlockingBuilder::default()
+            .thread_name("log")
+            .lossy(true)
+            .buffered_lines_limit(WAITING_LINES)
+            .finish(std::io::stderr());
+        let counter = lines.error_counter();
+        subscriber(format, filter, lines).try_init().map_err(|_| LogError::Taken)?;
+        DROPPED.get_or_init(|| counter);
         *done = true;
+        return Ok(Some(guard));
     }
-    Ok(())
+    Ok(None)
 }
 
 fn filter(directives: &str) -> Result<EnvFilter, LogError> {
@@ -281,8 +305,8 @@ mod tests {
 
     #[test]
     fn records_of_the_log_crate_come_along_and_starting_twice_is_starting_once() {
-        init(Format::Text).unwrap();
-        init(Format::Json).unwrap();
+        let _guard = init(Format::Text).unwrap().unwrap();
+        assert!(init(Format::Json).unwrap().is_none());
         let lines = logged(Format::Json, "trace", || {
             ::log::error!(target: "rustls", "peer went {}", "away");
             ::log::debug!(target: "rustls", "secret");

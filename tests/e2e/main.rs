@@ -12,6 +12,7 @@ mod browser;
 mod demo;
 mod logs;
 mod mail;
+mod promises;
 mod start;
 mod stop;
 mod support;

@@ -48,6 +48,16 @@ impl Program {
         assert!(kill.unwrap().success(), "SIG{name}");
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `SIGKILL`
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// The exit code, when it has ended by itself. All that it printed is `seen` then.
     pub(crate) async fn ended(&mut self) -> i32 {
         self.stdout.end().await;

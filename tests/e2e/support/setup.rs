@@ -87,6 +87,25 @@ ephemeral = true
         files
     }
 
+    /// The same with a token key in a file, which another run may have as well. Made of one letter.
+    pub(crate) fn with_keys(self, letters: &str) -> Self {
+        let keys: Vec<_> = letters
+            .chars()
+            .map(|letter| {
+                let name = format!("key-{letter}");
+                self.write(&name, &format!("{}A", letter.to_string().repeat(42)));
+                format!("\"file:{name}\"")
+            })
+            .collect();
+        let text = fs::read_to_string(self.config()).unwrap();
+        let is_token = |line: &str| line.starts_with("ephemeral = ") || line.starts_with("keys = ");
+        let lines = text
+            .lines()
+            .map(|line| if is_token(line) { format!("keys = [{}]\n", keys.join(", ")) } else { format!("{line}\n") });
+        self.write("resetgate.toml", &lines.collect::<String>());
+        self
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -110,7 +129,7 @@ pub(crate) struct Gate {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     http: reqwest::Client,
-    _files: Files,
+    files: Files,
 }
 
 impl Gate {
@@ -119,7 +138,14 @@ impl Gate {
         let ready = program.stderr.find("\"ready\"").await;
         let ready: Value = serde_json::from_str(&ready).unwrap();
         let address = |name: &str| ready["fields"][name].as_str().unwrap().parse().unwrap();
-        Self { address: address("addresses"), admin: address("admin"), program, http: client(), _files: files }
+        Self { address: address("addresses"), admin: address("admin"), program, http: client(), files }
+    }
+
+    /// Ends it as `SIGKILL` does; its files are left for another run.
+    pub(crate) fn killed(self) -> Files {
+        let Self { mut program, files, .. } = self;
+        program.kill();
+        files
     }
 
     pub(crate) async fn get(&self, target: &str) -> Answer {

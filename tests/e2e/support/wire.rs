@@ -1,6 +1,12 @@
 //! A wire to a server whose answers can be held back, so that a test decides when the slow is done.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,6 +19,8 @@ use super::soon;
 pub(crate) struct Wire {
     pub(crate) address: SocketAddr,
     held: Arc<watch::Sender<bool>>,
+    /// Whether to hold from the next PATCH on.
+    trap: Arc<AtomicBool>,
     /// Connections and pieces of requests that came while it was held.
     came: Arc<watch::Sender<u64>>,
 }
@@ -20,15 +28,16 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let wire = Self { address: listener.local_addr().unwrap(), held: Arc::default(), came: Arc::default() };
-        let (held, came) = (Arc::clone(&wire.held), Arc::clone(&wire.came));
+        let address = listener.local_addr().unwrap();
+        let wire = Self { address, held: Arc::default(), trap: Arc::default(), came: Arc::default() };
+        let (held, came, trap) = (Arc::clone(&wire.held), Arc::clone(&wire.came), Arc::clone(&wire.trap));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if *held.borrow() {
                     came.send_modify(|count| *count += 1);
                 }
                 let Ok(server) = TcpStream::connect(server).await else { continue };
-                pass(client, server, &held, &came);
+                pass(client, server, &held, &came, &trap);
             }
         });
         wire
@@ -38,6 +47,12 @@ impl Wire {
     pub(crate) fn hold(&self) {
         self.came.send_replace(0);
         self.held.send_replace(true);
+    }
+
+    /// The next PATCH passes, and its answer waits with all that follow.
+    pub(crate) fn hold_at_patch(&self) {
+        self.came.send_replace(0);
+        self.trap.store(true, Ordering::SeqCst);
     }
 
     /// Something came whose answer is held.
@@ -50,14 +65,23 @@ impl Wire {
     }
 }
 
-fn pass(client: TcpStream, server: TcpStream, held: &Arc<watch::Sender<bool>>, came: &Arc<watch::Sender<u64>>) {
+fn pass(
+    client: TcpStream,
+    server: TcpStream,
+    held: &Arc<watch::Sender<bool>>,
+    came: &Arc<watch::Sender<u64>>,
+    trap: &Arc<AtomicBool>,
+) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let (now, came) = (held.subscribe(), Arc::clone(came));
+    let (hold, came, trap) = (Arc::clone(held), Arc::clone(came), Arc::clone(trap));
     tokio::spawn(async move {
         let mut bytes = vec![0; 64 << 10];
         while let Ok(read @ 1..) = from_client.read(&mut bytes).await {
-            if *now.borrow() {
+            if bytes.starts_with(b"PATCH ") && trap.swap(false, Ordering::SeqCst) {
+                hold.send_replace(true);
+            }
+            if *hold.borrow() {
                 came.send_modify(|count| *count += 1);
             }
             if to_server.write_all(&bytes[..read]).await.is_err() {

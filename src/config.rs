@@ -126,7 +126,7 @@ pub struct Edge {
     pub deny_users: Vec<String>,
     /// Paths that are never passed.
     pub deny: Vec<PathPattern>,
-    /// How often the upstream is asked whether its own processes answer; zero is never.
+    /// How often the upstream is asked whether its own processes answer, at start for the first time; zero is never.
     pub watch_upstream: Duration,
 }
 

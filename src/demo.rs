@@ -109,7 +109,7 @@ pub fn config(around: &Surroundings, listen: SocketAddr, admin: SocketAddr) -> R
         },
         admin: Admin { address: admin },
         upstream: Upstream { url: Url::parse(&upstream)? },
-        // The store has no process of its own.
+        // The store has no process of its own, and whoever looks for one there is counted.
         edge: Edge { watch_upstream: Duration::ZERO, ..Edge::default() },
         identity: Identity {
             url: Url::parse(&format!("{upstream}/openidm"))?,

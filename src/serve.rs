@@ -143,13 +143,11 @@ pub async fn run(
     // A name server that is down delays the start a little and prevents nothing.
     let _ = timeout(FIRST_LOOK_UP, upstream.resolve()).await;
     let _resolver = AbortOnDropHandle::new(tokio::spawn(async move { upstream.keep_fresh().await }));
-
-    let _probe = AbortOnDropHandle::new(tokio::spawn(probe.watch()));
-
     let listeners = bound.sockets.into_iter().map(Socket::into_listener).collect::<Result<_, _>>()?;
     let mut doors = Doors::open(listeners, &proxy);
     ready.store(true, Ordering::Release);
     tracing::info!(addresses, admin = %bound.admin_address, "ready");
+    let _probe = AbortOnDropHandle::new(tokio::spawn(probe.watch()));
     let work = async {
         drain.await;
         tracing::info!("draining");

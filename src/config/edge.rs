@@ -47,6 +47,8 @@ const NEEDED: [&str; 8] = [
     "x-openidm-password",
 ];
 
+/// `watch_upstream`, where nothing is said.
+const WATCH_UPSTREAM: Duration = Duration::from_secs(600);
 /// Segments that the judge of paths tells apart.
 const MAX_SEGMENTS: usize = 8;
 
@@ -57,7 +59,7 @@ impl Default for Edge {
             method_override: MethodOverride::default(),
             deny_users: Vec::new(),
             deny: Vec::new(),
-            watch_upstream: Duration::ZERO,
+            watch_upstream: WATCH_UPSTREAM,
         }
     }
 }
@@ -69,7 +71,7 @@ pub(super) fn edge(mut section: Section<'_>) -> Option<Edge> {
     let method_override = section.or("method_override", "pass", |text| units::one_of(text, &overrides));
     let deny_users = section.list("deny_users", &[], user);
     let deny = section.list("deny", &[], pattern);
-    let watch_upstream = section.or("watch_upstream", "0s", units::duration_in("0s"..="24h"));
+    let watch_upstream = section.or("watch_upstream", "10m", units::duration_in("0s"..="24h"));
     section.finish();
     Some(Edge {
         trust_headers: trust_headers?,

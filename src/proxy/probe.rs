@@ -1,14 +1,19 @@
 //! Whether the upstream's own self-service processes answer: its reset is out of reach from here, but not for those who
 //! reach the upstream another way, and the others are reached from here unless `[edge] deny` names them.
+//!
+//! It asks what a stranger would get: by a GET, which changes nothing there, with no credential of ours.
 
 use std::{sync::Arc, time::Duration};
 
-use http::header;
+use http::{HeaderValue, StatusCode, header};
 use pingora::{BError, Error, ErrorType, connectors::http::v1::Connector, http::RequestHeader};
 use tokio::time::{sleep, timeout};
 use url::Position;
 
-use super::upstream::Upstream;
+use super::{
+    route::{Route, Router},
+    upstream::Upstream,
+};
 use crate::{
     config::Config,
     telemetry::metrics::{Metrics, UPSTREAM_PROCESSES},
@@ -16,10 +21,13 @@ use crate::{
 
 /// How long an answer may take, connecting included.
 const WITHIN: Duration = Duration::from_secs(5);
-/// When to ask again an upstream that did not answer.
-const RETRY: Duration = Duration::from_secs(30);
+/// When to ask again an upstream that did not answer: doubled each time, up to the second.
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+const LAST_RETRY: Duration = Duration::from_secs(120);
 /// Interim answers that are waited out.
 const MAX_INTERIM: usize = 4;
+/// By which the upstream's own logs tell these questions from clients'.
+const USER_AGENT: &str = concat!("resetgate/", env!("CARGO_PKG_VERSION"));
 
 /// Asks the upstream, on connections of its own.
 pub(crate) struct Probe {
@@ -34,15 +42,22 @@ pub(crate) struct Probe {
 struct Process {
     name: &'static str,
     path: String,
-    warned: bool,
+    /// Whether clients of the gate reach it.
+    passed: bool,
+    /// What was last known of it.
+    open: bool,
 }
 
 impl Probe {
     /// Nothing is asked yet. Panics, as Pingora does, where the system's root certificates cannot be read.
     pub(crate) fn new(config: &Config, upstream: Arc<Upstream>, metrics: Arc<Metrics>) -> Self {
         let parent = config.reset.path.rsplit_once('/').map_or("", |(parent, _)| parent);
-        let processes =
-            UPSTREAM_PROCESSES.map(|name| Process { name, path: format!("{parent}/{name}"), warned: false });
+        let router = Router::new(&config.reset.path).denying(&config.edge.deny);
+        let processes = UPSTREAM_PROCESSES.map(|name| {
+            let path = format!("{parent}/{name}");
+            let passed = matches!(router.route(path.as_bytes(), None), Route::Pass { .. });
+            Process { name, path, passed, open: false }
+        });
         Self {
             upstream,
             metrics,
@@ -58,9 +73,15 @@ impl Probe {
         if self.every.is_zero() {
             return std::future::pending().await;
         }
+        let mut retry = FIRST_RETRY;
         loop {
-            let answered = self.ask_all().await;
-            sleep(if answered { self.every } else { self.every.min(RETRY) }).await;
+            if self.ask_all().await {
+                retry = FIRST_RETRY;
+                sleep(self.every).await;
+            } else {
+                sleep(self.every.min(retry)).await;
+                retry = retry.saturating_mul(2).min(LAST_RETRY);
+            }
         }
     }
 
@@ -69,19 +90,11 @@ impl Probe {
         let mut answered = true;
         for at in 0..self.processes.len() {
             let Some(Process { name, path, .. }) = self.processes.get(at) else { continue };
-            // What is not answered stays as it was.
-            let Some(open) = self.is_open(path).await else {
-                answered = false;
-                continue;
-            };
+            let open = self.is_open(path).await;
             self.metrics.upstream_process(name, open);
-            if let Some(process) = self.processes.get_mut(at).filter(|process| open && !process.warned) {
-                process.warned = true;
-                tracing::warn!(
-                    process = process.name,
-                    "the upstream answers this self-service process itself, without limits of ours: switch it off there, \
-                     or deny its path in [edge] and let nobody reach the upstream past this gate"
-                );
+            answered &= open.is_some();
+            if let (Some(process), Some(open)) = (self.processes.get_mut(at), open) {
+                process.note(open);
             }
         }
         answered
@@ -93,20 +106,21 @@ impl Probe {
         let mut closed = Some(false);
         for signed_in in [false, true] {
             match timeout(WITHIN, self.ask(path, signed_in)).await {
-                Ok(Ok(200)) => return Some(true),
-                Ok(Ok(_)) => {}
+                Ok(Ok(true)) => return Some(true),
+                Ok(Ok(false)) => {}
                 Ok(Err(_)) | Err(_) => closed = None,
             }
         }
         closed
     }
 
-    async fn ask(&self, path: &str, signed_in: bool) -> Result<u16, BError> {
+    /// Whether that was answered as a process answers: 200, with JSON. Some upstreams have a page for every path.
+    async fn ask(&self, path: &str, signed_in: bool) -> Result<bool, BError> {
         let peer = self.upstream.peer().ok_or_else(|| Error::new(ErrorType::ConnectNoRoute))?;
         let mut request = RequestHeader::build("GET", path.as_bytes(), Some(7))?;
         request.insert_header(header::HOST, self.host.as_str())?;
         request.insert_header(header::ACCEPT, "application/json")?;
-        request.insert_header(header::USER_AGENT, "resetgate")?;
+        request.insert_header(header::USER_AGENT, USER_AGENT)?;
         request.insert_header(header::CONNECTION, "close")?;
         request.insert_header("X-OpenIDM-NoSession", "true")?;
         if signed_in {
@@ -118,10 +132,35 @@ impl Probe {
         session.write_request_header(Box::new(request)).await?;
         for _ in 0..=MAX_INTERIM {
             session.read_response().await?;
-            if let Some(status) = session.get_status().filter(|status| !status.is_informational()) {
-                return Ok(status.as_u16());
+            if let Some(head) = session.resp_header().filter(|head| !head.status.is_informational()) {
+                let kind = head.headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+                let json = kind.to_ascii_lowercase().starts_with(b"application/json");
+                return Ok(head.status == StatusCode::OK && json);
             }
         }
         Err(Error::new(ErrorType::InvalidHTTPHeader))
+    }
+}
+
+impl Process {
+    /// Tells a change, once.
+    fn note(&mut self, open: bool) {
+        let before = std::mem::replace(&mut self.open, open);
+        let process = self.name;
+        match (before, open) {
+            (false, true) if self.passed => tracing::warn!(
+                process,
+                deny = format!("{}/**", self.path),
+                "the upstream lets strangers use this self-service process of its own, without limits of ours: unless \
+                 that is meant, switch it off there or add this path to edge.deny"
+            ),
+            (false, true) => tracing::warn!(
+                process,
+                "the upstream lets strangers use this self-service process of its own; it is out of reach from here, so \
+                 let nobody reach the upstream past this gate"
+            ),
+            (true, false) => tracing::info!(process, "the upstream no longer lets strangers use this process"),
+            (false, false) | (true, true) => {}
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Numbers for Prometheus, in its text format.
 //!
-//! Every label's values are a closed set, and every series is there from the start, at zero.
+//! Every label's values are a closed set, and every series is there from the start, at zero; what must be asked for is at
+//! -1 until it is known.
 
 use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, PullingGauge, Registry, TextEncoder, core::Collector,
@@ -23,6 +24,8 @@ const SHOWN: &[&str] = &["right", "wrong"];
 const CHANGES: &[&str] = &["set", "refused", "unknown"];
 /// The upstream's own self-service processes that are looked for.
 pub const UPSTREAM_PROCESSES: [&str; 3] = ["reset", "username", "registration"];
+/// What is told of a process of which nothing is known.
+const UNKNOWN: i64 = -1;
 const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Why `[edge]` refuses a request whose path is not the reset's.
@@ -166,10 +169,10 @@ impl Metrics {
         self.upstream_failures.inc();
     }
 
-    /// Tells whether one of [`UPSTREAM_PROCESSES`] answers strangers.
-    pub fn upstream_process(&self, name: &'static str, open: bool) {
+    /// Tells whether one of [`UPSTREAM_PROCESSES`] answers strangers; `None` if the upstream did not say.
+    pub fn upstream_process(&self, name: &'static str, open: Option<bool>) {
         if let Ok(gauge) = self.upstream_processes.get_metric_with_label_values(&[name]) {
-            gauge.set(i64::from(open));
+            gauge.set(open.map_or(UNKNOWN, i64::from));
         }
     }
 
@@ -259,11 +262,11 @@ fn family(
 }
 
 fn processes(registry: &Registry) -> Result<IntGaugeVec, MetricsError> {
-    let help = "Whether the upstream's own process answered strangers when it was last asked";
+    let help = "Whether the upstream's own process let strangers in when last asked: 1, 0, or -1 if it is not known";
     let made = IntGaugeVec::new(opts("upstream_process_open", help), &["process"])?;
     register(registry, &made)?;
     for name in UPSTREAM_PROCESSES {
-        made.get_metric_with_label_values(&[name])?;
+        made.get_metric_with_label_values(&[name])?.set(UNKNOWN);
     }
     Ok(made)
 }
@@ -340,7 +343,8 @@ pub(super) mod tests {
         metrics.passed(200);
         metrics.panicked();
         metrics.denied(Denial::MethodOverride);
-        metrics.upstream_process("username", true);
+        metrics.upstream_process("username", Some(true));
+        metrics.upstream_process("registration", Some(false));
         let text = metrics.render();
         let counted = CLASSES.map(|class| value(&text, &format!("reset_requests_total{{status=\"{class}\"}}")));
         assert_eq!(counted, ["4", "1", "2", "1", "2", "1"]);
@@ -348,7 +352,7 @@ pub(super) mod tests {
         assert_eq!(value(&text, "panic_answers_total"), "1");
         assert_eq!(value(&text, "denied_requests_total{why=\"method_override\"}"), "1");
         let open = UPSTREAM_PROCESSES.map(|name| value(&text, &format!("upstream_process_open{{process=\"{name}\"}}")));
-        assert_eq!(open, ["0", "1", "0"]);
+        assert_eq!(open, ["-1", "1", "0"]);
         assert_eq!(value(&text, "start_time_seconds"), "5");
         assert_eq!(value(&text, concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")), "1");
     }

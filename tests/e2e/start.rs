@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::support::{
     program::Program,
-    setup::{Files, Gate, Plan},
+    setup::{Around, Files, Gate, Plan},
+    soon,
 };
 
 #[tokio::test]
@@ -177,4 +178,13 @@ async fn it_starts_with_everything_around_it_down() {
     let gate = Gate::run(Files::of(&Plan::alone()), &[]).await;
     assert_eq!(gate.ask_admin("/readyz").await.status, 200);
     assert_eq!(gate.get("/elsewhere").await.status, 502);
+}
+
+#[tokio::test]
+async fn it_asks_the_upstream_for_a_reset_of_its_own_where_nothing_is_said() {
+    let around = Around::start().await;
+    let gate = Gate::run(Files::of(&Plan { more: "[edge]".into(), ..around.plan() }), &[]).await;
+    let told = |text: &str| text.contains("resetgate_upstream_process_open{process=\"reset\"} 0");
+    soon("an answer", async { while !told(&gate.ask_admin("/metrics").await.body) {} }).await;
+    assert!(around.store.stock_reset_hits() > 0);
 }

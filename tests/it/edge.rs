@@ -183,10 +183,14 @@ async fn what_is_denied_is_denied_in_every_spelling() {
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn warnings(&self) -> Vec<Value> {
+    /// The lines that are about a process of the upstream's: the process, the rest of the fields.
+    fn processes(&self, level: &str) -> Vec<(String, Value)> {
         let text = String::from_utf8(self.0.lock().clone()).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["level"] == "WARN").collect()
+        let of = |line: Value| Some((line["fields"]["process"].as_str()?.to_owned(), line["fields"].clone()));
+        let mut found: Vec<_> = lines.filter(|line| line["level"] == level).filter_map(of).collect();
+        found.sort_by_key(|(process, _)| process.clone());
+        found
     }
 }
 
@@ -201,7 +205,7 @@ impl io::Write for Log {
     }
 }
 
-/// Answers 200 to what `open` names.
+/// Answers as a process does to what `open` names, as a page for lost visitors does to `/other`, and else with a no.
 async fn with_processes_of_its_own(open: Arc<Mutex<Vec<&'static str>>>) -> Upstream {
     Upstream::answering(move |seen| {
         let signed_in = !seen.header("x-openidm-username").is_empty();
@@ -209,8 +213,13 @@ async fn with_processes_of_its_own(open: Arc<Mutex<Vec<&'static str>>>) -> Upstr
             Some(path) => signed_in && seen.target() == path,
             None => seen.target() == *open,
         };
-        let status = if open.lock().iter().any(answers) { 200 } else { 401 };
-        format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\n{{}}").into_bytes()
+        let (status, kind) = match open.lock().iter().any(answers) {
+            true => (200, "application/json;charset=utf-8"),
+            false if seen.target().ends_with("username") => (200, "text/html"),
+            false => (401, "application/json"),
+        };
+        format!("HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{{}}")
+            .into_bytes()
     })
     .await
 }
@@ -226,31 +235,41 @@ async fn the_upstreams_own_processes_are_watched() {
     let writer = log.clone();
     let _captured =
         tracing::subscriber::set_default(tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish());
-    let mut world = World::with(Plan { upstream: url, edge: "watch_upstream = \"10ms\"", ..Plan::default() }).await;
+    let edge = "watch_upstream = \"10ms\"\ndeny = [\"/openidm/selfservice/username\"]";
+    let mut world = World::with(Plan { upstream: url, edge, ..Plan::default() }).await;
     let gauges = async |world: &World| {
-        let mut told = String::new();
+        let mut told = Vec::new();
         for name in OWN {
-            told += &world.metric(&format!("upstream_process_open{{process=\"{name}\"}}")).await;
+            told.push(world.metric(&format!("upstream_process_open{{process=\"{name}\"}}")).await);
         }
-        told
+        told.join(" ")
     };
-    world.until(async || gauges(&world).await == "101").await;
+    world.until(async || gauges(&world).await == "1 0 1").await;
     *open.lock() = vec!["anonymous /openidm/selfservice/username"];
-    world.until(async || gauges(&world).await == "010").await;
+    world.until(async || gauges(&world).await == "0 1 0").await;
     *open.lock() = vec!["/openidm/selfservice/reset"];
-    world.until(async || gauges(&world).await == "100").await;
-    let warnings = log.warnings();
-    let mut warned: Vec<_> = warnings.iter().filter_map(|line| line["fields"].get("process").cloned()).collect();
-    warned.sort_by_key(ToString::to_string);
-    assert_eq!(warned, ["registration", "reset", "username"], "each once");
+    world.until(async || gauges(&world).await == "1 0 0").await;
     for seen in upstream.seen() {
         assert!(OWN.contains(&seen.target().trim_start_matches("/openidm/selfservice/")), "{}", seen.line());
         assert_eq!((seen.method().as_str(), seen.header("host")), ("GET", vec![upstream.address.to_string()]));
         assert_eq!(seen.header("x-openidm-nosession"), ["true"]);
+        assert_eq!(seen.header("user-agent"), [concat!("resetgate/", env!("CARGO_PKG_VERSION"))]);
         let user = seen.header("x-openidm-username");
         assert_eq!(user, seen.header("x-openidm-password"));
         assert!(user.is_empty() || user == ["anonymous"], "{user:?}");
-        assert!(seen.header("authorization").is_empty());
+        assert!(seen.header("authorization").is_empty() && seen.header("cookie").is_empty());
+    }
+    // What is no longer known is said to be so, and is no news.
+    drop(upstream);
+    world.until(async || gauges(&world).await == "-1 -1 -1").await;
+
+    let names = |level| log.processes(level).into_iter().map(|(process, _)| process).collect::<Vec<_>>().join(" ");
+    assert_eq!(names("WARN"), "registration reset reset username", "once each time that one begins");
+    assert_eq!(names("INFO"), "registration reset username");
+    for (process, fields) in log.processes("WARN") {
+        // The one that is not denied, and that clients reach.
+        let deny = if process == "registration" { json!("/openidm/selfservice/registration/**") } else { Value::Null };
+        assert_eq!(fields["deny"], deny, "{process}");
     }
     assert_eq!(world.drain().await, Ended::Drained);
 }
@@ -262,6 +281,7 @@ async fn a_silent_upstream_holds_up_neither_start_nor_drain() {
     let mut world = World::with(Plan { upstream: url, edge: "watch_upstream = \"24h\"", ..Plan::default() }).await;
     assert_eq!(world.get(PATH).await.status, 200);
     let asked = silent.accept().await.expect("a question");
+    assert_eq!(world.metric("upstream_process_open{process=\"reset\"}").await, "-1");
     assert_eq!(world.drain().await, Ended::Drained);
     drop(asked);
 }

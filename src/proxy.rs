@@ -270,7 +270,13 @@ impl ProxyHttp for Gate {
         let host = session.get_header(header::HOST);
         let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         let scheme = if tls { "https" } else { "http" };
-        let seen = headers::Seen { caller, host, scheme, trust_headers: &self.edge.trust_headers };
+        let seen = headers::Seen {
+            caller,
+            host,
+            scheme,
+            trust_headers: &self.edge.trust_headers,
+            client_header: self.clients.header(),
+        };
         headers::forward(request, &seen)
     }
 

@@ -58,6 +58,11 @@ impl Clients {
         }
     }
 
+    /// The one header in which a trusted peer names the client.
+    pub(super) const fn header(&self) -> ClientHeader {
+        self.header
+    }
+
     /// Names the client of a request with these headers, that came from this peer.
     pub(super) fn caller(&self, peer: Option<Peer>, headers: &HeaderMap) -> Caller {
         let (ip, trusted) = match peer {

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 
 use super::client::Caller;
+use crate::config::ClientHeader;
 
 /// The largest request head, in bytes.
 pub(super) const MAX_HEAD: usize = 64 << 10;
@@ -67,11 +68,14 @@ pub(super) struct Seen<'a> {
     pub(super) scheme: &'static str,
     /// Headers that only a trusted peer may send (`[edge] trust_headers`).
     pub(super) trust_headers: &'a [String],
+    /// The header in which a trusted peer says who the client is (`[listen] client_header`).
+    pub(super) client_header: ClientHeader,
 }
 
 /// Prepares a request for the upstream. Routing overrides go. What an untrusted peer says of the client is replaced by
 /// what we saw; a trusted peer's word is kept, and the peer is added to the chain. Who the client is to the upstream,
-/// only a trusted peer may say.
+/// only a trusted peer may say, and only in the one header in which it says so to us: a proxy that writes the one leaves
+/// the other as the client sent it.
 pub(super) fn forward(request: &mut RequestHeader, seen: &Seen<'_>) -> pingora::Result<()> {
     let unwanted: Vec<HeaderName> =
         request.headers.keys().filter(|name| is_unwanted(name.as_str(), seen)).cloned().collect();
@@ -81,9 +85,9 @@ pub(super) fn forward(request: &mut RequestHeader, seen: &Seen<'_>) -> pingora::
     let peer = seen.caller.peer;
     if seen.caller.trusted {
         if let Some(ip) = peer {
-            append(request, "X-Forwarded-For", &ip.to_string())?;
-            if request.headers.contains_key(header::FORWARDED) {
-                append(request, "Forwarded", &format!("for={}", node(ip)))?;
+            match seen.client_header {
+                ClientHeader::XForwardedFor => append(request, "X-Forwarded-For", &ip.to_string())?,
+                ClientHeader::Forwarded => append(request, "Forwarded", &format!("for={}", node(ip)))?,
             }
         }
         return Ok(());
@@ -98,7 +102,8 @@ pub(super) fn forward(request: &mut RequestHeader, seen: &Seen<'_>) -> pingora::
     Ok(())
 }
 
-/// Underscores are dashes to a reader in CGI's tradition, so a twin written with them is as good as the header itself.
+/// Underscores are dashes to a reader in CGI's tradition, so a twin written with them is as good as the header itself; to
+/// some of them all is that is no letter or digit.
 /// A trusted peer's word is the spelling that is listed; its twin came past that peer.
 fn is_unwanted(name: &str, seen: &Seen<'_>) -> bool {
     let trusted = seen.caller.trusted;
@@ -106,15 +111,19 @@ fn is_unwanted(name: &str, seen: &Seen<'_>) -> bool {
     if !trusted && name.get(..FAMILY.len()).is_some_and(|head| is_twin(head, FAMILY)) {
         return true;
     }
-    let kept = |listed: &str| trusted && listed == name;
+    let other = match seen.client_header {
+        ClientHeader::XForwardedFor => "forwarded",
+        ClientHeader::Forwarded => "x-forwarded-for",
+    };
+    let kept = |listed: &str| trusted && listed == name && name != other;
     let told = FORWARDING.iter().copied().chain(seen.trust_headers.iter().map(String::as_str));
     OVERRIDES.iter().any(|listed| is_twin(name, listed))
         || (told.clone().any(|listed| is_twin(name, listed)) && !told.clone().any(kept))
 }
 
-/// Whether two names in lower case are the same to a reader for whom underscores are dashes.
+/// Whether two names in lower case are the same to a reader for whom underscores, dots and the like are dashes.
 pub(super) fn is_twin(name: &str, other: &str) -> bool {
-    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    let dashed = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'-' };
     name.len() == other.len() && name.bytes().map(dashed).eq(other.bytes().map(dashed))
 }
 
@@ -168,6 +177,15 @@ mod tests {
     }
 
     fn forwarded(lines: &[(&'static str, &'static str)], peer: &str, trusted: bool) -> Vec<String> {
+        forwarded_by(ClientHeader::XForwardedFor, lines, peer, trusted)
+    }
+
+    fn forwarded_by(
+        client_header: ClientHeader,
+        lines: &[(&'static str, &'static str)],
+        peer: &str,
+        trusted: bool,
+    ) -> Vec<String> {
         let mut request = RequestHeader::build("GET", b"/", None).unwrap();
         for (name, value) in lines {
             request.append_header(*name, *value).unwrap();
@@ -176,7 +194,7 @@ mod tests {
         let caller = Caller { client: Client::Unknown, peer: Some(peer), trusted };
         let host = HeaderValue::from_static("idm.example.com");
         let trust_headers = ["x-remote-user", "ssl_client_cert"].map(str::to_owned);
-        let seen = Seen { caller, host: Some(&host), scheme: "http", trust_headers: &trust_headers };
+        let seen = Seen { caller, host: Some(&host), scheme: "http", trust_headers: &trust_headers, client_header };
         forward(&mut request, &seen).unwrap();
         let mut lines: Vec<_> =
             request.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
@@ -197,6 +215,8 @@ mod tests {
             ("Forwarded", "for=10.0.0.1"),
             ("X-Original-URL", "/openidm/selfservice/reset"),
             ("X_Rewrite-Url", "/openidm/selfservice/reset"),
+            ("X.Forwarded.For", "10.0.0.1"),
+            ("X.Remote~User", "openidm-admin"),
             ("X-HTTP-Method-Override", "PATCH"),
             ("X-Remote-User", "openidm-admin"),
             ("X_Remote-User", "openidm-admin"),
@@ -238,7 +258,6 @@ mod tests {
         assert_eq!(
             forwarded(&lines, "fd00::1", true),
             [
-                "forwarded: for=192.0.2.1, for=\"[fd00::1]\"",
                 "ssl_client_cert: a",
                 "x-forwarded-for: 192.0.2.1, 10.0.0.9, fd00::1",
                 "x-forwarded-proto: https",
@@ -246,5 +265,19 @@ mod tests {
             ]
         );
         assert_eq!(forwarded(&[], "10.0.0.1", true), ["x-forwarded-for: 10.0.0.1"]);
+    }
+
+    #[test]
+    fn a_trusted_peer_is_believed_in_the_one_header_that_is_configured() {
+        let lines = [("X-Forwarded-For", "192.0.2.1"), ("Forwarded", "for=192.0.2.1"), ("X-Forwarded-Proto", "https")];
+        assert_eq!(
+            forwarded_by(ClientHeader::Forwarded, &lines, "fd00::1", true),
+            ["forwarded: for=192.0.2.1, for=\"[fd00::1]\"", "x-forwarded-proto: https"]
+        );
+        assert_eq!(forwarded_by(ClientHeader::Forwarded, &[], "10.0.0.1", true), ["forwarded: for=10.0.0.1"]);
+        assert_eq!(
+            forwarded_by(ClientHeader::XForwardedFor, &lines, "10.0.0.1", true),
+            ["x-forwarded-for: 192.0.2.1, 10.0.0.1", "x-forwarded-proto: https"]
+        );
     }
 }

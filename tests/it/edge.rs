@@ -41,7 +41,7 @@ const TRUST: [&str; 6] = [
 
 #[tokio::test]
 async fn only_a_trusted_peer_says_who_somebody_is() {
-    let twins = TRUST.map(|name| name.replace('-', "_"));
+    let twins = [TRUST.map(|name| name.replace('-', "_")), TRUST.map(|name| name.replace('-', "."))].concat();
     let all: Vec<_> = TRUST.into_iter().chain(twins.iter().map(String::as_str)).map(|name| (name, "admin")).collect();
     let own = [("X-OpenIDM-Username", "bjensen"), ("X-OpenIDM-Password", "secret"), ("Authorization", "Basic eDp5")];
     let headers = [all.as_slice(), &own].concat();
@@ -75,7 +75,13 @@ async fn only_a_trusted_peer_says_who_somebody_is() {
 
 #[tokio::test]
 async fn a_method_in_disguise_is_passed_or_refused_and_never_dropped() {
-    let lines = [("X-HTTP-Method-Override", "PATCH"), ("X-HTTP-Method", "PATCH"), ("X_Method_Override", "PATCH")];
+    let lines = [
+        ("X-HTTP-Method-Override", "PATCH"),
+        ("X-HTTP-Method", "PATCH"),
+        ("X_Method_Override", "PATCH"),
+        ("X.HTTP-Method_Override", "PATCH"),
+        ("X-Method-Override", ""),
+    ];
     let edge = Edge::with("", "").await;
     edge.get("/openidm/managed/user/1", &lines).await;
     for (name, value) in lines {
@@ -92,7 +98,7 @@ async fn a_method_in_disguise_is_passed_or_refused_and_never_dropped() {
         assert_eq!(answer.json(), told);
     }
     assert_eq!(edge.upstream.count(), 0);
-    assert_eq!(edge.world.metric("denied_requests_total{why=\"method_override\"}").await, "3");
+    assert_eq!(edge.world.metric("denied_requests_total{why=\"method_override\"}").await, lines.len().to_string());
     client.send(request("POST", "/openidm/managed/user/1", &[("X-Requested-With", "x")], Some("{}"))).await;
     assert_eq!(client.answer().await.expect("an answer on the same connection").status, 200);
     let answer = Raw::exchange(edge.world.gate, request("GET", PATH, &lines, None)).await.expect("an answer");
@@ -109,6 +115,9 @@ async fn the_mighty_do_not_sign_in_from_outside() {
         ("X-OpenIDM-Username", "UTF-8''%6fpenidm-admin"),
         ("X-OpenIDM-Username", "utf-8'en'%6Fpenidm%2Dadmin"),
         ("X-OpenIDM-Username", "ISO-8859-1''openidm-admin"),
+        ("X-OpenIDM-Username", "=?UTF-8?B?b3BlbmlkbS1hZG1pbg==?="),
+        ("X.OpenIDM.Username", "openidm-admin"),
+        ("Authorization", "Basic VVRGLTgnJyU2ZnBlbmlkbS1hZG1pbjpzZWNyZXQ="),
         ("Authorization", "Basic b3BlbmlkbS1hZG1pbjpzZWNyZXQ="),
         ("Authorization", "basic T3BlbklETS1BZG1pbjpzZWNyZXQ"),
     ] {
@@ -118,7 +127,7 @@ async fn the_mighty_do_not_sign_in_from_outside() {
         assert_eq!((answer.status, answer.json()), (403, told), "{line:?}");
     }
     assert_eq!(edge.upstream.count(), 0);
-    assert_eq!(edge.world.metric("denied_requests_total{why=\"user\"}").await, "8");
+    assert_eq!(edge.world.metric("denied_requests_total{why=\"user\"}").await, "11");
     for line in [
         ("X-OpenIDM-Username", "bjensen"),
         ("X-OpenIDM-Username", "UTF-8''b%20jensen"),
@@ -284,4 +293,20 @@ async fn a_silent_upstream_holds_up_neither_start_nor_drain() {
     assert_eq!(world.metric("upstream_process_open{process=\"reset\"}").await, "-1");
     assert_eq!(world.drain().await, Ended::Drained);
     drop(asked);
+}
+
+#[tokio::test]
+async fn a_trusted_peer_is_believed_in_one_header_only() {
+    let headers = [("X-Forwarded-For", "192.0.2.1"), ("Forwarded", "for=192.0.2.2"), ("X_Forwarded_For", "192.0.2.3")];
+    for (header, kept, dropped, chain) in [
+        ("X-Forwarded-For", "x-forwarded-for", "forwarded", "192.0.2.1, 127.0.0.1"),
+        ("Forwarded", "forwarded", "x-forwarded-for", "for=192.0.2.2, for=127.0.0.1"),
+    ] {
+        let listen = format!("trusted_proxies = [\"127.0.0.1\"]\nclient_header = \"{header}\"");
+        let edge = Edge::with("", listen.leak()).await;
+        edge.get("/openidm/info/login", &headers).await;
+        let seen = edge.upstream.last();
+        assert_eq!(seen.header(kept), [chain]);
+        assert!(seen.header(dropped).is_empty() && seen.header("x_forwarded_for").is_empty(), "{:?}", seen.names());
+    }
 }

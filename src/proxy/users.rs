@@ -1,11 +1,15 @@
 //! Whether a request signs in as somebody who must not come this way, in any spelling that some reader undoes.
 //!
 //! IDM reads the name from `X-OpenIDM-Username`, as it stands or in the encoding of RFC 5987 §3.2 (which RFC 8187 keeps),
-//! and from HTTP Basic. As with paths, nothing is guessed: each reading is followed, and one that means a denied name is
+//! and from HTTP Basic; other servers of its family read the encoded words of RFC 2047. As with paths, nothing is guessed: each reading is followed, and one that means a denied name is
 //! enough. It errs towards denying, but only for what no name looks like.
+
+mod base64;
+mod words;
 
 use http::HeaderMap;
 
+use self::base64::{FOR_URLS, Padding, STANDARD};
 use super::{
     headers::is_twin,
     reading::{self, fold},
@@ -21,8 +25,6 @@ const EFFORT: usize = 64 << 10;
 /// any letter.
 const CHARSETS: [&str; 8] =
     ["utf-8", "utf8", "iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "us-ascii", "windows-1252"];
-const STANDARD: [u8; 2] = *b"+/";
-const FOR_URLS: [u8; 2] = *b"-_";
 
 /// Names that are denied.
 #[derive(Debug)]
@@ -72,7 +74,8 @@ impl Reader<'_> {
             return true;
         }
         let mut others: Vec<Vec<u8>> = extended.map(|(_, value)| value.to_vec()).into_iter().collect();
-        others.extend([decode(text), fold(text), unquote(text), blanks(text)].into_iter().flatten());
+        let Ok(words) = words::decode(text, is_known) else { return true };
+        others.extend([words, decode(text), fold(text), unquote(text), blanks(text)].into_iter().flatten());
         match depth.checked_sub(1) {
             Some(depth) => others.iter().any(|other| self.means_one(other, depth)),
             // So many encodings, one inside another, are no name; apostrophes are not uncommon in one.
@@ -90,8 +93,10 @@ impl Reader<'_> {
         }
         let alphabets = [&[STANDARD][..], &[FOR_URLS], &[STANDARD, FOR_URLS]];
         let paddings = [Padding::Skipped, Padding::Zero, Padding::Ends];
-        let mut names: Vec<_> =
-            alphabets.iter().flat_map(|alphabets| paddings.map(|padding| user(rest, alphabets, padding))).collect();
+        let mut names: Vec<_> = alphabets
+            .iter()
+            .flat_map(|alphabets| paddings.map(|padding| base64::decode(rest, alphabets, padding, b':')))
+            .collect();
         // All the same, but for credentials that are made to be read in several ways.
         names.dedup();
         names.iter().any(|name| self.means_one(name, DEPTH))
@@ -102,53 +107,6 @@ impl Reader<'_> {
 fn parts(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let several = value.contains(&b',');
     std::iter::once(value).chain(value.split(|byte| *byte == b',').filter(move |_| several))
-}
-
-/// What an `=` is in Base64 that goes on after it.
-#[derive(Clone, Copy)]
-enum Padding {
-    /// Nothing.
-    Skipped,
-    /// Six zero bits.
-    Zero,
-    /// The end of one text, after which another begins.
-    Ends,
-}
-
-/// What stands before the first colon, one byte more than a name may have at most.
-fn user(text: &[u8], alphabets: &[[u8; 2]], padding: Padding) -> Vec<u8> {
-    let mut name = Vec::new();
-    let (mut bits, mut count) = (0_u32, 0_u8);
-    for byte in text {
-        let six = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'=' => match padding {
-                Padding::Skipped => continue,
-                Padding::Zero => 0,
-                Padding::Ends => {
-                    (bits, count) = (0, 0);
-                    continue;
-                }
-            },
-            other if alphabets.iter().any(|[plus, _]| plus == other) => 62,
-            other if alphabets.iter().any(|[_, slash]| slash == other) => 63,
-            _ => continue,
-        };
-        bits = bits << 6 | u32::from(six);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            let [.., next] = (bits >> count).to_be_bytes();
-            bits &= (1 << count) - 1;
-            if next == b':' || name.len() > MAX_NAME {
-                break;
-            }
-            name.push(next);
-        }
-    }
-    name
 }
 
 /// `charset'language'value` → charset and value.

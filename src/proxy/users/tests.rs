@@ -1,4 +1,4 @@
-use base64::{Engine, prelude::BASE64_STANDARD};
+use ::base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
@@ -44,9 +44,20 @@ fn spellings_of_a_denied_name() {
         "UTF-8''%EF%BD%8Fpenidm-admin",
         "UTF-8''help+desk",
         "HELP%20DESK",
+        "=?UTF-8?B?b3BlbmlkbS1hZG1pbg==?=",
+        "=?utf-8?b?b3BlbmlkbS1hZG1pbg?=",
+        "=?UTF-8?Q?=6Fpenidm-admin?=",
+        "=?iso-8859-1*en?q?openidm=2Dadmin?=",
+        "=?UTF-8?Q?open?= =?UTF-8?B?aWRtLWFkbWlu?=",
+        "open=?UTF-8?Q?idm-admin?=",
+        "=?UTF-8?Q?Help_Desk?=",
+        "=?UTF-16?B?AG8AcABlAG4=?=",
+        "UTF-8''%3D%3FUTF-8%3FQ%3Fopenidm-admin%3F%3D",
     ] {
         assert!(named(text), "{text:?}");
         assert!(denied(&[("x_openidm-username", text.as_bytes())]), "{text:?}");
+        assert!(denied(&[("x.openidm.username", text.as_bytes())]), "{text:?}");
+        assert!(denied(&[("x-openidm-username", b"bjensen"), ("x_openidm_username", text.as_bytes())]), "{text:?}");
         assert!(denied(&[("authorization", basic(text).as_bytes())]), "{text:?}");
     }
     assert!(named("bjensen, openidm-admin") && named("openidm-admin,"));
@@ -76,7 +87,12 @@ fn others_sign_in() {
         "%zz",
         "help desk 2",
         "+",
-        "",
+        "=?",
+        "=?UTF-8?B?",
+        "a=?b?c",
+        "=?UTF-8?X?openidm-admin?=",
+        "=?UTF-8?B?YmplbnNlbg==?=",
+        "=?UTF-8?Q?J=C3=BCrg?=",
     ] {
         assert!(!named(text), "{text:?}");
         assert!(!denied(&[("authorization", basic(text).as_bytes())]), "{text:?}");
@@ -113,7 +129,9 @@ fn spellings_of_basic() {
 #[test]
 fn effort_is_bounded() {
     let started = std::time::Instant::now();
-    for unit in ["%25", "'", "\"", "+%2b", "UTF-8''", ",", "Basic ,", "%ef%bd%8f"] {
+    for unit in
+        ["%25", "'", "\"", "+%2b", "UTF-8''", ",", "Basic ,", "%ef%bd%8f", "=?", "=?UTF-8?Q?=3D?=", "=?UTF-8?B?"]
+    {
         let value = unit.repeat((60 << 10) / unit.len());
         let _ = named(&value);
         let _ = denied(&[("authorization", format!("Basic {value}").as_bytes())]);
@@ -134,8 +152,10 @@ fn respell(name: &str, how: u8, at: usize) -> String {
         2 => format!("UTF-8''{}", name.replace('%', "%25")),
         3 => format!("utf-8'en-GB'{}", name.replace('%', "%25")),
         4 => format!("iSo-8859-1'de'{}", name.replace('%', "%25")),
-        5 if !name.contains(['%', '\'']) => name.to_ascii_uppercase(),
+        5 if !name.contains(['%', '\'', '?']) => name.to_ascii_uppercase(),
         6 => format!(" {name}\t"),
+        8 => format!("=?UTF-8?B?{}?=", BASE64_STANDARD.encode(name)),
+        9 => format!("=?iso-8859-1?q?{}?=", name.bytes().map(|byte| format!("={byte:02X}")).collect::<String>()),
         _ => name.to_owned(),
     }
 }
@@ -143,7 +163,7 @@ fn respell(name: &str, how: u8, at: usize) -> String {
 proptest! {
     #[test]
     fn every_encoding_of_a_denied_name_is_denied(
-        chain in prop::collection::vec((0u8..8, 0usize..64), 0..=4),
+        chain in prop::collection::vec((0u8..10, 0usize..64), 0..=4),
         as_basic: bool,
         case in prop::collection::vec(any::<bool>(), NAME.len()),
     ) {

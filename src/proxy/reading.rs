@@ -343,4 +343,4 @@ const fn slash(char: char) -> char {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

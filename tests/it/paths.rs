@@ -15,8 +15,19 @@ struct Gate {
 
 impl Gate {
     async fn open() -> Self {
+        Self::with(Plan::default()).await
+    }
+
+    /// One that answers elsewhere, and denies what the others answer.
+    async fn denying() -> Self {
+        let reset = "path = \"/elsewhere/reset\"\nanswer_floor = \"20ms\"";
+        let edge = "deny = [\"/openidm/selfservice/reset/**\"]";
+        Self::with(Plan { reset, edge, ..Plan::default() }).await
+    }
+
+    async fn with(plan: Plan) -> Self {
         let upstream = Upstream::start().await;
-        let plan = Plan { upstream: Some(format!("url = \"http://{}\"", upstream.address)), ..Plan::default() };
+        let plan = Plan { upstream: Some(format!("url = \"http://{}\"", upstream.address)), ..plan };
         Self { world: World::with(plan).await, upstream }
     }
 
@@ -161,9 +172,19 @@ const SPELLINGS: &[&str] = &[
 #[tokio::test]
 async fn no_other_spelling_of_the_reset_path_passes() {
     assert!(SPELLINGS.len() >= 90);
-    let gate = Gate::open().await;
+    nothing_passes(&Gate::open().await, SPELLINGS, &[400, 404]).await;
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_denied_path_passes() {
+    let gate = Gate::denying().await;
+    nothing_passes(&gate, &[SPELLINGS, &[PATH, "/openidm/selfservice/reset/"]].concat(), &[400, 403]).await;
+    assert_eq!(gate.ask("GET", "/elsewhere/reset").await.unwrap().json()["type"], "parameters");
+}
+
+async fn nothing_passes(gate: &Gate, spellings: &[&str], statuses: &[u16]) {
     let mut wrong = Vec::new();
-    for spelling in SPELLINGS {
+    for spelling in spellings {
         for (method, query) in [("POST", "?_action=submitRequirements"), ("GET", ""), ("PUT", "")] {
             let target = format!("{spelling}{query}").replace("{HOST}", &gate.world.gate.to_string());
             let answer = gate.ask(method, &target).await;
@@ -174,7 +195,7 @@ async fn no_other_spelling_of_the_reset_path_passes() {
             let is_ours = serde_json::from_str::<Value>(&answer.body).is_ok_and(|json| json["code"] == answer.status);
             // What is no request line at all, pingora itself refuses before anybody is asked.
             let is_ours = is_ours || answer.status == 400 && answer.body.is_empty();
-            if !matches!(answer.status, 400 | 404) || !is_ours {
+            if !statuses.contains(&answer.status) || !is_ours {
                 wrong.push(format!("{method} {target:?}: {} {}", answer.status, answer.body));
             }
         }
@@ -202,7 +223,7 @@ async fn the_path_itself_is_answered_here() {
 
 #[tokio::test]
 async fn neighbours_pass_byte_for_byte() {
-    let gate = Gate::open().await;
+    let gates = [Gate::open().await, Gate::denying().await];
     for target in [
         "/",
         "/?",
@@ -236,9 +257,11 @@ async fn neighbours_pass_byte_for_byte() {
         "/a?'()*,;:@!$[]{}|^`~\\",
         "/a|b{c}^'",
     ] {
-        let answer = gate.ask("GET", target).await.unwrap();
-        assert_eq!((answer.status, answer.body.as_str()), (200, "upstream"), "{target}");
-        assert_eq!(gate.upstream.last().line(), format!("GET {target} HTTP/1.1"));
+        for gate in &gates {
+            let answer = gate.ask("GET", target).await.unwrap();
+            assert_eq!((answer.status, answer.body.as_str()), (200, "upstream"), "{target}");
+            assert_eq!(gate.upstream.last().line(), format!("GET {target} HTTP/1.1"));
+        }
     }
 }
 

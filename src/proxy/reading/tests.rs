@@ -9,7 +9,7 @@ fn claims(path: &[u8]) -> bool {
 }
 
 /// One way to disguise a path; `at` picks the place.
-fn disguise(path: &str, how: u8, at: usize) -> String {
+pub(in crate::proxy) fn disguise(path: &str, how: u8, at: usize) -> String {
     let slashes: Vec<usize> = path.match_indices('/').map(|(i, _)| i).collect();
     let slash = slashes.get(at % slashes.len().max(1)).copied().unwrap_or(0);
     let insert = |what: &str, place: usize| format!("{}{what}{}", &path[..place], &path[place..]);

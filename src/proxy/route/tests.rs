@@ -1,4 +1,6 @@
-use super::*;
+use proptest::prelude::*;
+
+use super::{super::reading::tests::disguise, *};
 
 const PATH: &str = "/openidm/selfservice/reset";
 
@@ -266,4 +268,48 @@ fn other_paths_can_be_guarded() {
     assert_eq!(deep.route(b"/1/2/3/4/5/6/7/8/9/10/", None), Route::Intercept { query: b"" });
     assert_eq!(deep.route(b"/1/2/3/4/5/6/7/%38/9/10", None), Route::Reject(Why::Disguised));
     assert_eq!(deep.route(b"/1/2/3/4/5/6/7", None), Route::Pass { target: b"/1/2/3/4/5/6/7" });
+}
+
+/// A gate whose reset is elsewhere, and that denies what the others guard.
+fn denying(below: bool) -> Router {
+    Router::new("/elsewhere/reset").denying(&[PathPattern { path: PATH.to_owned(), below }])
+}
+
+#[test]
+fn what_is_denied_is_read_as_the_reset_path_is() {
+    for target in DISGUISED.iter().chain(&[PATH]) {
+        let routed = denying(true).route(target.as_bytes(), Some(b"idm.example.com"));
+        assert!(matches!(routed, Route::Reject(Why::Denied | Why::Malformed)), "{target}: {routed:?}");
+    }
+    assert_eq!(denying(false).route(b"/openidm/selfservice/%72eset", None), Route::Reject(Why::Denied));
+    let below = b"/openidm/selfservice/reset/x";
+    assert_eq!(denying(false).route(below, None), Route::Pass { target: below });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+    #[test]
+    fn every_chain_of_disguises_of_a_denied_path_is_denied(
+        chain in prop::collection::vec((0u8..26, 0usize..64), 0..=4),
+        below: bool,
+    ) {
+        let mut path = PATH.to_owned();
+        for (how, at) in &chain {
+            // What lies below is another path to a pattern that does not hold it.
+            let how = if !below && *how >= 19 { how + 1 } else { *how };
+            path = disguise(&path, how, *at);
+        }
+        let routed = denying(below).route(path.as_bytes(), None);
+        prop_assert!(matches!(routed, Route::Reject(Why::Denied | Why::Malformed)), "{path}: {routed:?}");
+    }
+
+    #[test]
+    fn neighbours_of_a_denied_path_pass_as_they_are(
+        path in r"(/(openidm|selfservice|managed|reset[A-Za-z]|user|%2[eEfF]|;[a-f]{0,4}|\.{1,3}|[a-mA-M0-9.;:@~_-]{1,12})){1,12}",
+        below: bool,
+    ) {
+        let target = path.as_bytes();
+        prop_assert_eq!(denying(below).route(target, None), Route::Pass { target });
+    }
 }

@@ -17,4 +17,5 @@ mod passing;
 mod password;
 mod paths;
 mod repeats;
+mod separation;
 mod support;

@@ -16,6 +16,8 @@ pub(crate) struct Seen {
     pub(crate) head: Vec<u8>,
     /// Without chunks' sizes.
     pub(crate) body: Vec<u8>,
+    /// Which of the connections it came over, in the order in which they were opened.
+    pub(crate) connection: usize,
 }
 
 impl Seen {
@@ -31,6 +33,15 @@ impl Seen {
     /// The target, each byte as one character.
     pub(crate) fn target(&self) -> String {
         self.line().split(' ').nth(1).unwrap().to_owned()
+    }
+
+    /// The names of all headers, in lower case, in their order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let head: String = self.head.iter().copied().map(char::from).collect();
+        let lines = head.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
+        let mut names: Vec<_> = lines.map(|(name, _)| name.to_ascii_lowercase()).collect();
+        names.sort();
+        names
     }
 
     /// The header's lines, whatever the case of its name.
@@ -65,8 +76,9 @@ impl Upstream {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (shared, reply): (_, Arc<Reply>) = (Arc::clone(&seen), Arc::new(reply));
         let server = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(converse(client, Arc::clone(&shared), Arc::clone(&reply)));
+            for connection in 0.. {
+                let Ok((client, _)) = listener.accept().await else { return };
+                tokio::spawn(converse(client, connection, Arc::clone(&shared), Arc::clone(&reply)));
             }
         });
         Self { address, seen, _server: AbortOnDropHandle::new(server) }
@@ -86,9 +98,10 @@ impl Upstream {
     }
 }
 
-async fn converse(mut client: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, reply: Arc<Reply>) {
+async fn converse(mut client: TcpStream, connection: usize, seen: Arc<Mutex<Vec<Seen>>>, reply: Arc<Reply>) {
     let mut read = Vec::new();
     while let Some(request) = receive(&mut client, &mut read).await {
+        let request = Seen { connection, ..request };
         seen.lock().push(request.clone());
         if client.write_all(&reply(&request)).await.is_err() {
             return;
@@ -98,7 +111,7 @@ async fn converse(mut client: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, reply: Arc
 
 async fn receive(client: &mut TcpStream, read: &mut Vec<u8>) -> Option<Seen> {
     let end = find(client, read, b"\r\n\r\n").await?;
-    let mut seen = Seen { head: read.drain(..end + 4).collect(), body: Vec::new() };
+    let mut seen = Seen { head: read.drain(..end + 4).collect(), ..Seen::default() };
     if !seen.header("transfer-encoding").is_empty() {
         loop {
             let end = find(client, read, b"\r\n").await?;

@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) edge: &'static str,
     /// Where passed requests go, if not to the store.
     pub(crate) upstream: Option<String>,
+    /// Where accounts are, if not in the store.
+    pub(crate) identity: Option<SocketAddr>,
     pub(crate) process: fn(&mut Value),
 }
 
@@ -55,6 +57,7 @@ impl Default for Plan {
             mail: "",
             edge: "",
             upstream: None,
+            identity: None,
             process: |_| {},
         }
     }
@@ -140,7 +143,13 @@ impl World {
         let store_link = Link::to(store.address()).await;
         let smtp_link = Link::to(mailbox.smtp_address()).await;
         let folder = tempfile::tempdir().unwrap();
-        let file = write(folder.path(), &plan, store.address(), store_link.address, smtp_link.address);
+        let file = write(
+            folder.path(),
+            &plan,
+            store.address(),
+            plan.identity.unwrap_or(store_link.address),
+            smtp_link.address,
+        );
         let environment = |name: &str| (name == "IDENTITY_PASSWORD").then(|| PASSWORD.to_owned());
         let (config, _) = config::load(&file, &environment)
             .unwrap_or_else(|faults| panic!("{}", faults.iter().map(|fault| format!("{fault}\n")).collect::<String>()));

@@ -8,6 +8,7 @@
     missing_docs
 )]
 
+mod attacks;
 mod browser;
 mod demo;
 mod logs;

@@ -1,8 +1,17 @@
 //! What the subjects share.
 
+#[path = "../it/support/answer.rs"]
+#[allow(dead_code)] // the stories use the rest
+pub(crate) mod answer;
 pub(crate) mod driver;
 pub(crate) mod program;
+#[path = "../it/support/raw.rs"]
+#[allow(dead_code)] // the stories use the rest
+pub(crate) mod raw;
 pub(crate) mod setup;
+#[path = "../it/support/upstream.rs"]
+#[allow(dead_code)] // the stories use the rest
+pub(crate) mod upstream;
 pub(crate) mod wire;
 
 use std::time::Duration;

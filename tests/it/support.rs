@@ -1,5 +1,6 @@
 //! What the stories share.
 
+pub(crate) mod answer;
 pub(crate) mod clock;
 pub(crate) mod link;
 pub(crate) mod raw;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use super::{program::Program, soon, wire::Wire};
+use super::{answer::Answer, program::Program, soon, wire::Wire};
 
 pub(crate) const PATH: &str = "/openidm/selfservice/reset";
 pub(crate) const SERVICE_PASSWORD: &str = "canary-service-password";
@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) listen: String,
     pub(crate) upstream: String,
     pub(crate) identity: String,
+    /// Lines of `[reset]`.
+    pub(crate) reset: String,
     /// Lines of `[mail]`.
     pub(crate) mail: String,
     /// Lines to end with.
@@ -47,6 +49,7 @@ impl Plan {
             listen: "127.0.0.1:0".into(),
             upstream: format!("http://{NOBODY}"),
             identity: format!("http://{NOBODY}/openidm"),
+            reset: "answer_floor = \"20ms\"".into(),
             mail: format!("transport = \"smtp://{NOBODY}\""),
             more: String::new(),
         }
@@ -56,7 +59,7 @@ impl Plan {
 impl Files {
     pub(crate) fn of(plan: &Plan) -> Self {
         let files = Self { folder: tempfile::tempdir().unwrap() };
-        let Plan { listen, upstream, identity, mail, more } = plan;
+        let Plan { listen, upstream, identity, reset, mail, more } = plan;
         // Else what a wire holds could be a question of the gate's own.
         let quiet = if more.contains("[edge]") { "" } else { "[edge]\nwatch_upstream = \"0s\"" };
         files.write("selfservice-reset.json", include_str!("../../../conf/selfservice-reset.json"));
@@ -77,7 +80,7 @@ url = "{identity}"
 auth = {{ kind = "openidm", username = "resetgate", password = "file:service-password" }}
 [reset]
 process = "selfservice-reset.json"
-answer_floor = "20ms"
+{reset}
 [token]
 ephemeral = true
 [mail]
@@ -196,23 +199,6 @@ impl Gate {
     }
 }
 
-/// What was answered.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) body: String,
-}
-
-impl Answer {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("JSON, not {self:?}"))
-    }
-
-    pub(crate) fn token(&self) -> String {
-        self.json()["token"].as_str().unwrap_or_else(|| panic!("a token in {self:?}")).to_owned()
-    }
-}
-
 pub(crate) fn client() -> reqwest::Client {
     install_crypto();
     reqwest::Client::builder().no_proxy().build().unwrap()
@@ -220,7 +206,7 @@ pub(crate) fn client() -> reqwest::Client {
 
 async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let response = soon("an answer", request.send()).await.unwrap();
-    Answer { status: response.status().as_u16(), body: soon("a body", response.text()).await.unwrap() }
+    soon("a body", Answer::of(response)).await
 }
 
 /// An identity store, which is the upstream as well, and a mailbox, each behind a wire.

@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::world::Answer;
+use super::answer::Answer;
 
 /// For what should come at once; longer than any deadline of the gate that a test waits out on a stopped clock.
 const PATIENCE: Duration = Duration::from_secs(45);

@@ -4,7 +4,7 @@ use resetgate::demo::store::User;
 use serde_json::{Map, Value};
 
 use super::{Theatre, case::Case, forge};
-use crate::support::world::link;
+use crate::support::setup::link;
 
 const PASSWORD: &str = "Original-1";
 
@@ -32,13 +32,14 @@ impl<'a> Cast<'a> {
         for role in ["user", "victim", "attacker"] {
             let name = cast.name(role);
             let user = User::new(&format!("id-{name}"), &name, PASSWORD);
-            cast.theatre.world.store.insert(user.with("mail", cast.mail(role)));
+            theatre.around.store.insert(user.with("mail", cast.mail(role)));
+            theatre.is_secret(&name);
         }
         cast
     }
 
     pub(super) fn host(&self) -> String {
-        self.theatre.world.gate.to_string()
+        self.theatre.gate.address.to_string()
     }
 
     /// Whom mail may be for.
@@ -50,18 +51,20 @@ impl<'a> Cast<'a> {
     pub(super) fn keeps_passwords(&self) -> bool {
         ["user", "victim", "attacker"]
             .iter()
-            .all(|role| self.theatre.world.store.password_is(&self.name(role), PASSWORD))
+            .all(|role| self.theatre.around.store.password_is(&self.name(role), PASSWORD))
     }
 
     /// The password that a case would have the user's be, letter for letter.
     pub(super) fn proposed(&self, case: &Case) -> Option<String> {
-        (case.class == "compat-password").then(|| case.body["input"]["password"].as_str().unwrap().to_owned())
+        let password = (case.class == "compat-password").then(|| case.body["input"]["password"].as_str().unwrap())?;
+        self.theatre.is_secret(password);
+        Some(password.to_owned())
     }
 
     /// The owner follows the mailed link.
     pub(super) async fn prove(&mut self) {
         let flow = self.flow(0).await;
-        assert_eq!(self.theatre.world.show(&flow.mailed, &flow.code).await.status, 200);
+        assert_eq!(self.theatre.gate.show(&(flow.mailed, flow.code)).await.status, 200);
     }
 
     /// With every placeholder replaced.
@@ -100,7 +103,7 @@ impl<'a> Cast<'a> {
 
     /// What a placeholder stands for.
     pub(super) async fn word(&mut self, word: &str) -> String {
-        let world = &self.theatre.world;
+        let gate = &self.theatre.gate;
         match word {
             "HOST" => self.host(),
             "OOB" => self.theatre.lure.address.to_string(),
@@ -112,7 +115,7 @@ impl<'a> Cast<'a> {
             "MAIL" => self.mail("user"),
             "VICTIM_MAIL" => self.mail("victim"),
             "ATTACKER_MAIL" => self.mail("attacker"),
-            "T_QUERY" => world.begin().await,
+            "T_QUERY" => gate.begin().await,
             "T_CODE" | "T_CODE_A" => self.flow(0).await.answered,
             "T_CODE|mutate" => {
                 let token = self.flow(0).await.answered;
@@ -124,7 +127,7 @@ impl<'a> Cast<'a> {
             "WRONG_CODE" => self.flow(0).await.code.chars().rev().collect(),
             "T_RESET" => {
                 let flow = self.flow(0).await;
-                world.show(&flow.mailed, &flow.code).await.token()
+                gate.show(&(flow.mailed, flow.code)).await.token()
             }
             "JSON_DEPTH_100000" => "[".repeat(100_000),
             "JSON_LONGKEY_1MB" => format!("{{\"{}\":1}}", "k".repeat(1 << 20)),
@@ -146,10 +149,12 @@ impl<'a> Cast<'a> {
     async fn flow(&mut self, nth: usize) -> Started {
         while self.flows.len() <= nth {
             let before = self.theatre.mails().await;
-            let answered = self.theatre.world.query(&self.user).await.token();
+            let answered = self.theatre.gate.query(&self.user).await.token();
             assert_eq!(self.theatre.mails().await, before + 1);
-            let mails = self.theatre.world.mailbox.mails();
-            let (mailed, code) = link(mails.iter().find(|mail| mail.number == before + 1).unwrap());
+            let mails = self.theatre.around.mailbox.mails();
+            let mail = mails.iter().find(|mail| mail.number == before + 1).unwrap();
+            let (mailed, code) = link(mail.links.iter().find(|found| found.contains("&token=")).unwrap());
+            [&answered, &mailed, &code].iter().for_each(|secret| self.theatre.is_secret(secret));
             self.flows.push(Started { answered, mailed, code });
         }
         self.flows[nth].clone()

@@ -5,7 +5,7 @@ use std::fmt;
 use resetgate::demo::mailbox::Mail;
 
 use super::case::Case;
-use crate::support::{upstream::Seen, world::Answer};
+use crate::support::{answer::Answer, upstream::Seen};
 
 /// All that a case brought about.
 pub(super) struct Outcome {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{cast::Cast, oracles::Outcome};
-use crate::support::{raw::latin1, world::PATH};
+use crate::support::{raw::latin1, setup::PATH};
 
 #[derive(Deserialize)]
 pub(super) struct Case {

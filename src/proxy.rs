@@ -1,10 +1,11 @@
 //! The proxy: answers the reset path itself, forwards every other path as it came, refuses what could be either.
 
 mod body;
-mod client;
+pub mod client;
 mod desk;
 mod edge;
 mod failure;
+pub mod framing;
 mod headers;
 mod intercept;
 mod origin;
@@ -173,7 +174,7 @@ fn fault(session: &Session) -> Option<u16> {
     let misnamed = request.headers.get(header::HOST).is_some_and(|host| !route::is_authority(host.as_bytes()));
     // Later than HTTP/1.1 there is `:authority`, and before it nobody asked for a Host.
     let host_wanted = request.version == Version::HTTP_11;
-    if !headers::is_framed_clearly(&head) || hosts > 1 || misnamed || (host_wanted && hosts == 0) {
+    if !framing::is_framed_clearly(&head) || hosts > 1 || misnamed || (host_wanted && hosts == 0) {
         return Some(400);
     }
     // CONNECT is refused by Pingora before it comes here, unless it is a mistake.

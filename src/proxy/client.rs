@@ -28,7 +28,7 @@ const MAX_ELEMENTS: usize = 32;
 const MAX_LINE: usize = 4 << 10;
 
 /// Names clients.
-pub(super) struct Clients {
+pub struct Clients {
     trusted: Vec<IpNet>,
     trust_unix: bool,
     header: ClientHeader,
@@ -38,17 +38,18 @@ pub(super) struct Clients {
 
 /// Whom a request is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Caller {
+pub struct Caller {
     /// The client, as limits count.
-    pub(super) client: Client,
+    pub client: Client,
     /// The peer's address, if it has one.
-    pub(super) peer: Option<IpAddr>,
+    pub peer: Option<IpAddr>,
     /// Whether the peer may say who the client is.
-    pub(super) trusted: bool,
+    pub trusted: bool,
 }
 
 impl Clients {
-    pub(super) fn new(listen: &Listen, metrics: Arc<Metrics>) -> Self {
+    /// Trusts whom `[listen]` trusts.
+    pub fn new(listen: &Listen, metrics: Arc<Metrics>) -> Self {
         Self {
             trusted: listen.trusted_proxies.clone(),
             trust_unix: listen.trust_unix,
@@ -64,7 +65,7 @@ impl Clients {
     }
 
     /// Names the client of a request with these headers, that came from this peer.
-    pub(super) fn caller(&self, peer: Option<Peer>, headers: &HeaderMap) -> Caller {
+    pub fn caller(&self, peer: Option<Peer>, headers: &HeaderMap) -> Caller {
         let (ip, trusted) = match peer {
             Some(Peer::Tcp(address)) => {
                 let ip = address.ip().to_canonical();

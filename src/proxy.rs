@@ -31,7 +31,7 @@ use futures_util::FutureExt;
 use http::{HeaderValue, Method, Version, header};
 use pingora::{
     BError, Error, ErrorType,
-    http::RequestHeader,
+    http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
     proxy::{FailToProxy, ProxyHttp, Session},
     upstreams::peer::HttpPeer,
@@ -279,6 +279,19 @@ impl ProxyHttp for Gate {
             client_header: self.clients.header(),
         };
         headers::forward(request, &seen)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        answer: &mut ResponseHeader,
+        _: &mut Passage,
+    ) -> pingora::Result<()> {
+        if framing::is_answered_clearly(answer.version, answer.status, &answer.headers) {
+            return Ok(());
+        }
+        // The connection to the upstream ends with this, and with it whatever else it holds.
+        Err(Error::new_up(ErrorType::InvalidHTTPHeader))
     }
 
     fn fail_to_connect(&self, _: &mut Session, peer: &HttpPeer, passage: &mut Passage, mut error: BError) -> BError {

@@ -1,6 +1,12 @@
 //! An upstream that keeps every byte it is sent, and answers what it is told to.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -57,6 +63,7 @@ type Reply = dyn Fn(&Seen) -> Vec<u8> + Send + Sync;
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
     _server: AbortOnDropHandle<()>,
 }
 
@@ -75,13 +82,16 @@ impl Upstream {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (shared, reply): (_, Arc<Reply>) = (Arc::clone(&seen), Arc::new(reply));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let connected = Arc::clone(&connections);
         let server = tokio::spawn(async move {
             for connection in 0.. {
                 let Ok((client, _)) = listener.accept().await else { return };
+                connected.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(converse(client, connection, Arc::clone(&shared), Arc::clone(&reply)));
             }
         });
-        Self { address, seen, _server: AbortOnDropHandle::new(server) }
+        Self { address, seen, connections, _server: AbortOnDropHandle::new(server) }
     }
 
     /// All that came, oldest first.
@@ -91,6 +101,11 @@ impl Upstream {
 
     pub(crate) fn last(&self) -> Seen {
         self.seen.lock().last().cloned().expect("a request")
+    }
+
+    /// How many connections there have been.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count(&self) -> usize {

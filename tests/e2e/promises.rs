@@ -11,7 +11,8 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use crate::support::{
-    setup::{Around, Files, Gate, client, link},
+    answer::Answer,
+    setup::{Around, Files, Gate, PATH, Plan, client, link},
     soon,
 };
 
@@ -21,7 +22,7 @@ async fn mailed(around: &Around, nth: usize) -> (String, String) {
     link(mail.links.iter().find(|found| found.contains("&token=")).unwrap())
 }
 
-fn message(answer: &crate::support::setup::Answer) -> (u16, Value) {
+fn message(answer: &Answer) -> (u16, Value) {
     (answer.status, answer.json()["message"].clone())
 }
 
@@ -55,7 +56,7 @@ async fn r4_a_kill_at_the_patch_leaves_no_other_password_to_be_set() {
     let proof = mailed(&around, 1).await;
     let shown = gate.show(&proof).await.token();
     around.identity.hold_at_patch();
-    let url = format!("http://{}{}?_action=submitRequirements", gate.address, crate::support::setup::PATH);
+    let url = format!("http://{}{}?_action=submitRequirements", gate.address, PATH);
     let body = json!({"token": shown, "input": {"password": "First-Pass1"}}).to_string();
     let setting = tokio::spawn(client().post(url).header("content-type", "application/json").body(body).send());
     around.identity.holds().await;
@@ -94,7 +95,7 @@ async fn r15_keys_rotate_and_no_token_is_lost() {
 #[tokio::test]
 async fn r16_a_log_that_nobody_reads_holds_nothing_up() {
     let around = Around::start().await;
-    let plan = crate::support::setup::Plan {
+    let plan = Plan {
         more: "[limits]\nclient = \"0\"\nstart_per_client = \"0\"\nstart_total = \"0\"".into(),
         ..around.plan()
     };
@@ -109,7 +110,7 @@ async fn r16_a_log_that_nobody_reads_holds_nothing_up() {
     let ready = lines.find_map(|line| line.ok().filter(|line| line.contains("\"ready\""))).unwrap();
     let address = serde_json::from_str::<Value>(&ready).unwrap()["fields"]["addresses"].as_str().unwrap().to_owned();
     // From here on nobody reads. A pipe holds 64 KiB.
-    let url = format!("http://{address}{}?_action=submitRequirements", crate::support::setup::PATH);
+    let url = format!("http://{address}{}?_action=submitRequirements", PATH);
     let http = client();
     let post = async |body: Value| {
         let posted = http.post(&url).header("content-type", "application/json").body(body.to_string()).send();
@@ -154,7 +155,7 @@ fn size(process: u32) -> (u64, usize) {
 #[tokio::test]
 async fn r18_memory_and_files_stay_what_they_were() {
     let around = Around::start().await;
-    let plan = crate::support::setup::Plan {
+    let plan = Plan {
         more: "[limits]\nclient = \"0\"\nstart_per_client = \"0\"\nstart_total = \"0\"".into(),
         ..around.plan()
     };
@@ -163,7 +164,7 @@ async fn r18_memory_and_files_stay_what_they_were() {
         for _ in 0..rounds {
             let asker = gate.query("nobody").await.token();
             assert_eq!(gate.show(&(asker, "wrong".into())).await.status, 400);
-            assert_eq!(gate.get(crate::support::setup::PATH).await.status, 200);
+            assert_eq!(gate.get(PATH).await.status, 200);
             assert_eq!(gate.get("/elsewhere").await.status, 200);
         }
     };

@@ -13,6 +13,7 @@ mod lanes;
 mod layers;
 mod limits;
 mod mail;
+mod panics;
 mod passing;
 mod password;
 mod paths;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     clock::SystemClock,
-    config::{self, Address, Config},
+    config::{Address, Config},
     flows::{
         memory::{MemoryFlows, Rules},
         repeats::MemoryRepeats,
@@ -62,23 +62,25 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`], before anything is served.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(mut config: Config) -> Result<Self, StartError> {
         let system = SystemClock::new();
         let clock: Arc<dyn Clock> = Arc::new(system);
         // Records and limits live in this process, so the key that names them may as well.
         let ids = keys::random_key().ok_or(KeysError::Crypto)?;
         let hash_key = keys::random_key().ok_or(KeysError::Crypto)?;
-        let keys = Arc::new(RingKeys::new(&config.token.keys, &ids)?);
+        let keys = Arc::new(RingKeys::new(&config.token.keys, ids.expose())?);
         let metrics = Arc::new(Metrics::new(clock.now())?);
         let events: Arc<dyn Events> = Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock)));
-        let governor = Arc::new(Governor::new(&config.limits, &clock, &events, &hash_key, limits::DEFAULT_CAPACITY));
+        let governor =
+            Arc::new(Governor::new(&config.limits, &clock, &events, hash_key.expose(), limits::DEFAULT_CAPACITY));
         let limits: Arc<dyn Limits> = governor.clone();
         let rules = Rules { tries: config.codes.tries, mail_gap: config.reset.mail_gap };
         let flows = Arc::new(MemoryFlows::new(config.codes.capacity, rules, Arc::clone(&clock)));
+        config.mail.capacity = config.outbox_places();
         let email = config.reset.process.email().ok_or(StartError::NoMailStage)?;
-        let mail = config::Mail { capacity: config.outbox_places(), ..config.mail.clone() };
         let digits = config.codes.digits.is_some();
-        let outbox = mail::start(&mail, email, digits, Arc::clone(&limits), Arc::clone(&clock), Arc::clone(&events))?;
+        let outbox =
+            mail::start(&config.mail, email, digits, Arc::clone(&limits), Arc::clone(&clock), Arc::clone(&events))?;
         gauges(&metrics, &flows, &governor)?;
         let tidying = tidy(Arc::clone(&flows), governor);
 

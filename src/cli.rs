@@ -9,9 +9,8 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{Parser, Subcommand};
-use zeroize::Zeroizing;
 
-use crate::config::{self, Config, TokenKey};
+use crate::config::{self, Config, Secret, TokenKey};
 
 /// The exit code of a bad command line and of a bad configuration: BSD's `EX_USAGE`.
 pub const BAD_CONFIG: u8 = 64;
@@ -75,7 +74,7 @@ pub fn check(config: &Path) -> ExitCode {
 /// `resetgate key`
 pub fn key() -> ExitCode {
     match TokenKey::draw() {
-        Some(key) => say(&Zeroizing::new(STANDARD.encode(key.0.as_slice()))),
+        Some(key) => say(Secret::new(STANDARD.encode(key.0.expose())).expose()),
         None => {
             let _ = writeln!(io::stderr(), "the system's randomness failed");
             ExitCode::FAILURE

@@ -17,14 +17,13 @@ mod tests;
 use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
-use secrecy::SecretString;
 use url::Url;
 
 pub use self::{check::load, fault::Fault};
-pub use crate::reset::process::Process;
+pub use crate::reset::{process::Process, secret::Secret};
 
 /// Everything.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Config {
     /// Where requests come in.
     pub listen: Listen,
@@ -150,14 +149,20 @@ pub enum MethodOverride {
 }
 
 /// `[identity]`
-#[derive(Clone, Debug)]
 pub struct Identity {
     /// The base below which the process file's `identityServiceUrl` lies; no trailing slash in its path.
     pub url: Url,
     /// The service user: `X-OpenIDM-Username`.
     pub username: String,
     /// `X-OpenIDM-Password`.
-    pub password: SecretString,
+    pub password: Secret,
+}
+
+/// All but who asks.
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("url", &self.url.as_str()).finish_non_exhaustive()
+    }
 }
 
 /// `[reset]`
@@ -184,15 +189,14 @@ pub struct Reset {
 }
 
 /// `[token]`
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Token {
     /// Newest first; each 32 bytes. Never empty: `ephemeral = true` draws one at start.
     pub keys: Vec<TokenKey>,
 }
 
 /// A token key.
-#[derive(Clone)]
-pub struct TokenKey(pub zeroize::Zeroizing<[u8; 32]>);
+pub struct TokenKey(pub Secret<[u8; 32]>);
 
 impl fmt::Debug for TokenKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -272,7 +276,7 @@ impl Rate {
 }
 
 /// `[mail]`
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Mail {
     /// How mail leaves.
     pub transport: Transport,
@@ -285,7 +289,7 @@ pub struct Mail {
 }
 
 /// How mail leaves.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Transport {
     /// Over SMTP.
     Smtp(Smtp),
@@ -294,7 +298,6 @@ pub enum Transport {
 }
 
 /// An SMTP relay.
-#[derive(Clone, Debug)]
 pub struct Smtp {
     /// Host name or address.
     pub host: String,
@@ -305,7 +308,14 @@ pub struct Smtp {
     /// A PEM file of additional roots to trust, already read.
     pub ca: Option<String>,
     /// `AUTH`, where asked for.
-    pub credentials: Option<(String, SecretString)>,
+    pub credentials: Option<(String, Secret)>,
+}
+
+/// All but who sends.
+impl fmt::Debug for Smtp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Smtp").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
+    }
 }
 
 /// Encryption of SMTP.

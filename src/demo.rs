@@ -17,17 +17,15 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom, SystemRandom};
-use secrecy::SecretString;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use url::Url;
-use zeroize::Zeroizing;
 
 pub use self::introduction::{introduction, walk};
 use self::{mailbox::Mailbox, store::Store};
 use crate::config::{
     Address, Admin, ClientHeader, Codes, Config, Edge, Identity, Limits, Listen, Log, LogFormat, Mail, Process, Rate,
-    Reset, Smtp, SmtpTls, Token, TokenKey, Transport, Upstream,
+    Reset, Secret, Smtp, SmtpTls, Token, TokenKey, Transport, Upstream,
 };
 
 /// Where each part listens if nothing else does; else the system chooses.
@@ -47,7 +45,7 @@ pub struct Surroundings {
     pub store: Store,
     /// Where the gate's mail goes.
     pub mailbox: Mailbox,
-    service_password: String,
+    service_password: Secret,
 }
 
 /// Why there is no demo.
@@ -70,8 +68,8 @@ pub enum Fault {
 /// No loopback port is free, or the machine gives no randomness.
 pub async fn surroundings() -> io::Result<Surroundings> {
     let secret: [u8; 24] = random().map_err(io::Error::other)?;
-    let service_password = BASE64_URL_SAFE_NO_PAD.encode(secret);
-    let store = Store::start(bind(port::STORE).await?, service_password.clone());
+    let service_password = Secret::new(BASE64_URL_SAFE_NO_PAD.encode(secret));
+    let store = Store::start(bind(port::STORE).await?, service_password.expose().clone());
     let mailbox = Mailbox::start(bind(port::SMTP).await?, bind(port::MAILBOX).await?);
     Ok(Surroundings { store, mailbox, service_password })
 }
@@ -114,7 +112,7 @@ pub fn config(around: &Surroundings, listen: SocketAddr, admin: SocketAddr) -> R
         identity: Identity {
             url: Url::parse(&format!("{upstream}/openidm"))?,
             username: store::SERVICE_USER.to_owned(),
-            password: SecretString::from(around.service_password.clone()),
+            password: Secret::new(around.service_password.expose().clone()),
         },
         reset: Reset {
             path: "/openidm/selfservice/reset".to_owned(),
@@ -127,7 +125,7 @@ pub fn config(around: &Surroundings, listen: SocketAddr, admin: SocketAddr) -> R
             reveal_unknown_accounts: false,
             cors_origins: Vec::new(),
         },
-        token: Token { keys: vec![TokenKey(Zeroizing::new(random()?))] },
+        token: Token { keys: vec![TokenKey(Secret::of(random()?))] },
         codes: Codes { tries: 5, digits: None, capacity: 1_000_000 },
         limits: Limits {
             client: rate(300, MINUTE),

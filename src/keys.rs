@@ -17,13 +17,12 @@ use ring::{
     hkdf, hmac,
     rand::{SecureRandom, SystemRandom},
 };
-use zeroize::Zeroizing;
 
 pub use self::provider::install_crypto;
 use self::{seal::Sealer, sign::Signer};
 use crate::{
     config::TokenKey,
-    reset::ports::{Digest, Keys, OpenedToken, Purpose, Time},
+    reset::ports::{Digest, Keys, OpenedToken, Purpose, Secret, Time},
 };
 
 /// The longest token that is looked at, in bytes; a longer one is neither opened nor minted.
@@ -44,9 +43,9 @@ pub enum KeysError {
 }
 
 /// 256 bits from the system's generator; `None` if it fails.
-pub fn random_key() -> Option<[u8; 32]> {
-    let mut key = [0; 32];
-    SystemRandom::new().fill(&mut key).ok()?;
+pub fn random_key() -> Option<Secret<[u8; 32]>> {
+    let mut key = Secret::of([0; 32]);
+    SystemRandom::new().fill(key.expose_mut()).ok()?;
     Some(key)
 }
 
@@ -106,7 +105,7 @@ impl Keys for RingKeys {
         }
         self.tokens.iter().find_map(|key| {
             let (exp, mut sealed) = key.signer.verify(token)?;
-            let id = cut(&self.macs.token, &[&sealed]);
+            let id = cut(&self.macs.token, &[sealed.expose()]);
             key.sealer.open(&mut sealed, exp)?;
             Some(OpenedToken { state: sealed, expires: Time::from_millis(exp.saturating_mul(1000)), id })
         })
@@ -125,10 +124,10 @@ impl Keys for RingKeys {
 
 impl TokenKeys {
     fn derive(key: &TokenKey) -> Option<Self> {
-        let master = master(&key.0);
+        let master = master(key.0.expose());
         let mut kid = [0; 6];
         derive(&master, "resetgate token kid v1", &mut kid)?;
-        let signer = Signer::new(&*secret(&master, "resetgate token sign v1")?, &kid)?;
+        let signer = Signer::new(secret(&master, "resetgate token sign v1")?.expose(), &kid)?;
         let sealer = Sealer::new(secret(&master, "resetgate token seal v1")?);
         Some(Self { signer, sealer })
     }
@@ -148,7 +147,7 @@ struct Macs {
 impl Macs {
     fn derive(ids: &[u8; 32]) -> Option<Self> {
         let master = master(ids);
-        let key = |purpose| Some(hmac::Key::new(hmac::HMAC_SHA256, &*secret(&master, purpose)?));
+        let key = |purpose| Some(hmac::Key::new(hmac::HMAC_SHA256, secret(&master, purpose)?.expose()));
         Some(Self {
             account: key("resetgate mac account v1")?,
             mail: key("resetgate mac mail v1")?,
@@ -191,9 +190,9 @@ fn master(key: &[u8; 32]) -> hkdf::Prk {
     hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(key)
 }
 
-fn secret(master: &hkdf::Prk, purpose: &str) -> Option<Zeroizing<[u8; 32]>> {
-    let mut key = Zeroizing::new([0; 32]);
-    derive(master, purpose, &mut *key)?;
+fn secret(master: &hkdf::Prk, purpose: &str) -> Option<Secret<[u8; 32]>> {
+    let mut key = Secret::of([0; 32]);
+    derive(master, purpose, key.expose_mut())?;
     Some(key)
 }
 

@@ -30,7 +30,7 @@
 //!
 //! # Who may import whom
 //!
-//! `reset` imports nothing else of the crate. `identity`, `mail`, `flows`, `limits` and `keys` see its ports and not each
+//! `reset` imports nothing else of the crate; `config` sees its process file and its type for secrets. `identity`, `mail`, `flows`, `limits` and `keys` see its ports and not each
 //! other. Pingora's types stop at `serve`, `listen`, `proxy` and `admin`. A test reads every path in the source and fails
 //! on a breach: `tests/it/layers.rs`.
 //!

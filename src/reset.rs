@@ -7,6 +7,7 @@ pub mod flow;
 pub mod ports;
 pub mod process;
 pub mod repeat;
+pub mod secret;
 pub mod stage;
 pub mod stages;
 pub mod token;
@@ -67,7 +68,8 @@ impl Engine {
         let token = self.ports.keys.open(token.expose()).filter(|token| cx.now() < token.expires);
         let token = token.ok_or_else(|| Stop::bad("Snapshot token is invalid"))?;
         let input = submission.input()?;
-        let (state, binding) = token::unpack(&token.state).ok_or_else(|| Stop::bad("Snapshot token is invalid"))?;
+        let (state, binding) =
+            token::unpack(token.state.expose()).ok_or_else(|| Stop::bad("Snapshot token is invalid"))?;
         let stage = self.stages.get(state.stage).filter(|_| binding == self.binding);
         let stage = stage.ok_or_else(|| Stop::bad("Invalid token"))?;
         let key = repeat::key(&*self.ports.keys, &token.id, &stage.own_fields(state.tag), &input);

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
 use toml::de::DeTable;
 use url::{Host, Url};
 
@@ -189,7 +188,7 @@ fn identity(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Ident
     }
     let password = auth.required("password", |text| {
         let found = around.secret(text)?;
-        match found.text.chars().any(char::is_control) {
+        match found.text.expose().chars().any(char::is_control) {
             true => Err("must not lead to control characters: it goes in a header".to_owned()),
             false => Ok(found),
         }
@@ -199,11 +198,7 @@ fn identity(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Ident
     }
     auth.finish();
     section.finish();
-    Some(Identity {
-        url: url?,
-        username: username?,
-        password: password.map(|found| SecretString::from(found.text.as_str()))?,
-    })
+    Some(Identity { url: url?, username: username?, password: password.map(|found| found.text)? })
 }
 
 /// Plaintext beyond this machine is right where a mesh encrypts it, and nowhere else: the operator says so.

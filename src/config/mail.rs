@@ -1,9 +1,7 @@
 //! `[mail]`: how mail leaves, and from whom.
 
-use secrecy::SecretString;
-
 use super::{
-    Mail, Smtp, SmtpTls, Transport,
+    Mail, Secret, Smtp, SmtpTls, Transport,
     process::ProcessFile,
     raw::{MISSING, Section},
     secret::{EXPOSED, Surroundings, read},
@@ -82,7 +80,7 @@ enum Way {
 }
 
 #[allow(clippy::option_option, reason = "missing and wrong are two things")]
-fn credentials(section: &mut Section<'_>, around: &Surroundings<'_>) -> Option<Option<(String, SecretString)>> {
+fn credentials(section: &mut Section<'_>, around: &Surroundings<'_>) -> Option<Option<(String, Secret)>> {
     section.hide("password");
     let username = section.optional("username", units::printable);
     let password = section.optional("password", |text| around.secret(text));
@@ -95,7 +93,7 @@ fn credentials(section: &mut Section<'_>, around: &Surroundings<'_>) -> Option<O
     if password.as_ref().is_some_and(|found| found.exposed) {
         section.warn("password", EXPOSED);
     }
-    Some(username?.zip(password.map(|found| SecretString::from(found.text.as_str()))))
+    Some(username?.zip(password.map(|found| found.text)))
 }
 
 fn check_plaintext(section: &Section<'_>, loopback: bool, allowed: bool) {

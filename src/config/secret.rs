@@ -12,9 +12,8 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use ring::rand::{SecureRandom, SystemRandom};
-use zeroize::Zeroizing;
 
-use super::{Token, TokenKey, raw::Section};
+use super::{Secret, Token, TokenKey, raw::Section};
 
 /// The folder of the TOML file, and the environment.
 pub(super) struct Surroundings<'e> {
@@ -24,7 +23,7 @@ pub(super) struct Surroundings<'e> {
 
 /// A secret, and whether others on this machine may read the file that it is in.
 pub(super) struct Found {
-    pub(super) text: Zeroizing<String>,
+    pub(super) text: Secret,
     pub(super) exposed: bool,
 }
 
@@ -40,16 +39,21 @@ impl Surroundings<'_> {
             return Err("must be \"env:NAME\" or \"file:path\": a secret does not stand in this file".to_owned());
         }
         let found = if let Some(name) = reference.strip_prefix("env:") {
-            let text = (self.env)(name).map(Zeroizing::new);
+            let text = (self.env)(name).map(Secret::new);
             Found { text: text.ok_or("must name an environment variable that is set")?, exposed: false }
         } else {
             let path = self.path(reference.strip_prefix("file:").unwrap_or_default());
-            let text = read(&path).map(Zeroizing::new)?;
+            let mut text = read(&path).map(Secret::new)?;
             let mode = fs::metadata(&path).map(|meta| meta.permissions().mode()).unwrap_or_default();
-            let end = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
-            Found { text: Zeroizing::new(end.unwrap_or(&text).to_owned()), exposed: mode & 0o077 != 0 }
+            // The line's end, cut off in place.
+            let text_mut = text.expose_mut();
+            if text_mut.ends_with('\n') {
+                text_mut.pop();
+                text_mut.truncate(text_mut.strip_suffix('\r').unwrap_or(text_mut).len());
+            }
+            Found { text, exposed: mode & 0o077 != 0 }
         };
-        if found.text.is_empty() { Err("must not lead to an empty secret".to_owned()) } else { Ok(found) }
+        if found.text.expose().is_empty() { Err("must not lead to an empty secret".to_owned()) } else { Ok(found) }
     }
 }
 
@@ -76,7 +80,7 @@ pub(super) fn token(mut section: Section<'_>, around: &Surroundings<'_>) -> Opti
     let ephemeral = section.flag("ephemeral");
     let found = section.list("keys", &[], |text| {
         let found = around.secret(text)?;
-        Ok((key(&found.text)?, found.exposed))
+        Ok((key(found.text.expose())?, found.exposed))
     });
     let empty = found.as_ref().is_some_and(Vec::is_empty);
     let mut keys: Vec<TokenKey> = Vec::new();
@@ -112,14 +116,15 @@ fn key(text: &str) -> Result<TokenKey, String> {
         let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
         GeneralPurpose::new(alphabet, config)
     };
-    let decode = |alphabet| engine(alphabet).decode(text.trim()).map(Zeroizing::new);
+    let decode = |alphabet| engine(alphabet).decode(text.trim()).map(Secret::of);
     let bytes = decode(&STANDARD).or_else(|_| decode(&URL_SAFE)).map_err(|_| "must lead to base64")?;
-    let mut key = Zeroizing::new([0; 32]);
-    if bytes.len() != key.len() {
+    let bytes = bytes.expose();
+    let mut key = Secret::of([0; 32]);
+    if bytes.len() != key.expose().len() {
         return Err(format!("must lead to the base64 of 32 bytes, not of {}; `resetgate key` makes one", bytes.len()));
     }
-    key.copy_from_slice(&bytes);
-    if *key == [0; 32] {
+    key.expose_mut().copy_from_slice(bytes);
+    if key == Secret::of([0; 32]) {
         return Err("must not lead to a key of zeros".to_owned());
     }
     Ok(TokenKey(key))
@@ -128,8 +133,8 @@ fn key(text: &str) -> Result<TokenKey, String> {
 impl TokenKey {
     /// A fresh key; none where the system has no randomness.
     pub fn draw() -> Option<Self> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        SystemRandom::new().fill(bytes.as_mut_slice()).ok()?;
+        let mut bytes = Secret::of([0; 32]);
+        SystemRandom::new().fill(bytes.expose_mut()).ok()?;
         Some(Self(bytes))
     }
 }

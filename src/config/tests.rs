@@ -1,7 +1,6 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use proptest::prelude::*;
-use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::*;
@@ -115,12 +114,12 @@ fn a_good_file_with_the_defaults() {
     assert_eq!(config.listen.client_header, ClientHeader::XForwardedFor);
     assert_eq!(config.admin.address, "127.0.0.1:9090".parse().unwrap());
     assert_eq!(config.identity.url.as_str(), "http://127.0.0.1:8081/openidm");
-    assert_eq!(config.identity.password.expose_secret(), "identity-secret");
+    assert_eq!(config.identity.password.expose(), "identity-secret");
     assert_eq!(config.reset.path, "/openidm/selfservice/reset");
     assert_eq!(config.reset.link_lifetime, Duration::from_secs(1200));
     assert_eq!(config.reset.answer_floor, Duration::from_millis(250));
     assert_eq!(config.reset.process.stages.len(), 5);
-    assert_eq!(config.token.keys.iter().map(|key| key.0[0]).collect::<Vec<_>>(), [1, 255]);
+    assert_eq!(config.token.keys.iter().map(|key| key.0.expose()[0]).collect::<Vec<_>>(), [1, 255]);
     assert_eq!((config.codes.tries, config.codes.capacity), (5, 1_000_000));
     let rate = |count, secs| Some(Rate { count: NonZeroU32::new(count).unwrap(), period: Duration::from_secs(secs) });
     assert_eq!(config.limits.client, rate(300, 60));
@@ -713,7 +712,7 @@ fn secrets_come_from_files_without_their_last_newline_and_warn_where_others_can_
     let toml = with("mail", "transport = \"smtp+starttls://relay\"\nusername = \"me\"\npassword = \"file:keys/smtp\"");
     let Transport::Smtp(smtp) = folder.good(&toml).mail.transport else { panic!("SMTP") };
     let (username, password) = smtp.credentials.unwrap();
-    assert_eq!((username.as_str(), password.expose_secret()), ("me", "smtp-secret"));
+    assert_eq!((username.as_str(), password.expose().as_str()), ("me", "smtp-secret"));
     assert_eq!((smtp.host.as_str(), smtp.port, smtp.tls), ("relay", 587, SmtpTls::StartTls));
 
     for name in ["keys/smtp", "keys/current"] {

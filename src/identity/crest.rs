@@ -8,11 +8,9 @@ use http::{
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use reqwest::{Method, Request};
-use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::{
     Unusable,
@@ -23,7 +21,7 @@ use crate::{
     config::Identity,
     reset::{
         filter::Filter,
-        ports::{Account, AccountId, Accounts, Change, Down, Field, Patched, Resource, Revision},
+        ports::{Account, AccountId, Accounts, Change, Down, Field, Json, Patched, Resource, Revision, Secret},
     },
 };
 
@@ -59,7 +57,7 @@ impl Crest {
         let headers = HeaderMap::from_iter([
             (ACCEPT, JSON),
             (USERNAME, credential(&config.username)?),
-            (PASSWORD, credential(config.password.expose_secret())?),
+            (PASSWORD, credential(config.password.expose())?),
             (NO_SESSION, HeaderValue::from_static("true")),
         ]);
         let http = Http::new(headers, config.url.scheme() == "https", bounds)?;
@@ -75,7 +73,7 @@ impl Crest {
     ) -> Result<Vec<Account>, Failure> {
         #[derive(Deserialize)]
         struct Page {
-            result: Vec<Value>,
+            result: Vec<Secret<Json>>,
         }
         let filter = filter.to_crest();
         let filter = encode(&filter);
@@ -86,7 +84,7 @@ impl Crest {
                 let page: Page = serde_json::from_slice(body).ok()?;
                 // Not every store heeds the page size. One without an id spoils the page: left out, it would make the
                 // other look like the only one.
-                page.result.iter().take(2).map(|object| account(object, at, want)).collect()
+                page.result.iter().take(2).map(|object| account(&object.expose().0, at, want)).collect()
             })
             .await
     }
@@ -104,7 +102,11 @@ impl Crest {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        answer.read(|body| account(&serde_json::from_slice(body).ok()?, at, want)).await.map(Some)
+        let parse = |body: &[u8]| {
+            let object: Secret<Json> = serde_json::from_slice(body).ok()?;
+            account(&object.expose().0, at, want)
+        };
+        answer.read(parse).await.map(Some)
     }
 
     async fn replace(
@@ -130,7 +132,7 @@ impl Crest {
             StatusCode::PRECONDITION_FAILED => Ok(Patched::Stale),
             status if status.is_client_error() => {
                 // Whether or not the reason arrives, a 4xx means that nothing was done.
-                let refused = answer.body().await.ok().and_then(|body| policy::read(&body));
+                let refused = answer.body().await.ok().and_then(|body| policy::read(body.expose()));
                 refused.map(Patched::Refused).ok_or(Failure::status(status))
             }
             status => Err(Failure::status(status)),
@@ -206,7 +208,7 @@ fn fields(at: &Resource, want: &[Field]) -> String {
 
 /// What the object says of an account; `None` if it is not one.
 fn account(object: &Value, at: &Resource, want: &[Field]) -> Option<Account> {
-    let attributes = want.iter().filter_map(|field| Some((field.clone(), text(object, field)?))).collect();
+    let attributes = want.iter().filter_map(|field| Some((field.clone(), Secret::new(text(object, field)?)))).collect();
     let revision = text(object, &Field::new(REV)).filter(|revision| is_entity_tag(revision)).map(Revision);
     Some(Account { id: AccountId(text(object, &at.id_field)?), revision, attributes })
 }
@@ -244,7 +246,7 @@ fn operations(changes: &[Change<'_>]) -> Result<Bytes, Failure> {
     // JSON spells a byte in six at most.
     let room =
         operations.iter().map(|operation| 64 + 6 * (operation.field.len() + operation.value.len())).sum::<usize>();
-    let mut body = Zeroizing::new(Vec::with_capacity(room + 2));
-    serde_json::to_writer(&mut *body, &operations).map_err(|_| Failure::unsent(Kind::Request))?;
-    Ok(Bytes::from_owner(body))
+    let mut body = Secret::of(Vec::with_capacity(room + 2));
+    serde_json::to_writer(body.expose_mut(), &operations).map_err(|_| Failure::unsent(Kind::Request))?;
+    Ok(body.into_bytes())
 }

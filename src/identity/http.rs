@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::Unusable;
-use crate::reset::ports::Down;
+use crate::reset::ports::{Down, Secret};
 
 /// Names a call in the store's own logs; IDM takes it over where it is told to trust it.
 const TRANSACTION_ID: HeaderName = HeaderName::from_static("x-forgerock-transactionid");
@@ -220,17 +220,18 @@ impl Answer<'_> {
         if !status.is_success() {
             return Err(Failure::status(status));
         }
-        parse(&self.body().await?).ok_or(Failure::answered(Kind::Malformed, status, true))
+        parse(self.body().await?.expose()).ok_or(Failure::answered(Kind::Malformed, status, true))
     }
 
     /// The body, where it is within the limit.
-    pub(super) async fn body(mut self) -> Result<Vec<u8>, Failure> {
-        let mut body = Vec::new();
+    pub(super) async fn body(mut self) -> Result<Secret<Vec<u8>>, Failure> {
+        let declared = self.response.content_length().and_then(|length| usize::try_from(length).ok());
+        let mut body = Secret::of(Vec::with_capacity(declared.unwrap_or_default().min(self.limit)));
         while let Some(chunk) = self.response.chunk().await? {
-            if body.len() + chunk.len() > self.limit {
+            if body.expose().len() + chunk.len() > self.limit {
                 return Err(Failure::answered(Kind::TooLong, self.status, true));
             }
-            body.extend_from_slice(&chunk);
+            body.expose_mut().extend_from_slice(&chunk);
         }
         Ok(body)
     }

@@ -3,7 +3,6 @@ mod server;
 
 use std::time::Duration;
 
-use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use self::server::{Answer, Server};
@@ -22,7 +21,7 @@ const UNSENT: Down = Down { sent: false, retry_after: Duration::from_secs(5) };
 const SENT: Down = Down { sent: true, retry_after: Duration::from_secs(5) };
 
 fn identity(url: &str) -> Identity {
-    let password = SecretString::from("s3cret");
+    let password = Secret::new("s3cret");
     Identity { url: url.parse().unwrap(), username: "resetgate".to_owned(), password }
 }
 
@@ -166,7 +165,7 @@ async fn a_base_without_a_path_works() {
 #[tokio::test]
 async fn credentials_that_are_not_plain_are_spelled_as_idm_reads_them() {
     let server = Server::start(Answer::json(200, &json!({ "result": [] }))).await;
-    let password = SecretString::from("pä ss\n");
+    let password = Secret::new("pä ss\n");
     let crest = store(&Identity { password, ..identity(&server.url("")) }, wide());
     find(&crest).await.unwrap();
     assert_eq!(server.only().headers["x-openidm-password"], "UTF-8''p%C3%A4%20ss%0A");
@@ -180,16 +179,16 @@ async fn an_account_is_what_was_asked() {
     });
     let fields = want(&["mail", "age", "active", "none", "list", "object", "name/givenName", "gone"]);
     let attributes = [("mail", "a@b"), ("age", "42"), ("active", "true"), ("name/givenName", "Barbara")];
-    let account = Account {
+    let account = || Account {
         id: id("u1"),
         revision: Some(Revision("7".to_owned())),
-        attributes: attributes.map(|(name, value)| (Field::new(name), value.to_owned())).into(),
+        attributes: attributes.map(|(name, value)| (Field::new(name), Secret::new(value))).into(),
     };
     let (_server, crest) = serving(Answer::json(200, &user)).await;
-    assert_eq!(crest.read(&users(), &id("u1"), &fields).await, Ok(Some(account.clone())));
+    assert_eq!(crest.read(&users(), &id("u1"), &fields).await, Ok(Some(account())));
 
     let (_server, crest) = serving(Answer::json(200, &json!({ "result": [user], "resultCount": 1 }))).await;
-    assert_eq!(crest.find(&users(), &eq("x"), &fields).await, Ok(vec![account]));
+    assert_eq!(crest.find(&users(), &eq("x"), &fields).await, Ok(vec![account()]));
 }
 
 #[tokio::test]

@@ -8,16 +8,17 @@ use ring::{
     hkdf,
     rand::{SecureRandom, SystemRandom},
 };
-use zeroize::Zeroizing;
+
+use crate::reset::ports::Secret;
 
 const SALT: usize = 32;
 const TAG: usize = 16;
 
 /// Seals and opens with one key.
-pub(super) struct Sealer(Zeroizing<[u8; 32]>);
+pub(super) struct Sealer(Secret<[u8; 32]>);
 
 impl Sealer {
-    pub(super) const fn new(key: Zeroizing<[u8; 32]>) -> Self {
+    pub(super) const fn new(key: Secret<[u8; 32]>) -> Self {
         Self(key)
     }
 
@@ -36,7 +37,8 @@ impl Sealer {
     }
 
     /// Turns `sealed` into the state; `None`, and `sealed` then worthless, if it is not ours.
-    pub(super) fn open(&self, sealed: &mut Zeroizing<Vec<u8>>, exp: u64) -> Option<()> {
+    pub(super) fn open(&self, sealed: &mut Secret<Vec<u8>>, exp: u64) -> Option<()> {
+        let sealed = sealed.expose_mut();
         let key = self.subkey(sealed.get(..SALT)?)?;
         let state = key.open_within(nonce(), Aad::from(exp.to_be_bytes()), sealed, SALT..).ok()?.len();
         sealed.truncate(state);
@@ -44,7 +46,7 @@ impl Sealer {
     }
 
     fn subkey(&self, salt: &[u8]) -> Option<LessSafeKey> {
-        let drawn = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(&*self.0);
+        let drawn = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(self.0.expose());
         let key = UnboundKey::from(drawn.expand(&[b"resetgate token state v1"], &AES_256_GCM).ok()?);
         Some(LessSafeKey::new(key))
     }

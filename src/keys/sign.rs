@@ -3,7 +3,8 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+
+use crate::reset::ports::Secret;
 
 /// Signs and verifies with one key.
 pub(super) struct Signer {
@@ -46,7 +47,7 @@ impl Signer {
     }
 
     /// `exp` and the sealed state of a token that this key has signed; `None` for anything else.
-    pub(super) fn verify(&self, token: &str) -> Option<(u64, Zeroizing<Vec<u8>>)> {
+    pub(super) fn verify(&self, token: &str) -> Option<(u64, Secret<Vec<u8>>)> {
         // The header is compared, never interpreted: no `alg`, `crit` or `jku` of a stranger is ever parsed.
         let payload = token.strip_prefix(&self.segment)?.strip_prefix('.')?.split('.').next()?;
         let claims: Claims = decode(token, &self.decoding, &self.validation).ok()?.claims;
@@ -54,6 +55,6 @@ impl Signer {
         if serde_json::to_vec(&claims).map(|json| URL_SAFE_NO_PAD.encode(json)).ok()? != payload {
             return None;
         }
-        Some((claims.exp, Zeroizing::new(URL_SAFE_NO_PAD.decode(&claims.s).ok()?)))
+        Some((claims.exp, Secret::of(URL_SAFE_NO_PAD.decode(&claims.s).ok()?)))
     }
 }

@@ -11,6 +11,7 @@ use lettre::Message;
 use tokio::{fs, io::AsyncWriteExt};
 
 use super::{Carrier, Outcome, Trouble};
+use crate::reset::ports::Secret;
 
 /// Where the files go.
 pub(super) struct Folder(PathBuf);
@@ -54,7 +55,7 @@ impl Folder {
 #[async_trait]
 impl Carrier for Folder {
     async fn carry(&self, id: &str, letter: &Message) -> Outcome {
-        match self.write(id, &letter.formatted()).await {
+        match self.write(id, Secret::of(letter.formatted()).expose()).await {
             Ok(()) => Outcome::Taken,
             Err(_) => Outcome::Failed(Trouble::new("file")),
         }

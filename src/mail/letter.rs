@@ -20,7 +20,7 @@ use super::{
     language::{lifetime, typed},
 };
 use crate::reset::{
-    ports::{Job, Time},
+    ports::{Job, Secret, Time},
     process::EmailSettings,
 };
 
@@ -86,8 +86,8 @@ impl Letters {
         let (tag, body) = choose(&self.bodies, &job.languages).ok_or(Unwritable)?;
         // To the nearest: a letter that leaves within the second should not say a minute less than was configured.
         let minutes = ((job.until.since(now).as_secs() + 30) / 60).max(1);
-        let link: String = job.link.expose().chars().filter(|c| !c.is_control()).collect();
-        let in_html = if self.escape { escaped(&link) } else { link.clone() };
+        let link = Secret::new(job.link.expose().chars().filter(|c| !c.is_control()).collect::<String>());
+        let in_html = Secret::new(if self.escape { escaped(link.expose()) } else { link.expose().clone() });
         let known = Known { tag, minutes, code: job.code.expose() };
         Message::builder()
             .from(self.from.clone())
@@ -98,8 +98,8 @@ impl Letters {
             .raw_header(constant(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated"))
             .raw_header(constant(HeaderName::new_from_ascii_str("X-Auto-Response-Suppress"), "All"))
             .multipart(MultiPart::alternative_plain_html(
-                known.filled(&body.text, &link),
-                known.filled(&body.html, &in_html),
+                known.filled(&body.text, link.expose()),
+                known.filled(&body.html, in_html.expose()),
             ))
             .map_err(|_| Unwritable)
     }

@@ -16,11 +16,13 @@ use lettre::{
         extension::ClientId,
     },
 };
-use secrecy::ExposeSecret;
 use tokio::time::timeout;
 
 use super::{Carrier, Outcome, StartError, Trouble};
-use crate::config::{Smtp, SmtpTls};
+use crate::{
+    config::{Smtp, SmtpTls},
+    reset::ports::Secret,
+};
 
 /// A whole dialogue, from the look-up of the name to the answer to the message.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
@@ -55,7 +57,7 @@ impl Relay {
         let credentials = config
             .credentials
             .as_ref()
-            .map(|(name, password)| Credentials::new(name.clone(), password.expose_secret().to_owned()));
+            .map(|(name, password)| Credentials::new(name.clone(), password.expose().clone()));
         let helo = helo.map_or_else(|| Ok(ClientId::default()), client_id)?;
         Ok(Self { host: config.host.clone(), port: config.port, encryption, credentials, helo, deadline })
     }
@@ -87,7 +89,8 @@ impl Relay {
             Ok(connection) => connection,
             Err(trouble) => return (Outcome::Failed(trouble), None),
         };
-        match connection.send(letter.envelope(), &letter.formatted()).await {
+        let text = Secret::of(letter.formatted());
+        match connection.send(letter.envelope(), text.expose()).await {
             Ok(_) => (Outcome::Taken, Some(connection)),
             // About us and not about the mail (RFC 4954 §6, RFC 3207 §4): the operator can mend it.
             Err(error) if matches!(error.status().map(u16::from), Some(530 | 534 | 535 | 538)) => {

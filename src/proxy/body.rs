@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Version, header};
 use pingora::{BError, ErrorType, proxy::Session};
 use tokio::time::timeout;
+use zeroize::Zeroize;
+
+use crate::reset::ports::Secret;
 
 /// The largest body, in bytes. A token and a password need a fourth of it.
 pub(super) const MAX_BODY: usize = 16 << 10;
@@ -67,23 +70,31 @@ async fn swallow(session: &mut Session) -> bool {
     }
 }
 
+/// In a buffer of ours, which is wiped when the engine has read it: the body may hold a password. What Pingora reads into
+/// is its own.
 async fn collect(session: &mut Session) -> Result<Bytes, Fault> {
-    let Some(first) = chunk(session).await? else { return Ok(Bytes::new()) };
-    if first.len() > MAX_BODY {
-        return Err(Fault::TooLarge);
-    }
-    // The usual body is one chunk, and needs no copy.
-    let Some(second) = chunk(session).await? else { return Ok(first) };
-    let mut whole = BytesMut::from(first);
-    let mut next = Some(second);
-    while let Some(more) = next {
-        if whole.len() + more.len() > MAX_BODY {
+    let room = declared(session).map_or(MAX_BODY, |length| usize::try_from(length).unwrap_or(MAX_BODY));
+    // Never moved, for it never grows beyond its room.
+    let mut whole = Secret::of(Vec::with_capacity(room.min(MAX_BODY)));
+    while let Some(chunk) = chunk(session).await? {
+        let chunk = Piece(chunk);
+        if whole.expose().len() + chunk.0.len() > MAX_BODY {
             return Err(Fault::TooLarge);
         }
-        whole.extend_from_slice(&more);
-        next = chunk(session).await?;
+        whole.expose_mut().extend_from_slice(&chunk.0);
     }
-    Ok(whole.freeze())
+    Ok(whole.into_bytes())
+}
+
+/// A chunk that is wiped when dropped, if nobody else holds it.
+struct Piece(Bytes);
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        if let Ok(mut own) = std::mem::take(&mut self.0).try_into_mut() {
+            own.as_mut().zeroize();
+        }
+    }
 }
 
 async fn chunk(session: &mut Session) -> Result<Option<Bytes>, Fault> {

@@ -6,13 +6,15 @@
 mod accounts;
 mod events;
 
-use std::{fmt, future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use async_trait::async_trait;
-use zeroize::Zeroizing;
 
 pub use self::{accounts::*, events::*};
-pub use super::wire::Reply;
+pub use super::{
+    secret::{Json, Secret},
+    wire::Reply,
+};
 
 /// A keyed MAC, cut to 128 bits. It names accounts, mail addresses, codes and passwords where the thing itself
 /// must not be kept.
@@ -42,27 +44,6 @@ impl Time {
     /// How long after `earlier` this is; zero if it is not.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
-    }
-}
-
-/// A text that must never be printed: wiped when dropped, opaque to `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// Takes the text into custody.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
-    }
-    /// The text, for the one place that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
     }
 }
 
@@ -249,7 +230,6 @@ pub trait Limits: Send + Sync {
 }
 
 /// A mail to send: the letter itself is made from the process file's translations when its turn comes.
-#[derive(Clone, Debug)]
 pub struct Job {
     /// The account's record key, for the audit trail.
     pub account: Digest,
@@ -311,7 +291,7 @@ pub enum Purpose {
 /// A token that opened.
 pub struct OpenedToken {
     /// The sealed state.
-    pub state: Zeroizing<Vec<u8>>,
+    pub state: Secret<Vec<u8>>,
     /// The token's end. Judging it is the caller's.
     pub expires: Time,
     /// Names the sealed field.

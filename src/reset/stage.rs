@@ -151,7 +151,7 @@ impl Cx<'_> {
     /// # Errors
     /// [`Stop::Unavailable`] where the crypto library fails.
     pub fn seal(&self, state: &State, expires: Time) -> Result<String, Stop> {
-        self.ports.keys.seal(&token::pack(state, self.binding), expires).ok_or_else(|| self.no_crypto())
+        self.ports.keys.seal(token::pack(state, self.binding).expose(), expires).ok_or_else(|| self.no_crypto())
     }
 
     /// The asker's next token.

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use zeroize::Zeroizing;
-
 use super::{
     flow::{Known, State, Tag},
-    ports::{AccountId, Digest, Lane},
+    ports::{AccountId, Digest, Lane, Secret},
 };
 
 /// The longest store id that fits, in bytes. An account with a longer one cannot be reset.
@@ -15,10 +13,15 @@ pub const MAX_ID: usize = 255;
 const VERSION: u8 = 1;
 /// Additions are the asker's own words, so the size may follow them; in steps, and it follows nothing else.
 const ADDITIONS_STEP: usize = 256;
+/// All but the additions, in bytes.
+const FIXED: usize = 512;
 
 /// Packs a state bound to a process.
-pub fn pack(state: &State, binding: &Digest) -> Zeroizing<Vec<u8>> {
-    let mut out = Zeroizing::new(Vec::with_capacity(512));
+pub fn pack(state: &State, binding: &Digest) -> Secret<Vec<u8>> {
+    let additions: usize = state.additions.iter().map(|(name, value)| 4 + name.len() + value.len()).sum();
+    // Room enough from the start, so that nothing is moved.
+    let mut packed = Secret::of(Vec::with_capacity(FIXED + additions + ADDITIONS_STEP));
+    let out = packed.expose_mut();
     out.push(VERSION);
     out.extend_from_slice(binding);
     out.push(u8::try_from(state.stage).unwrap_or(u8::MAX));
@@ -36,17 +39,17 @@ pub fn pack(state: &State, binding: &Digest) -> Zeroizing<Vec<u8>> {
     out.push(state.account.is_some().into());
     out.extend_from_slice(&state.account.as_ref().map(|account| account.mail).unwrap_or_default());
     let id = state.account.as_ref().map_or("", |account| account.id.0.as_str()).as_bytes();
-    put(&mut out, id);
+    put(out, id);
     out.extend(std::iter::repeat_n(0, MAX_ID.saturating_sub(id.len())));
     let before = out.len();
     out.push(u8::try_from(state.additions.len()).unwrap_or(u8::MAX));
     for (name, value) in &state.additions {
-        put(&mut out, name.as_bytes());
-        put(&mut out, value.as_bytes());
+        put(out, name.as_bytes());
+        put(out, value.as_bytes());
     }
     let pad = (out.len() - before - 1).next_multiple_of(ADDITIONS_STEP) - (out.len() - before - 1);
     out.extend(std::iter::repeat_n(0, pad));
-    out
+    packed
 }
 
 /// Unpacks what [`pack`] made, with the binding that it was made for.
@@ -153,14 +156,16 @@ mod tests {
             additions in proptest::collection::btree_map("[a-z]{1,12}", "\\PC{0,100}", 0..4),
         ) {
             let state = state(id, additions);
-            prop_assert_eq!(unpack(&pack(&state, &[1; 16])), Some((state, [1; 16])));
+            prop_assert_eq!(unpack(pack(&state, &[1; 16]).expose()), Some((state, [1; 16])));
         }
 
         #[test]
         fn the_size_says_nothing_of_the_account(id in proptest::option::of("[a-z0-9-]{1,255}"), words in "\\PC{0,300}") {
             let additions = BTreeMap::from([("returnParams".to_owned(), words)]);
-            let with = pack(&state(id, additions.clone()), &[1; 16]).len();
-            prop_assert_eq!(with, pack(&state(None, additions), &[1; 16]).len());
+            let with = pack(&state(id, additions.clone()), &[1; 16]).expose().len();
+            let packed = pack(&state(None, additions), &[1; 16]);
+            prop_assert_eq!(with, packed.expose().len());
+            prop_assert!(packed.expose().capacity() < 2 * with);
         }
 
         #[test]

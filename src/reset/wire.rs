@@ -2,17 +2,17 @@
 
 mod body;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::ports::Policy;
+use super::ports::{Policy, Secret};
 pub use body::{Input, Submission};
 
 /// An answer on the reset path. Its body is compact JSON.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
@@ -26,12 +26,27 @@ pub struct Reply {
     pub etag: Option<String>,
 }
 
+/// Without the body, which may hold a token.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// Room for an answer with its token, which is never moved then.
+const ROOM: usize = 4 << 10;
+
 impl Reply {
     /// A 200 with that body.
     pub fn ok(body: &impl Serialize) -> Self {
         // Values made of maps, texts and booleans always serialise; an empty body would only make a client complain.
-        let body = serde_json::to_vec(body).unwrap_or_default();
-        Self { status: 200, body: body.into(), retry_after: None, policy: None, etag: None }
+        let mut bytes = Secret::of(Vec::with_capacity(ROOM));
+        let body = match serde_json::to_writer(bytes.expose_mut(), body) {
+            // Without the room that it did not need: answers are kept for repeats.
+            Ok(()) => Secret::of(bytes.expose().as_slice().to_vec()).into_bytes(),
+            Err(_) => Bytes::new(),
+        };
+        Self { status: 200, body, retry_after: None, policy: None, etag: None }
     }
 
     /// A CREST error: `{"code","reason","message"}`. `message` must be a constant of ours: clients render it as HTML.

@@ -24,7 +24,7 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
     ("limits", ADAPTER),
     ("keys", ADAPTER),
     ("reset", &[]),
-    ("config", &["reset::process"]),
+    ("config", &["reset::process", "reset::secret"]),
     ("telemetry", &["reset::ports"]),
     ("clock", &["reset::ports"]),
 ];
@@ -49,6 +49,15 @@ fn modules_name_only_what_they_may() {
     let dependencies = dependencies();
     let breaches: Vec<String> = files().iter().flat_map(|file| breaches(file, &dependencies)).collect();
     assert!(breaches.is_empty(), "\n{}\nThe rules are in tests/it/layers.rs.", breaches.join("\n"));
+}
+
+/// One type holds secrets ([`resetgate::reset::secret::Secret`]). Others that wipe can be printed or cloned.
+#[test]
+fn secrets_have_one_type() {
+    let named = |text: &str| ["Zeroizing", "secrecy", "SecretString"].into_iter().find(|name| text.contains(name));
+    let own = files().into_iter().filter(|file| file.path != "src/reset/secret.rs");
+    let found: Vec<_> = own.filter_map(|file| Some(format!("{}: {}", file.path, named(&file.text)?))).collect();
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl Rig {
         let clock = Arc::new(ManualClock(watch::Sender::new(START)));
         let pace = Arc::new(Pace::default());
         let events = Arc::new(Noted(watch::Sender::new(Vec::new())));
-        let credentials = Some(("u".to_owned(), "p".to_owned().into()));
+        let credentials = Some(("u".to_owned(), Secret::new("p")));
         let config =
             Smtp { host: "127.0.0.1".to_owned(), port: relay.port(), tls: SmtpTls::None, ca: None, credentials };
         let carrier = smtp::Relay::new(&config, Some("reset.example.com"), Duration::from_millis(500)).unwrap();

@@ -1,6 +1,6 @@
 //! The identity store, and what it says of accounts.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use async_trait::async_trait;
 
@@ -40,20 +40,27 @@ pub struct AccountId(pub String);
 pub struct Revision(pub String);
 
 /// What the store says of one account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct Account {
     /// The id under which the store knows it.
     pub id: AccountId,
     /// The revision that was read, where the store has revisions.
     pub revision: Option<Revision>,
     /// The asked attributes that are there and are strings, numbers or booleans (as text); lists and objects are left out.
-    pub attributes: BTreeMap<Field, String>,
+    pub attributes: BTreeMap<Field, Secret>,
+}
+
+/// Which attributes there are, and nothing of what is in them.
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.attributes.keys()).finish()
+    }
 }
 
 impl Account {
     /// The attribute's text, if the store gave one.
     pub fn text(&self, field: &Field) -> Option<&str> {
-        self.attributes.get(field).map(String::as_str)
+        self.attributes.get(field).map(|value| value.expose().as_str())
     }
 }
 

@@ -115,8 +115,9 @@ impl EmailValidation {
         let until = cx.began.after(cx.settings.link_lifetime);
         // Drawn and sealed for decoys too: what is done for one is done for all.
         let code = Secret::new(URL_SAFE_NO_PAD.encode(cx.random()?));
-        let token = cx.seal(&State { tag: Tag::ValidateCode, lane: Lane::Link, ..flow.state.clone() }, until)?;
-        let link = Secret::new(format!("{}&token={token}&code={}", self.0.verification_link, code.expose()));
+        let token =
+            Secret::new(cx.seal(&State { tag: Tag::ValidateCode, lane: Lane::Link, ..flow.state.clone() }, until)?);
+        let link = Secret::new(format!("{}&token={}&code={}", self.0.verification_link, token.expose(), code.expose()));
         let digits = cx.settings.digits.map(|length| digits(cx, length)).transpose()?;
         let record = flow.at().account;
         let new = NewCode {

@@ -144,7 +144,7 @@ impl UserQuery {
         let keys = &cx.ports.keys;
         let address = account.text(&self.0.mail_field).map(|address| Secret::new(address.trim()));
         let status = self.0.status_field.as_ref().and_then(|field| account.text(field)).map(str::to_owned);
-        let mail = mail_digest(cx, address.as_ref().map_or("", |address| address.expose()));
+        let mail = mail_digest(cx, address.as_ref().map_or("", |address| address.expose().as_str()));
         flow.state.record = Some(keys.mac(Purpose::Account, &[cx.binding, account.id.0.as_bytes()]));
         flow.state.account = Some(Known { id: account.id, mail });
         flow.found = Found { address, status };
@@ -154,5 +154,6 @@ impl UserQuery {
 
 /// What a token keeps of a mail address, to see later whether it is still the same.
 pub fn mail_digest(cx: &Cx<'_>, address: &str) -> crate::reset::ports::Digest {
-    cx.ports.keys.mac(Purpose::Mail, &[address.trim().to_ascii_lowercase().as_bytes()])
+    let folded = Secret::new(address.trim().to_ascii_lowercase());
+    cx.ports.keys.mac(Purpose::Mail, &[folded.expose().as_bytes()])
 }

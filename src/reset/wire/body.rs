@@ -4,9 +4,11 @@ use std::{borrow::Cow, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use zeroize::Zeroize;
 
-use crate::reset::{error::Stop, ports::Secret};
+use crate::reset::{
+    error::Stop,
+    secret::{Json, Secret},
+};
 
 /// How deep objects and lists may lie in each other; the flow itself needs two.
 const DEPTH: usize = 16;
@@ -15,7 +17,7 @@ const DEPTH: usize = 16;
 pub struct Submission {
     /// `token`, where there is one.
     pub token: Option<Secret>,
-    input: Option<Value>,
+    input: Option<Input>,
 }
 
 impl Submission {
@@ -28,9 +30,9 @@ impl Submission {
             return Ok(Self { token: None, input: None });
         }
         let mut json = serde_json::Deserializer::from_slice(body);
-        let value = Strict { room: DEPTH }.deserialize(&mut json).map_err(|_| Stop::bad(NOT_JSON))?;
+        let mut value = Strict { room: DEPTH }.deserialize(&mut json).map_err(|_| Stop::bad(NOT_JSON))?;
         json.end().map_err(|_| Stop::bad(TRAILING))?;
-        let Value::Object(mut members) = value else {
+        let Some(members) = value.expose_mut().0.as_object_mut() else {
             return Ok(Self { token: None, input: None });
         };
         let token = match members.remove("token") {
@@ -38,7 +40,8 @@ impl Submission {
             Some(Value::String(token)) => Some(Secret::new(token)),
             Some(_) => return Err(Stop::bad("/token: Expecting a java.lang.String")),
         };
-        Ok(Self { token, input: members.remove("input").filter(|input| !input.is_null()) })
+        let input = members.remove("input").filter(|input| !input.is_null());
+        Ok(Self { token, input: input.map(|input| Input(Secret::of(Json(input)))) })
     }
 
     /// The stage's input.
@@ -46,22 +49,22 @@ impl Submission {
     /// # Errors
     /// [`Stop::Bad`] where there is none.
     pub fn input(self) -> Result<Input, Stop> {
-        self.input.map(Input).ok_or_else(|| Stop::bad("No input provided"))
+        self.input.ok_or_else(|| Stop::bad("No input provided"))
     }
 }
 
 /// `input`: what the current stage may read. Its texts are wiped when dropped, for one of them may be a password.
-pub struct Input(Value);
+pub struct Input(Secret<Json>);
 
 impl Input {
     /// What a stage is given that is entered in passing.
     pub fn nothing() -> Self {
-        Self(Value::Object(Map::new()))
+        Self(Secret::of(Json(Value::Object(Map::new()))))
     }
 
     /// Whether it is an object, the only shape with members.
     pub fn is_object(&self) -> bool {
-        self.0.is_object()
+        self.json().is_object()
     }
 
     /// The text of that name; `None` where it is missing or null, or where the input is no object.
@@ -69,7 +72,7 @@ impl Input {
     /// # Errors
     /// [`Stop::Bad`] where it is anything but a text.
     pub fn text(&self, name: &str) -> Result<Option<&str>, Stop> {
-        match self.0.get(name) {
+        match self.json().get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(Stop::Bad(Cow::Owned(format!("/input/{name}: Expecting a java.lang.String")))),
@@ -85,23 +88,17 @@ impl Input {
     }
 
     /// The member of that name as JSON, whatever it is; empty where there is none.
-    pub fn raw(&self, name: &str) -> String {
-        self.0.get(name).map(Value::to_string).unwrap_or_default()
+    pub fn raw(&self, name: &str) -> Secret<Vec<u8>> {
+        let Some(value) = self.json().get(name) else { return Secret::of(Vec::new()) };
+        // JSON spells a byte in six at most.
+        let mut raw = Secret::of(Vec::with_capacity(6 * value.as_str().map_or(0, str::len) + 2));
+        // Whatever was parsed can be written, and a Vec takes it.
+        let _ = serde_json::to_writer(raw.expose_mut(), value);
+        raw
     }
-}
 
-impl Drop for Input {
-    fn drop(&mut self) {
-        wipe(&mut self.0);
-    }
-}
-
-fn wipe(value: &mut Value) {
-    match value {
-        Value::String(text) => text.zeroize(),
-        Value::Array(items) => items.iter_mut().for_each(wipe),
-        Value::Object(members) => members.values_mut().for_each(wipe),
-        _ => {}
+    fn json(&self) -> &Value {
+        &self.0.expose().0
     }
 }
 
@@ -121,66 +118,75 @@ impl Strict {
 }
 
 impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = Value;
+    type Value = Secret<Json>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Secret<Json>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Strict {
-    type Value = Value;
+    type Value = Secret<Json>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E>(self) -> Result<Secret<Json>, E> {
+        held(Value::Null)
     }
 
-    fn visit_bool<E>(self, it: bool) -> Result<Value, E> {
-        Ok(it.into())
+    fn visit_bool<E>(self, it: bool) -> Result<Secret<Json>, E> {
+        held(it)
     }
 
-    fn visit_i64<E>(self, it: i64) -> Result<Value, E> {
-        Ok(it.into())
+    fn visit_i64<E>(self, it: i64) -> Result<Secret<Json>, E> {
+        held(it)
     }
 
-    fn visit_u64<E>(self, it: u64) -> Result<Value, E> {
-        Ok(it.into())
+    fn visit_u64<E>(self, it: u64) -> Result<Secret<Json>, E> {
+        held(it)
     }
 
-    fn visit_f64<E>(self, it: f64) -> Result<Value, E> {
-        Ok(it.into())
+    fn visit_f64<E>(self, it: f64) -> Result<Secret<Json>, E> {
+        held(it)
     }
 
-    fn visit_str<E>(self, it: &str) -> Result<Value, E> {
-        Ok(it.into())
+    fn visit_str<E>(self, it: &str) -> Result<Secret<Json>, E> {
+        held(it)
     }
 
-    fn visit_string<E>(self, it: String) -> Result<Value, E> {
-        Ok(it.into())
+    fn visit_string<E>(self, it: String) -> Result<Secret<Json>, E> {
+        held(it)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Secret<Json>, A::Error> {
+        let mut items = Secret::of(Json(Value::Array(Vec::new())));
         while let Some(item) = seq.next_element_seed(self.deeper()?)? {
-            items.push(item);
+            if let Value::Array(items) = &mut items.expose_mut().0 {
+                items.push(item.release());
+            }
         }
-        Ok(Value::Array(items))
+        Ok(items)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut members = Map::new();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Secret<Json>, A::Error> {
+        let mut members = Secret::of(Json(Value::Object(Map::new())));
         while let Some(key) = map.next_key::<String>()? {
             let value = map.next_value_seed(self.deeper()?)?;
-            if members.insert(key, value).is_some() {
+            if let Value::Object(members) = &mut members.expose_mut().0
+                && let Some(twin) = members.insert(key, value.release())
+            {
+                drop(Secret::of(Json(twin)));
                 return Err(A::Error::custom("a key is repeated"));
             }
         }
-        Ok(Value::Object(members))
+        Ok(members)
     }
+}
+
+fn held<E>(value: impl Into<Value>) -> Result<Secret<Json>, E> {
+    Ok(Secret::of(Json(value.into())))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ fn expected(json: &Value) -> (Option<String>, Option<Value>) {
 fn read(body: &[u8]) -> (Option<String>, Option<Value>) {
     let submission = Submission::parse(body).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(body)));
     let token = submission.token.as_ref().map(|token| token.expose().to_owned());
-    (token, submission.input.clone())
+    (token, submission.input.as_ref().map(|input| input.json().clone()))
 }
 
 /// Any JSON, not too deep; keys often meet.

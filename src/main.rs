@@ -70,6 +70,7 @@ fn finish(format: LogFormat, work: impl Future<Output = Result<(), Box<dyn Error
         Ok(lines) => lines,
         Err(fault) => return fail(&fault, ExitCode::from(cli::BAD_CONFIG)),
     };
+    log::quiet_panics();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(fault) => return fail(&fault, ExitCode::FAILURE),

@@ -1,12 +1,14 @@
 //! Log lines on standard error: one event a line, as JSON or for people.
 //!
 //! A line is made of its own event only (not of the spans around it), in UTC, and holds no control character: nothing
-//! that a stranger gets into a field can end a line or steer a terminal. Records of the `log` crate come along.
+//! that a stranger gets into a field can end a line or steer a terminal. It says the [`FIELDS`] and no other: a field that
+//! somebody adds without a thought of what may be in it is named and not told. Records of the `log` crate come along, by
+//! their message alone.
 //!
 //! A thread of its own writes the lines. Where nobody takes them, a bounded number waits, and the others are dropped
 //! and counted: no request ever waits for the log.
 
-use std::{env, fmt, sync::OnceLock};
+use std::{env, fmt, panic, sync::OnceLock};
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
@@ -31,6 +33,38 @@ use tracing_subscriber::{
 /// The environment variable that says what is logged, in the directives of `tracing_subscriber::EnvFilter`, such as
 /// `debug` or `warn,resetgate::mail=trace`. Without it: `info`.
 pub const FILTER: &str = "RESETGATE_LOG";
+
+/// The fields that a line may have. None holds what a client, a store or a relay said; see the module for why there is
+/// such a list.
+pub const FIELDS: &[&str] = &[
+    "message",
+    // the audit trail
+    "event",
+    "account",
+    "rule",
+    "why",
+    "lane",
+    "service",
+    "what",
+    "skipped",
+    // calls of other services
+    "call",
+    "kind",
+    "status",
+    "sent",
+    "transaction",
+    "class",
+    "code",
+    // the program and its surroundings
+    "addresses",
+    "admin",
+    "at",
+    "connections",
+    "deny",
+    "error",
+    "mode",
+    "process",
+];
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,8 +148,36 @@ where
 /// Pingora says too much at any level: an upstream's answer that it cannot parse, cookies and all, and a line for every
 /// client that hangs up. What matters of it we say ourselves.
 fn may_speak(meta: &Metadata<'_>) -> bool {
-    (*meta.level() <= Level::INFO && !meta.target().starts_with("pingora"))
-        || meta.target().strip_prefix("resetgate").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    (*meta.level() <= Level::INFO && !meta.target().starts_with("pingora")) || is_ours(meta.target())
+}
+
+fn is_ours(target: &str) -> bool {
+    target.strip_prefix("resetgate").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// Has a panic logged by its place alone. Its message may quote what could not be handled: a slice that is cut in the
+/// middle of a character quotes all of it.
+///
+/// ```standalone_crate
+/// # #[derive(Clone, Default)] struct Sink(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+/// # impl std::io::Write for Sink {
+/// #     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> { self.0.lock().unwrap().write(bytes) }
+/// #     fn flush(&mut self) -> std::io::Result<()> { Ok(()) }
+/// # }
+/// # let (sink, secret) = (Sink::default(), "påssword");
+/// # let to = sink.clone();
+/// # tracing::subscriber::set_global_default(tracing_subscriber::fmt().with_writer(move || to.clone()).finish()).unwrap();
+/// resetgate::telemetry::log::quiet_panics();
+/// let caught = std::panic::catch_unwind(|| secret[..2].len());
+/// assert!(caught.is_err());
+/// # let said = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+/// assert!(said.contains("panicked") && said.contains(".rs:") && !said.contains(secret), "{said}");
+/// ```
+pub fn quiet_panics() {
+    panic::set_hook(Box::new(|info| {
+        let at = info.location().map(ToString::to_string);
+        tracing::error!(at, "panicked");
+    }));
 }
 
 struct Lines(Format);
@@ -128,8 +190,9 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut at = String::new();
         SystemTime.format_time(&mut Writer::new(&mut at))?;
-        let mut said = Said::default();
+        let mut said = Said { ours: is_ours(event.metadata().target()), ..Said::default() };
         event.record(&mut said);
+        said.end();
         let level = event.metadata().level();
         let target = said.target.as_deref().unwrap_or(event.metadata().target());
         let line = match self.0 {
@@ -145,19 +208,30 @@ where
 /// An event's fields. A record of the `log` crate brings its real target as a field.
 #[derive(Default)]
 struct Said {
+    ours: bool,
     target: Option<String>,
     fields: Map<String, Value>,
+    withheld: Vec<&'static str>,
 }
 
 impl Said {
     fn note(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("log.target", Value::String(target)) => self.target = Some(target),
-            // Where in whose source: says nothing to an operator.
-            (name, _) if name.starts_with("log.") => {}
-            (name, value) => {
-                self.fields.insert(name.strip_prefix("r#").unwrap_or(name).to_owned(), value);
-            }
+            ("message", value) => self.say("message", value),
+            (name, value) if self.ours && FIELDS.contains(&name) => self.say(name, value),
+            (name, _) if self.ours => self.withheld.push(name),
+            _ => {}
+        }
+    }
+
+    fn say(&mut self, name: &str, value: Value) {
+        self.fields.insert(name.to_owned(), value);
+    }
+
+    fn end(&mut self) {
+        if !self.withheld.is_empty() {
+            self.say("withheld", self.withheld.join(",").into());
         }
     }
 }
@@ -246,8 +320,8 @@ mod tests {
     #[test]
     fn json_is_one_object_a_line() {
         let lines = logged(Format::Json, "", || {
-            tracing::warn!(target: "resetgate::x", number = 7, yes = true, text = NASTY, r#type = "t", "hello {}", NASTY);
-            tracing::info!(target: "resetgate::x", ratio = 0.5, none = Option::<u64>::None, event = "e");
+            tracing::warn!(target: "resetgate::x", status = 7, sent = true, error = NASTY, "hello {}", NASTY);
+            tracing::info!(target: "resetgate::x", skipped = 0.5, code = Option::<u64>::None, event = "e");
         });
         assert_eq!(lines.len(), 2);
         assert!(!lines.concat().chars().any(|c| c.is_control() || c == '\u{202e}' || c == '\u{2028}'));
@@ -256,22 +330,32 @@ mod tests {
         assert_eq!(line["target"], "resetgate::x");
         assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
         assert_eq!(line["fields"]["message"], format!("hello {NASTY}"));
-        assert_eq!(line["fields"]["text"], NASTY);
-        assert_eq!(line["fields"]["type"], "t");
-        assert_eq!((&line["fields"]["number"], &line["fields"]["yes"]), (&7.into(), &true.into()));
+        assert_eq!(line["fields"]["error"], NASTY);
+        assert_eq!((&line["fields"]["status"], &line["fields"]["sent"]), (&7.into(), &true.into()));
         let line: Value = serde_json::from_str(&lines[1]).unwrap();
-        assert_eq!(line["fields"], json!({"ratio": 0.5, "event": "e"}));
+        assert_eq!(line["fields"], json!({"skipped": 0.5, "event": "e"}));
     }
 
     #[test]
     fn text_is_one_line_and_safe() {
         let lines = logged(Format::Text, "", || {
-            tracing::error!(target: "resetgate", text = NASTY, number = 7, "hello {}", NASTY);
+            tracing::error!(target: "resetgate", error = NASTY, status = 7, "hello {}", NASTY);
         });
         assert_eq!(lines.len(), 1);
         assert!(!lines[0].chars().any(|c| c.is_control() || c == '\u{202e}' || c == '\u{2028}'));
         assert!(lines[0].contains("Z ERROR resetgate: hello a\\u000ab\\u000d\\u0009\\u001b[31m"), "{}", lines[0]);
-        assert!(lines[0].ends_with(" number=7"), "{}", lines[0]);
+        assert!(lines[0].ends_with(" status=7"), "{}", lines[0]);
+    }
+
+    #[test]
+    fn a_field_that_is_not_listed_is_named_and_not_told() {
+        let lines = logged(Format::Json, "", || {
+            tracing::warn!(target: "resetgate::x", password = "hunter2", user = ?"bjensen", status = 7, "m");
+            tracing::warn!(target: "hyper", status = "hunter2", uri = "/?code=hunter2", "m");
+        });
+        let fields = |line: &String| serde_json::from_str::<Value>(line).unwrap()["fields"].clone();
+        assert_eq!(fields(&lines[0]), json!({"message": "m", "status": 7, "withheld": "password,user"}));
+        assert_eq!(fields(&lines[1]), json!({"message": "m"}));
     }
 
     fn speak_everywhere() {

@@ -1,5 +1,6 @@
 //! Who may import whom, as the crate's documentation says it, and the shape of the tree. A breach names its line.
 
+mod fields;
 mod reading;
 mod source;
 
@@ -49,6 +50,23 @@ fn modules_name_only_what_they_may() {
     let dependencies = dependencies();
     let breaches: Vec<String> = files().iter().flat_map(|file| breaches(file, &dependencies)).collect();
     assert!(breaches.is_empty(), "\n{}\nThe rules are in tests/it/layers.rs.", breaches.join("\n"));
+}
+
+/// What is not listed is not told: a line whose writer forgot that would miss its point.
+#[test]
+fn every_field_that_is_logged_is_listed() {
+    let mut found = Vec::new();
+    for file in files().iter().filter(|file| file.path != "src/telemetry/log.rs") {
+        for (name, line) in fields::logged(&file.text) {
+            if !resetgate::telemetry::log::FIELDS.contains(&name.as_str()) {
+                found.push(format!("{}:{line}: {name}", file.path));
+            }
+        }
+    }
+    assert!(found.is_empty(), "not in telemetry::log::FIELDS:\n{}", found.join("\n"));
+    let example = "tracing::warn!(\n target: T, %error, kind = ?f(a, b), status.code = 1, sent, \"a, b = {}\", c)";
+    let names: Vec<_> = fields::logged(example).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["error", "kind", "status.code", "sent"]);
 }
 
 /// One type holds secrets ([`resetgate::reset::secret::Secret`]). Others that wipe can be printed or cloned.

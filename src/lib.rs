@@ -25,7 +25,7 @@
 //! ```
 //!
 //! [`cli`] reads the command line, [`config`] the files, [`app`] puts concrete adapters together and is the only one to
-//! name them, [`serve`] runs the result, [`admin`] lets operators look in, [`telemetry`] tells them what happens,
+//! name them, [`serve`] runs the result, [`admin`] lets operators look in, [`telemetry`] tells them what happens, [`dumps`] keeps memory off the disk,
 //! [`demo`] surrounds the gate with a store, a mailbox and a page.
 //!
 //! # Who may import whom
@@ -51,6 +51,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod dumps;
 pub mod flows;
 pub mod identity;
 pub mod keys;

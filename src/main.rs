@@ -6,7 +6,7 @@ use resetgate::{
     app::{App, StartError},
     cli::{self, Command},
     config::{Config, LogFormat},
-    demo,
+    demo, dumps,
     telemetry::log,
 };
 use tokio::{
@@ -18,7 +18,11 @@ use tokio::{
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match cli::parse() {
+    let command = cli::parse();
+    if let Err(fault) = dumps::forbid() {
+        warn(&fault);
+    }
+    match command {
         Command::Check { config } => cli::check(&config),
         Command::Key => cli::key(),
         Command::Run { config } => match cli::load(&config) {
@@ -83,6 +87,11 @@ fn finish(format: LogFormat, work: impl Future<Output = Result<(), Box<dyn Error
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => fail(&*fault, ExitCode::FAILURE),
     }
+}
+
+#[expect(clippy::print_stderr, reason = "nothing is known yet of how to log")]
+fn warn(fault: &io::Error) {
+    eprintln!("warning: a crash may leave this process's memory, with its secrets, on a disk: {fault}");
 }
 
 #[expect(clippy::print_stderr, reason = "the log may be what failed")]

@@ -11,6 +11,7 @@
 mod attacks;
 mod browser;
 mod demo;
+mod dumps;
 mod logs;
 mod mail;
 mod promises;

@@ -10,8 +10,8 @@ use std::{
 };
 
 /// Each module's name, and what of this crate it may name besides itself; `*` is everything.
-const MAY_NAME: [(&str, &[&str]); 17] = [
-    ("main", &["cli", "config", "app", "telemetry", "demo"]),
+const MAY_NAME: [(&str, &[&str]); 18] = [
+    ("main", &["cli", "config", "app", "telemetry", "demo", "dumps"]),
     ("cli", &["config", "keys"]),
     ("app", &["*"]),
     ("demo", &["app", "config"]),
@@ -28,6 +28,7 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
     ("config", &["reset::process", "reset::secret"]),
     ("telemetry", &["reset::ports"]),
     ("clock", &["reset::ports"]),
+    ("dumps", &[]),
 ];
 const SERVER: &[&str] = &["serve", "listen", "proxy", "admin", "reset", "config", "telemetry"];
 const ADAPTER: &[&str] = &["reset::ports", "reset::filter", "reset::process", "config", "telemetry"];

@@ -58,6 +58,13 @@ impl Program {
         self.child.wait().unwrap();
     }
 
+    /// How it ended, when it was a signal that ended it.
+    pub(crate) async fn killed(&mut self) -> std::process::ExitStatus {
+        self.stdout.end().await;
+        self.stderr.end().await;
+        self.child.wait().unwrap()
+    }
+
     /// The exit code, when it has ended by itself. All that it printed is `seen` then.
     pub(crate) async fn ended(&mut self) -> i32 {
         self.stdout.end().await;

@@ -1,0 +1,63 @@
+//! What a crash leaves behind: nothing.
+
+use std::{
+    fs,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::{CommandExt, ExitStatusExt},
+    },
+    path::Path,
+    process::Command,
+};
+
+use crate::support::program::Program;
+
+/// Somebody who is not root; tests may well run as root, whom no such rule binds.
+const NOBODY: u32 = 65534;
+
+/// A demo in `folder`, of a user who would get core files without limit.
+async fn demo(folder: &Path) -> Program {
+    // Where everybody may read it: what cannot be read is not dumped in any case.
+    let program = folder.join("resetgate");
+    if !program.exists() {
+        fs::copy(env!("CARGO_BIN_EXE_resetgate"), &program).unwrap();
+    }
+    for path in [folder, program.as_path()] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -c unlimited 2>/dev/null; exec ./resetgate demo"]).current_dir(folder);
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let mut demo = Program::spawn(command);
+    demo.stderr.find("ready").await;
+    demo
+}
+
+#[tokio::test]
+async fn its_memory_is_nobodys() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = demo(folder.path()).await;
+    let proc = format!("/proc/{}", demo.id());
+    let limits = fs::read_to_string(format!("{proc}/limits")).unwrap();
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>(), ["0", "0", "bytes"]);
+    // The kernel takes away from its user what is not dumpable (proc(5)).
+    let user = fs::read_to_string(format!("{proc}/status")).unwrap();
+    assert!(user.lines().any(|line| line.starts_with("Uid:") && !line.contains("\t0\t")), "{user}");
+    assert_eq!(fs::metadata(format!("{proc}/mem")).unwrap().uid(), 0);
+}
+
+#[tokio::test]
+async fn a_crash_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for signal in ["ABRT", "QUIT", "TRAP"] {
+        let mut demo = demo(folder.path()).await;
+        demo.signal(signal);
+        let status = demo.killed().await;
+        assert!(!status.core_dumped(), "{signal}: {status}");
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["resetgate"], "{signal}");
+    }
+}

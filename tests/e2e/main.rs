@@ -10,6 +10,7 @@
 
 mod attacks;
 mod browser;
+mod canaries;
 mod demo;
 mod dumps;
 mod logs;

@@ -25,14 +25,14 @@
 //! ```
 //!
 //! [`cli`] reads the command line, [`config`] the files, [`app`] puts concrete adapters together and is the only one to
-//! name them, [`serve`] runs the result, [`admin`] lets operators look in, [`telemetry`] tells them what happens, [`dumps`] keeps memory off the disk,
-//! [`demo`] surrounds the gate with a store, a mailbox and a page.
+//! name them, [`serve`] runs the result, [`admin`] lets operators look in, [`telemetry`] tells them what happens,
+//! [`dumps`] keeps memory off the disk, [`demo`] surrounds the gate with a store, a mailbox and a page.
 //!
 //! # Who may import whom
 //!
-//! `reset` imports nothing else of the crate; `config` sees its process file and its type for secrets. `identity`, `mail`, `flows`, `limits` and `keys` see its ports and not each
-//! other. Pingora's types stop at `serve`, `listen`, `proxy` and `admin`. A test reads every path in the source and fails
-//! on a breach: `tests/it/layers.rs`.
+//! `reset` imports nothing else of the crate; `config` sees its process file and its type for secrets. `identity`,
+//! `mail`, `flows`, `limits` and `keys` see its ports and not each other. Pingora's types stop at `serve`, `listen`,
+//! `proxy` and `admin`. A test reads every path in the source and fails on a breach: `tests/it/layers.rs`.
 //!
 //! # Where a change lands
 //!

@@ -2,6 +2,7 @@
 //! it into this and reports every fault at once.
 
 mod check;
+mod connections;
 mod edge;
 mod fault;
 mod limits;
@@ -71,6 +72,29 @@ pub struct Listen {
     pub trust_unix: bool,
     /// The one header that a trusted peer says it with.
     pub client_header: ClientHeader,
+    /// How many connections there may be, and how slow.
+    pub connections: Connections,
+}
+
+/// The keys of `[listen]` that bound connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// Open at a time, over all addresses; if not set, what the process has file descriptors for.
+    pub max: Option<usize>,
+    /// Open at a time from one IPv4 address or IPv6 /64 that is nobody's proxy.
+    pub max_per_client: usize,
+    /// From a request's first byte to its head's end.
+    pub header_timeout: Duration,
+    /// From an answer, or the connection's start, to the next request's first byte.
+    pub idle_timeout: Duration,
+    /// The longest silence while a body is awaited.
+    pub body_timeout: Duration,
+    /// Bytes per second of a body that is awaited, or of an answer that is not taken.
+    pub min_rate: u32,
+    /// After which the next answer is a connection's last.
+    pub max_lifetime: Duration,
+    /// Of which the last is answered with `Connection: close`; at least one.
+    pub max_requests: u32,
 }
 
 /// An address to listen on.

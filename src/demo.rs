@@ -24,8 +24,8 @@ use url::Url;
 pub use self::introduction::{introduction, walk};
 use self::{mailbox::Mailbox, store::Store};
 use crate::config::{
-    Address, Admin, ClientHeader, Codes, Config, Edge, Identity, Limits, Listen, Log, LogFormat, Mail, Process, Rate,
-    Reset, Secret, Smtp, SmtpTls, Token, TokenKey, Transport, Upstream,
+    Address, Admin, ClientHeader, Codes, Config, Connections, Edge, Identity, Limits, Listen, Log, LogFormat, Mail,
+    Process, Rate, Reset, Secret, Smtp, SmtpTls, Token, TokenKey, Transport, Upstream,
 };
 
 /// Where each part listens if nothing else does; else the system chooses.
@@ -104,6 +104,7 @@ pub fn config(around: &Surroundings, listen: SocketAddr, admin: SocketAddr) -> R
             trusted_proxies: Vec::new(),
             trust_unix: false,
             client_header: ClientHeader::XForwardedFor,
+            connections: Connections::default(),
         },
         admin: Admin { address: admin },
         upstream: Upstream { url: Url::parse(&upstream)? },

@@ -1,7 +1,10 @@
 //! Where requests come in: our own sockets and accept loops, so that a port that is taken ends the program at once, a
 //! cap holds before anything is read, and tests can start on port 0.
 
+mod alarm;
 mod connection;
+mod descriptors;
+mod pace;
 mod seats;
 mod socket;
 
@@ -10,17 +13,22 @@ use std::{future::Future, net::SocketAddr, os::fd::AsRawFd, sync::Arc, time::Dur
 use pingora::protocols::{GetSocketDigest, SocketDigest, Stream, l4::stream::Stream as L4Stream};
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::{Semaphore, watch},
+    sync::watch,
     time::sleep,
 };
 use tokio_util::task::TaskTracker;
 
 use self::socket::SocketFile;
+pub(crate) use self::{connection::Body, descriptors::connections, seats::Seats, socket::bind_tcp};
 pub use self::{
     connection::Connection,
+    descriptors::TooMany,
     socket::{BindError, Socket, bind},
 };
-pub(crate) use self::{seats::seats, socket::bind_tcp};
+use crate::{
+    config::{self, Listen},
+    telemetry::metrics::Metrics,
+};
 
 /// How long to pause when the process has no file descriptors left: some may be given back meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -32,6 +40,25 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// Somebody on this machine.
     Unix,
+}
+
+/// How slow a connection may be, from `[listen]`, and who counts those that are slower.
+#[derive(Debug)]
+pub(crate) struct Bounds {
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    body_timeout: Duration,
+    min_rate: u32,
+    max_lifetime: Duration,
+    metrics: Arc<Metrics>,
+}
+
+impl Bounds {
+    pub(crate) fn new(listen: &Listen, metrics: Arc<Metrics>) -> Self {
+        let config::Connections { header_timeout, idle_timeout, body_timeout, min_rate, max_lifetime, .. } =
+            listen.connections;
+        Self { header_timeout, idle_timeout, body_timeout, min_rate, max_lifetime, metrics }
+    }
 }
 
 /// A socket on the runtime. A Unix socket's file goes with it.
@@ -60,10 +87,12 @@ impl Listener {
     }
 }
 
-/// Accepts until `stop` turns true or its sender is gone. Each connection is a task on `tracker` that runs `serve`.
+/// Accepts until `stop` turns true or its sender is gone. Each connection that gets a seat is a task on `tracker` that
+/// runs `serve`; who gets none is hung up on before anything is read.
 pub(crate) async fn accept<F>(
     listener: Listener,
-    seats: Arc<Semaphore>,
+    seats: Arc<Seats>,
+    bounds: Arc<Bounds>,
     tracker: TaskTracker,
     mut stop: watch::Receiver<bool>,
     serve: impl Fn(Connection) -> F,
@@ -71,30 +100,24 @@ pub(crate) async fn accept<F>(
     F: Future<Output = ()> + Send + 'static,
 {
     loop {
-        let accepted = async {
-            // Waited for first: a connection that is not accepted costs us nothing.
-            let seat = Arc::clone(&seats).acquire_owned().await;
-            (listener.accept().await, seat)
-        };
-        let (accepted, seat) = tokio::select! {
+        let accepted = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
-            accepted = accepted => accepted,
+            accepted = listener.accept() => accepted,
         };
-        match (accepted, seat) {
-            (Ok((stream, peer)), Ok(seat)) => {
-                let served = serve(Connection::new(digested(stream, peer), peer));
-                tracker.spawn(async move {
-                    served.await;
-                    drop(seat);
-                });
+        match accepted {
+            Ok((stream, peer)) => {
+                let Some(seat) = seats.admit(peer) else { continue };
+                let slot = seat.slot();
+                let served = serve(Connection::new(digested(stream, peer), peer, seat, Arc::clone(&bounds)));
+                seats.served_by(&slot, tracker.spawn(served).abort_handle());
             }
-            (Err(error), _) if is_shortage(&error) => {
+            Err(error) if is_shortage(&error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 sleep(PAUSE).await;
             }
             // The client is gone already.
-            _ => {}
+            Err(_) => {}
         }
     }
 }

@@ -27,6 +27,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, Version, header};
 use pingora::{
@@ -58,12 +59,6 @@ use crate::{
     telemetry::metrics::{Denial, Metrics},
 };
 
-/// How long an idle connection is kept, in seconds: a stranger's, and a trusted proxy's. Load balancers keep theirs for a
-/// minute, and must not be the ones to find out that a connection is gone.
-const KEEPALIVE: u64 = 30;
-const KEEPALIVE_TRUSTED: u64 = 75;
-/// How long one read may make no progress.
-const STALLED: Duration = Duration::from_secs(10);
 /// Tries to connect for one request, each to another address.
 const CONNECTS: u8 = 2;
 
@@ -197,20 +192,20 @@ impl ProxyHttp for Gate {
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, passage: &mut Passage) -> pingora::Result<()> {
-        session.set_read_timeout(Some(STALLED));
-        // No bound on writes here: the connection has its own, on what the client takes, whoever writes.
+        // No bounds here on reads, on writes and between requests: the connection has its own, on what it waits for.
+        session.set_read_timeout(None);
         session.set_total_drain_timeout(Some(Duration::from_secs(2)));
+        // Else who sends the next request before the answer has none of the two served.
+        session.set_pipelining_enabled(true);
+        let follows = body::follows(session);
         let connection = connection(session);
-        if let Some(connection) = connection {
-            connection.head_is_read();
+        if connection.is_some_and(|connection| !connection.head_is_read(follows)) {
+            return Err(Error::new_down(ErrorType::ConnectionClosed));
         }
-        let peer = connection.map(Connection::peer);
-        let caller = self.clients.caller(peer, &session.req_header().headers);
-        // Else the second request's head may take for ever. `None` says that the connection is to be closed.
-        if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(if caller.trusted { KEEPALIVE_TRUSTED } else { KEEPALIVE }));
+        passage.caller = Some(self.clients.caller(connection.map(Connection::peer), &session.req_header().headers));
+        if connection.is_some_and(Connection::is_old) {
+            session.set_keepalive(None);
         }
-        passage.caller = Some(caller);
         Ok(())
     }
 
@@ -253,6 +248,19 @@ impl ProxyHttp for Gate {
             Route::Reject(Why::Malformed) => self.refuse(session, 400).await,
             Route::Reject(Why::TooLong) => self.refuse(session, 414).await,
         }
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        _: &mut Option<Bytes>,
+        end: bool,
+        _: &mut Passage,
+    ) -> pingora::Result<()> {
+        if end && let Some(connection) = connection(session) {
+            connection.body_is_read();
+        }
+        Ok(())
     }
 
     async fn upstream_peer(&self, _: &mut Session, _: &mut Passage) -> pingora::Result<Box<HttpPeer>> {

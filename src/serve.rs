@@ -20,18 +20,13 @@ use pingora::{
     proxy::{HttpProxy, http_proxy},
     server::configuration::ServerConf,
 };
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::{
     admin,
     config::{Address, Admin, Config, Listen},
-    listen::{self, BindError, Connection, Listener, Socket},
+    listen::{self, BindError, Bounds, Connection, Listener, Seats, Socket, TooMany},
     proxy::{Gate, Probe, Upstream},
     reset::{
         Engine,
@@ -44,8 +39,6 @@ use crate::{
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(25);
 /// How long to wait for the upstream's addresses before requests are accepted.
 const FIRST_LOOK_UP: Duration = Duration::from_secs(2);
-/// Requests on one connection, before its memory is given back.
-const REQUESTS_PER_CONNECTION: u32 = 1000;
 /// Idle connections to the upstream that are kept, per processor.
 const IDLE_UPSTREAM: usize = 64;
 
@@ -67,6 +60,8 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Bound {
     sockets: Vec<Socket>,
+    /// How many connections these may have open.
+    connections: usize,
     admin: StdTcp,
     admin_address: SocketAddr,
 }
@@ -88,6 +83,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The process may not open as many files as connections are wanted.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     /// The runtime or the system refused a socket or a signal.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -99,11 +97,12 @@ pub enum StartError {
 /// Binds every address, and says at once which one cannot be.
 ///
 /// # Errors
-/// [`StartError::Bind`], with the address and the system's reason.
+/// [`StartError::Bind`], with the address and the system's reason; [`StartError::TooMany`], before anything is bound.
 pub fn bind(listen: &Listen, admin: &Admin) -> Result<Bound, StartError> {
+    let connections = listen::connections(listen.connections.max)?;
     let sockets = listen.addresses.iter().map(listen::bind).collect::<Result<_, _>>()?;
     let (admin, admin_address) = listen::bind_tcp(admin.address)?;
-    Ok(Bound { sockets, admin, admin_address })
+    Ok(Bound { sockets, connections, admin, admin_address })
 }
 
 impl Bound {
@@ -133,7 +132,9 @@ pub async fn run(
     let submits = TaskTracker::new();
     let Parts { engine, limits, events, outbox, metrics } = parts;
     let gate = Gate::new(config, engine, limits, events, Arc::clone(&metrics), Arc::clone(&upstream), submits.clone());
-    let proxy = Arc::new(proxy(gate)?);
+    let proxy = Arc::new(proxy(gate, config.listen.connections.max_requests)?);
+    let seats = Arc::new(Seats::new(bound.connections, &config.listen, Arc::clone(&metrics)));
+    let bounds = Arc::new(Bounds::new(&config.listen, Arc::clone(&metrics)));
     let probe = rooted(|| Probe::new(config, Arc::clone(&upstream), Arc::clone(&metrics)))?;
 
     let ready = Arc::new(AtomicBool::new(false));
@@ -144,7 +145,7 @@ pub async fn run(
     let _ = timeout(FIRST_LOOK_UP, upstream.resolve()).await;
     let _resolver = AbortOnDropHandle::new(tokio::spawn(async move { upstream.keep_fresh().await }));
     let listeners = bound.sockets.into_iter().map(Socket::into_listener).collect::<Result<_, _>>()?;
-    let mut doors = Doors::open(listeners, &proxy);
+    let mut doors = Doors::open(listeners, &seats, &bounds, &proxy);
     ready.store(true, Ordering::Release);
     tracing::info!(addresses, admin = %bound.admin_address, "ready");
     let _probe = AbortOnDropHandle::new(tokio::spawn(probe.watch()));
@@ -178,10 +179,9 @@ struct Doors {
 }
 
 impl Doors {
-    fn open(listeners: Vec<Listener>, proxy: &Arc<HttpProxy<Gate>>) -> Self {
+    fn open(listeners: Vec<Listener>, seats: &Arc<Seats>, bounds: &Arc<Bounds>, proxy: &Arc<HttpProxy<Gate>>) -> Self {
         let (stop, stopping) = watch::channel(false);
         let (mut accepting, connections) = (JoinSet::new(), TaskTracker::new());
-        let seats = Arc::new(Semaphore::new(listen::seats()));
         for listener in listeners {
             let (proxy, shutdown) = (Arc::clone(proxy), stopping.clone());
             let serve = move |connection: Connection| {
@@ -190,8 +190,8 @@ impl Doors {
                     proxy.process_new(Box::new(connection), &shutdown).await;
                 }
             };
-            let (seats, connections, stopping) = (Arc::clone(&seats), connections.clone(), stopping.clone());
-            accepting.spawn(listen::accept(listener, seats, connections, stopping, serve));
+            let (seats, bounds) = (Arc::clone(seats), Arc::clone(bounds));
+            accepting.spawn(listen::accept(listener, seats, bounds, connections.clone(), stopping.clone(), serve));
         }
         Self { accepting, connections, stop }
     }
@@ -207,7 +207,7 @@ impl Doors {
 }
 
 /// Pingora around the gate, with its options.
-fn proxy(gate: Gate) -> Result<HttpProxy<Gate>, StartError> {
+fn proxy(gate: Gate, max_requests: u32) -> Result<HttpProxy<Gate>, StartError> {
     let conf = Arc::new(ServerConf {
         threads: available_parallelism().map_or(1, NonZeroUsize::get),
         upstream_keepalive_pool_size: IDLE_UPSTREAM,
@@ -216,7 +216,8 @@ fn proxy(gate: Gate) -> Result<HttpProxy<Gate>, StartError> {
     });
     let mut proxy = rooted(|| http_proxy(&conf, gate))?;
     let mut options = HttpServerOptions::default();
-    options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
+    // It counts those that come after the first.
+    options.keepalive_request_limit = Some(max_requests.saturating_sub(1));
     options.h2_idle_timeout = Some(Duration::from_secs(60));
     proxy.server_options = Some(options);
     Ok(proxy)

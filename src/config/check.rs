@@ -13,6 +13,7 @@ use url::{Host, Url};
 use super::{
     Address, Admin, ClientHeader, Codes, Config, Identity, LimitName, Limits, Listen, Log, LogFormat, Rate, Reset,
     Upstream,
+    connections::connections,
     edge::edge,
     fault::Fault,
     limits::limits,
@@ -85,6 +86,7 @@ fn listen(mut section: Section<'_>) -> Option<Listen> {
         units::one_of(&text.to_ascii_lowercase(), &names)
             .map_err(|_| "must be \"X-Forwarded-For\" or \"Forwarded\"".to_owned())
     });
+    let connections = connections(&mut section);
     let (mut trusted_proxies, mut trust_unix) = (Vec::new(), false);
     for (index, trusted) in trusted.iter().flatten().enumerate() {
         match trusted {
@@ -110,7 +112,13 @@ fn listen(mut section: Section<'_>) -> Option<Listen> {
     }
     section.finish();
     trusted?;
-    Some(Listen { addresses: addresses?, trusted_proxies, trust_unix, client_header: client_header? })
+    Some(Listen {
+        addresses: addresses?,
+        trusted_proxies,
+        trust_unix,
+        client_header: client_header?,
+        connections: connections?,
+    })
 }
 
 fn check_addresses(section: &Section<'_>, addresses: &[Address]) {

@@ -112,6 +112,7 @@ fn a_good_file_with_the_defaults() {
     let config = Folder::new().good(GOOD);
     assert_eq!(config.listen.addresses, [Address::Tcp("0.0.0.0:8080".parse().unwrap())]);
     assert_eq!(config.listen.client_header, ClientHeader::XForwardedFor);
+    assert_eq!(config.listen.connections, Connections::default());
     assert_eq!(config.admin.address, "127.0.0.1:9090".parse().unwrap());
     assert_eq!(config.identity.url.as_str(), "http://127.0.0.1:8081/openidm");
     assert_eq!(config.identity.password.expose(), "identity-secret");
@@ -154,6 +155,18 @@ const BAD: &[(&str, &str, &str)] = &[
         r#"listen.client_header = "X-Real-IP": must be "X-Forwarded-For" or "Forwarded""#,
     ),
     ("admin", r#"address = "localhost:1""#, r#"admin.address = "localhost:1": must be ip:port"#),
+    ("listen", "max_connections = 0", "listen.max_connections = 0: must be a whole number from 1 to 1000000"),
+    (
+        "listen",
+        "max_connections_per_client = 11\nmax_connections = 10",
+        "listen.max_connections_per_client = 11: must not be more than listen.max_connections",
+    ),
+    ("listen", r#"header_timeout = "99ms""#, r#"listen.header_timeout = "99ms": must be from 100ms to 5m"#),
+    ("listen", r#"idle_timeout = "2h""#, r#"listen.idle_timeout = "2h": must be from 100ms to 1h"#),
+    ("listen", r#"body_timeout = "10m""#, r#"listen.body_timeout = "10m": must be from 100ms to 5m"#),
+    ("listen", "min_rate = 31", "listen.min_rate = 31: must be a whole number from 32 to 65536"),
+    ("listen", r#"max_lifetime = "500ms""#, r#"listen.max_lifetime = "500ms": must be from 1s to 24h"#),
+    ("listen", "max_requests = 0", "listen.max_requests = 0: must be a whole number from 1 to 1000000000"),
     ("admin", r#"address = "0.0.0.0:8080""#, r#"admin.address = "0.0.0.0:8080": must differ from listen.addresses"#),
     (
         "upstream",
@@ -827,6 +840,9 @@ fn values_are_read_as_they_are_meant() {
         ))
         .listen;
     assert!(listen.trust_unix);
+    let set = folder.good(&with("listen", "max_connections = 10\nidle_timeout = \"5s\"")).listen.connections;
+    let expected = Connections { max: Some(10), idle_timeout: Duration::from_secs(5), ..Connections::default() };
+    assert_eq!(set, expected);
     assert_eq!(listen.trusted_proxies, ["10.0.0.1/32".parse().unwrap(), "fd00::/8".parse().unwrap()]);
     assert_eq!(listen.client_header, ClientHeader::Forwarded);
 

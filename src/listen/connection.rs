@@ -1,9 +1,9 @@
-//! One accepted connection, as Pingora reads and writes it: it knows its peer, it bounds the time that a request's head
-//! may take as a whole, and it sends small writes together. Pingora bounds each read only, so a client could send a head
-//! byte by byte for hours; and it writes an answer's head and its body apart, which is a packet and a system call each.
+//! One accepted connection, as Pingora reads and writes it: it knows its peer, it bounds what a client may take its time
+//! over, and it sends small writes together. Pingora bounds each read only, so a client could send a head byte by byte
+//! for hours; and it writes an answer's head and its body apart, which is a packet and a system call each.
 
 use std::{
-    future::{Future, poll_fn},
+    future::poll_fn,
     io,
     pin::Pin,
     sync::{
@@ -22,13 +22,11 @@ use pingora::protocols::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep, sleep_until},
+    time::Instant,
 };
 
-use super::Peer;
-
-/// How long a request's head may take, from its first byte to its last.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
+use super::{Bounds, Peer, alarm::Alarm, pace::Pace, seats::Seat};
+use crate::telemetry::metrics::Slow;
 
 /// Bytes that are read in search of a head's end. Pingora would keep a mebibyte of each, and begin anew with every read. A
 /// head over the limit, but not far, is still told so.
@@ -36,43 +34,83 @@ const HEAD_BYTES: usize = 256 << 10;
 
 /// Bytes of an answer that wait for the rest of it.
 const TOGETHER: usize = 8 << 10;
-/// How long a client may take none of what was written. Pingora bounds neither heads nor flushes, and small writes to a
-/// second each, which a slow line can need.
-const STALLED: Duration = Duration::from_secs(10);
+/// Bytes that a client must take at once, without a pause of [`PAUSE`], to be given more at a time than [`TOGETHER`]. The
+/// kernel takes a large piece as a whole, and then shows no progress until a slow line has carried nearly all of it.
+const FAST: usize = 256 << 10;
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// Between requests: the next byte begins a head.
-const IDLE: u8 = 0;
-/// Within a head.
-const HEAD: u8 = 1;
-/// From a head's end to the answer's: bodies have bounds of their own.
-const BUSY: u8 = 2;
+/// What a client is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    /// Its next request.
+    Idle,
+    /// The rest of a head.
+    Head,
+    /// Its body, once it is told to go on (`Expect: 100-continue`).
+    Held,
+    /// Its body.
+    Body,
+    /// Nothing.
+    Answer,
+    /// Nothing; with the next read, its next request.
+    Over,
+}
+
+/// What follows a request's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// Nothing more, or all of it is here.
+    Read,
+    /// A body.
+    Awaited,
+    /// A body, when the client is told to go on.
+    Held,
+}
 
 /// A connection.
 #[derive(Debug)]
 pub struct Connection {
     io: Stream,
     peer: Peer,
+    bounds: Arc<Bounds>,
+    began: Instant,
     phase: AtomicU8,
-    deadline: Instant,
+    /// When the present phase began, if that is [`Phase::Idle`] or [`Phase::Head`].
+    since: Instant,
     head_bytes: usize,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// Of the body that is awaited.
+    coming: Option<Box<Pace>>,
+    alarm: Alarm,
     /// Written, and not sent yet. Sent when Pingora flushes, when it is too much, and before waiting for the client.
     unsent: BytesMut,
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// Of the answer that is being taken.
+    taking: Option<Box<Pace>>,
+    taken_at_once: usize,
+    write_alarm: Alarm,
+    /// Given back last, when the descriptor has been.
+    seat: Seat,
 }
 
 impl Connection {
     /// Wraps what was accepted from that peer.
-    pub fn new(io: Stream, peer: Peer) -> Self {
+    pub(super) fn new(io: Stream, peer: Peer, seat: Seat, bounds: Arc<Bounds>) -> Self {
+        let now = Instant::now();
         Self {
             io,
             peer,
-            phase: AtomicU8::new(IDLE),
-            deadline: Instant::now(),
+            bounds,
+            began: now,
+            phase: AtomicU8::new(Phase::Idle as u8),
+            since: now,
             head_bytes: 0,
-            timer: None,
+            coming: None,
+            alarm: Alarm::default(),
             unsent: BytesMut::new(),
-            stalled: None,
+            taking: None,
+            taken_at_once: 0,
+            write_alarm: Alarm::default(),
+            seat,
         }
     }
 
@@ -81,32 +119,99 @@ impl Connection {
         self.peer
     }
 
-    /// To be told when a head has been read.
-    pub(crate) fn head_is_read(&self) {
-        self.phase.store(BUSY, Ordering::Relaxed);
+    /// To be told when a head has been read, and what follows it. False if the connection had to go just before.
+    pub(crate) fn head_is_read(&self, body: Body) -> bool {
+        self.enter(match body {
+            Body::Read => Phase::Answer,
+            Body::Awaited => Phase::Body,
+            Body::Held => Phase::Held,
+        });
+        self.seat.begins()
+    }
+
+    /// To be told when a body has been read to its end. Whatever is read then is to see whether the client hangs up.
+    pub(crate) fn body_is_read(&self) {
+        self.enter(Phase::Answer);
     }
 
     /// To be told when its request is answered.
     pub(crate) fn request_is_over(&self) {
-        self.phase.store(IDLE, Ordering::Relaxed);
+        self.enter(Phase::Over);
     }
 
-    /// Whether the head being read is late; wakes the task when it will be.
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let deadline = self.deadline;
-        // Most heads come in one piece and never need a timer.
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if timer.deadline() != deadline {
-            timer.as_mut().reset(deadline);
+    /// Whether its next answer is to be its last.
+    pub(crate) fn is_old(&self) -> bool {
+        self.began.elapsed() >= self.bounds.max_lifetime
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    fn is_in(&self, phase: Phase) -> bool {
+        self.phase.load(Ordering::Relaxed) == phase as u8
+    }
+
+    /// After a read that brought so many bytes, or is `pending`: whether it may be waited for, or had been.
+    fn keep_time(&mut self, came: usize, pending: bool, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.is_in(Phase::Idle) && came > 0 {
+            self.enter(Phase::Head);
+            (self.since, self.head_bytes) = (Instant::now(), 0);
         }
-        timer.as_mut().poll(cx).is_ready()
+        if self.is_in(Phase::Held) && came > 0 {
+            self.enter(Phase::Body);
+        }
+        if self.is_in(Phase::Idle) && pending {
+            let until = self.since + self.idle_timeout();
+            return unless(self.alarm.rings_at(until, cx).is_ready());
+        }
+        if self.is_in(Phase::Head) {
+            self.head_bytes += came;
+            if self.head_bytes > HEAD_BYTES {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            let until = self.since + self.bounds.header_timeout;
+            let late = if pending { self.alarm.rings_at(until, cx).is_ready() } else { Instant::now() >= until };
+            return self.unless_slow(late, Slow::Head);
+        }
+        if self.is_in(Phase::Body) {
+            return self.keep_pace(came, pending, cx);
+        }
+        Ok(())
+    }
+
+    fn keep_pace(&mut self, came: usize, pending: bool, cx: &mut Context<'_>) -> io::Result<()> {
+        let Bounds { min_rate, body_timeout, .. } = *self.bounds;
+        if !pending {
+            if let Some(pace) = &mut self.coming {
+                pace.moved(came, Instant::now());
+            }
+            return Ok(());
+        }
+        // Most bodies come with their head.
+        let pace = self.coming.get_or_insert_with(|| Box::new(Pace::of_body(min_rate, body_timeout)));
+        let slow = is_slow(pace, &mut self.alarm, cx);
+        self.unless_slow(slow, Slow::Body)
+    }
+
+    /// Load balancers keep theirs for a minute, and must not be the ones to find out that a connection is gone.
+    fn idle_timeout(&self) -> Duration {
+        let idle = self.bounds.idle_timeout;
+        if self.seat.is_of_a_proxy() { idle + idle / 4 } else { idle }
+    }
+
+    fn unless_slow(&self, slow: bool, at: Slow) -> io::Result<()> {
+        if slow {
+            self.bounds.metrics.connection_was_slow(at);
+        }
+        unless(slow)
     }
 
     /// Sends what was held back.
     fn send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.unsent.is_empty() {
             let written = Pin::new(&mut self.io).poll_write(cx, &self.unsent);
-            match ready!(self.unless_stalled(cx, written))? {
+            match ready!(self.unless_too_slow(cx, written))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 sent => self.unsent.advance(sent),
             }
@@ -117,45 +222,69 @@ impl Connection {
     }
 
     /// A write's progress, or the end of waiting for it.
-    fn unless_stalled<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn unless_too_slow(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = written {
+            let waited = self.taking.as_mut().map_or(Duration::ZERO, |pace| pace.moved(bytes, Instant::now()));
+            self.taken_at_once = if waited < PAUSE { self.taken_at_once.saturating_add(bytes) } else { 0 };
+        }
         if written.is_ready() {
-            self.stalled = None;
             return written;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALLED)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        let min_rate = self.bounds.min_rate;
+        let pace = self.taking.get_or_insert_with(|| Box::new(Pace::of_answer(min_rate)));
+        let slow = is_slow(pace, &mut self.write_alarm, cx);
+        match self.unless_slow(slow, Slow::Answer) {
+            Ok(()) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
     }
 
     /// Whether so many bytes more are held back with the others.
     fn holds(&self, bytes: usize) -> bool {
         self.unsent.len() + bytes <= TOGETHER
     }
+
+    /// What was held back goes first; who was to go on is told now.
+    fn before_writing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_in(Phase::Held) {
+            self.enter(Phase::Body);
+        }
+        self.send(cx)
+    }
+}
+
+/// Whether a client that is waited for is too slow; wakes the task when that is to be asked again.
+fn is_slow(pace: &mut Pace, alarm: &mut Alarm, cx: &mut Context<'_>) -> bool {
+    while let Some(until) = pace.waits(Instant::now()) {
+        if alarm.rings_at(until, cx).is_pending() {
+            return false;
+        }
+    }
+    true
+}
+
+fn unless(late: bool) -> io::Result<()> {
+    if late { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         // Whoever waits for the client has said all that he has to say. If it cannot be sent, a write will tell.
         let _ = self.send(cx);
+        if self.is_in(Phase::Over) {
+            self.enter(Phase::Idle);
+            self.since = Instant::now();
+            (self.coming, self.taking) = (None, None);
+            self.write_alarm.clear();
+            self.seat.waits();
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if self.phase.load(Ordering::Relaxed) == IDLE && buf.filled().len() > before {
-            self.phase.store(HEAD, Ordering::Relaxed);
-            self.deadline = Instant::now() + HEAD_WITHIN;
-            self.head_bytes = 0;
+        let came = buf.filled().len().saturating_sub(before);
+        match self.keep_time(came, read.is_pending(), cx) {
+            Ok(()) => read,
+            Err(error) => Poll::Ready(Err(error)),
         }
-        let in_head = self.phase.load(Ordering::Relaxed) == HEAD;
-        if in_head {
-            self.head_bytes += buf.filled().len().saturating_sub(before);
-            if self.head_bytes > HEAD_BYTES {
-                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-            }
-        }
-        let late = match read {
-            Poll::Pending => in_head && self.is_late(cx),
-            Poll::Ready(_) => in_head && Instant::now() >= self.deadline,
-        };
-        if late { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { read }
     }
 }
 
@@ -165,9 +294,11 @@ impl AsyncWrite for Connection {
             self.unsent.extend_from_slice(buf);
             return Poll::Ready(Ok(buf.len()));
         }
-        ready!(self.send(cx))?;
-        let written = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.unless_stalled(cx, written)
+        ready!(self.before_writing(cx))?;
+        let most = if self.taken_at_once < FAST { TOGETHER } else { buf.len() };
+        let piece = buf.get(..most).unwrap_or(buf);
+        let written = Pin::new(&mut self.io).poll_write(cx, piece);
+        self.unless_too_slow(cx, written)
     }
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
@@ -179,15 +310,19 @@ impl AsyncWrite for Connection {
             bufs.iter().for_each(|buf| self.unsent.extend_from_slice(buf));
             return Poll::Ready(Ok(bytes));
         }
-        ready!(self.send(cx))?;
+        if self.taken_at_once < FAST {
+            let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| &**buf);
+            return self.poll_write(cx, first);
+        }
+        ready!(self.before_writing(cx))?;
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.unless_stalled(cx, written)
+        self.unless_too_slow(cx, written)
     }
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.send(cx))?;
+        ready!(self.before_writing(cx))?;
         Pin::new(&mut self.io).poll_flush(cx)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -246,115 +381,4 @@ impl GetSocketDigest for Connection {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt, duplex},
-        time::{advance, timeout},
-    };
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_head_has_its_time_and_no_more() {
-        let (mut client, server) = duplex(64);
-        let mut connection = Connection::new(Box::new(server), Peer::Unix);
-        // Waiting for a request takes no time from it.
-        advance(HEAD_WITHIN * 3).await;
-        client.write_all(b"G").await.unwrap();
-        assert_eq!(connection.read_u8().await.unwrap(), b'G');
-        advance(HEAD_WITHIN / 2).await;
-        client.write_all(b"E").await.unwrap();
-        assert_eq!(connection.read_u8().await.unwrap(), b'E');
-        let started = Instant::now();
-        assert_eq!(connection.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(started.elapsed() <= HEAD_WITHIN / 2 + Duration::from_millis(2));
-        client.write_all(b"T").await.unwrap();
-        assert!(connection.read_u8().await.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_head_has_its_room_and_no_more() {
-        let (mut client, server) = duplex(1 << 20);
-        let mut connection = Connection::new(Box::new(server), Peer::Unix);
-        client.write_all(&[b'x'; 2 * HEAD_BYTES]).await.unwrap();
-        connection.read_exact(&mut [0; HEAD_BYTES]).await.unwrap();
-        connection.head_is_read();
-        connection.read_exact(&mut [0; HEAD_BYTES / 2]).await.unwrap();
-        connection.request_is_over();
-        connection.read_exact(&mut [0; HEAD_BYTES / 2]).await.unwrap();
-        client.write_all(&[b'x'; HEAD_BYTES]).await.unwrap();
-        let too_much = connection.read_exact(&mut [0; HEAD_BYTES]).await;
-        assert_eq!(too_much.unwrap_err().kind(), io::ErrorKind::InvalidData);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn bodies_and_pauses_have_theirs() {
-        let (mut client, server) = duplex(64);
-        let mut connection = Connection::new(Box::new(server), Peer::Unix);
-        for _ in 0..2 {
-            client.write_all(b"GET").await.unwrap();
-            connection.read_exact(&mut [0; 3]).await.unwrap();
-            connection.head_is_read();
-            advance(HEAD_WITHIN * 2).await;
-            client.write_all(b"body").await.unwrap();
-            connection.read_exact(&mut [0; 4]).await.unwrap();
-            connection.request_is_over();
-            advance(HEAD_WITHIN * 2).await;
-        }
-    }
-
-    /// How many bytes have come to the client.
-    async fn came(client: &mut (impl AsyncRead + Unpin)) -> usize {
-        let mut bytes = vec![0; 4 * TOGETHER];
-        timeout(Duration::from_millis(1), client.read(&mut bytes)).await.map_or(0, |read| read.unwrap())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_head_and_a_body_go_together() {
-        let (mut client, server) = duplex(4 * TOGETHER);
-        let mut connection = Connection::new(Box::new(server), Peer::Unix);
-        connection.write_all(b"head").await.unwrap();
-        connection.write_all(b"body").await.unwrap();
-        assert_eq!(came(&mut client).await, 0);
-        connection.flush().await.unwrap();
-        assert_eq!(came(&mut client).await, 8);
-        assert_eq!(connection.unsent.capacity(), 0);
-        // More than is held back goes at once, in order.
-        connection.write_all(b"head").await.unwrap();
-        connection.write_all(&[b'x'; TOGETHER]).await.unwrap();
-        assert_eq!(came(&mut client).await, 4 + TOGETHER);
-        // And nothing waits while the client is waited for.
-        connection.write_all(b"part").await.unwrap();
-        assert!(timeout(Duration::from_millis(1), connection.read_u8()).await.is_err());
-        assert_eq!(came(&mut client).await, 4);
-        connection.write_all(b"last").await.unwrap();
-        Shutdown::shutdown(&mut connection).await;
-        assert_eq!(came(&mut client).await, 4);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_nothing_is_not_waited_for() {
-        let (mut client, server) = duplex(4);
-        let mut connection = Connection::new(Box::new(server), Peer::Unix);
-        connection.write_all(b"twelve bytes").await.unwrap();
-        let started = Instant::now();
-        assert_eq!(connection.flush().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(started.elapsed().as_secs(), STALLED.as_secs());
-        // One that takes a little now and then is.
-        let (reader, flushed) = tokio::join!(
-            async {
-                for _ in 0..2 {
-                    sleep(STALLED * 3 / 4).await;
-                    client.read_exact(&mut [0; 4]).await.unwrap();
-                }
-                client
-            },
-            async {
-                connection.stalled = None;
-                connection.flush().await
-            }
-        );
-        assert!(flushed.is_ok());
-        drop(reader);
-    }
-}
+mod tests;

@@ -1,42 +1,344 @@
-//! How many connections may be open: as many as the process has file descriptors for.
+//! Who holds which connections, and whose goes when one too many comes.
+//!
+//! A full house makes room: else those who hold many slow connections would keep everybody behind the same address out,
+//! or simply everybody. A connection that waits for a request, be it idle or within a head, can go; one within a request
+//! never does.
+//!
+//! Requests must not queue at a lock, so what a connection does is one atomic of its own, and the lists that say who has
+//! waited longest are corrected only where somebody has to go. An entry's time is the one at which it was listed; the
+//! real one can only be later. So the first entry whose time still is the real one has waited longest of all. One found
+//! within a request leaves the list, and lists itself again when it waits. Each correction is paid for by a request that
+//! went before, so an arrival costs O(log n) on average.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-/// Connections open at a time, over all addresses. More wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 10_000;
-/// Descriptors for everything else: logs, the store, mail, operators.
-const RESERVED: u64 = 256;
-/// A passed request is a connection of the client's and one to the upstream.
-const PER_CONNECTION: u64 = 2;
+use ipnet::IpNet;
+use parking_lot::Mutex;
+use tokio::{task::AbortHandle, time::Instant};
 
-/// Takes all descriptors that the system grants, and tells how many connections they allow. A shell's usual 1024 would
-/// run out long before [`MAX_CONNECTIONS`], and then nobody could connect, to us or from us.
-pub(crate) fn seats() -> usize {
-    let granted = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: granted.maximum, ..granted };
-    // Refused, for instance, by a sandbox: then what there is has to do.
-    let limit = if setrlimit(Resource::Nofile, raised).is_ok() { raised.current } else { granted.current };
-    let seats = seats_within(limit);
-    if seats < MAX_CONNECTIONS {
-        tracing::warn!(connections = seats, "few file descriptors, so few connections at a time: raise their limit");
-    }
-    seats
+use super::Peer;
+use crate::{
+    config::Listen,
+    reset::ports::Client,
+    telemetry::metrics::{Cap, Metrics},
+};
+
+/// How often a full house is told of.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// Microseconds since the start at which a connection began to wait, or one of these.
+type State = u64;
+/// Within a request.
+const BUSY: State = u64::MAX;
+/// The same, and not listed among those that wait.
+const UNLISTED: State = u64::MAX - 1;
+/// It had to go.
+const EVICTED: State = u64::MAX - 2;
+
+/// When a connection was listed as waiting, and which it is.
+type Turn = (State, u64);
+/// Who is to lose a connection: the greatest. Not a proxy, the most connections, the longest wait.
+type Rank = (bool, usize, Reverse<Turn>);
+
+/// All connections, of all listeners.
+#[derive(Debug)]
+pub(crate) struct Seats {
+    max: usize,
+    max_per_client: usize,
+    trusted: Vec<IpNet>,
+    began: Instant,
+    metrics: Arc<Metrics>,
+    book: Mutex<Book>,
+    /// The microsecond in which a full house was last told of.
+    told: AtomicU64,
 }
 
-fn seats_within(descriptors: Option<u64>) -> usize {
-    let seats = descriptors.map_or(u64::MAX, |limit| limit.saturating_sub(RESERVED) / PER_CONNECTION);
-    usize::try_from(seats).unwrap_or(usize::MAX).clamp(1, MAX_CONNECTIONS)
+#[derive(Debug, Default)]
+struct Book {
+    taken: usize,
+    last: u64,
+    holders: HashMap<Holder, Held>,
+    /// Those of whom a connection waits.
+    order: BTreeMap<Rank, Holder>,
+}
+
+/// Who connections are counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Holder {
+    client: Client,
+    /// It speaks for many.
+    proxy: bool,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    taken: usize,
+    waiting: BTreeMap<Turn, Arc<Slot>>,
+    rank: Option<Rank>,
+}
+
+/// What is known of one connection.
+#[derive(Debug)]
+pub(super) struct Slot {
+    holder: Holder,
+    number: u64,
+    state: AtomicU64,
+    /// Where it stands in its holder's list. Changed under the lock only.
+    listed: AtomicU64,
+    task: OnceLock<AbortHandle>,
+}
+
+/// One connection's place; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    slot: Arc<Slot>,
+    seats: Arc<Seats>,
+}
+
+/// What became of a look at somebody's longest wait.
+enum Found {
+    /// It is over.
+    Evicted,
+    /// It was not what the list said.
+    Corrected,
+    /// Nobody of theirs waits.
+    Nobody,
+}
+
+impl Seats {
+    /// So many places in all.
+    pub(crate) fn new(max: usize, listen: &Listen, metrics: Arc<Metrics>) -> Self {
+        Self {
+            max,
+            max_per_client: listen.connections.max_per_client,
+            trusted: listen.trusted_proxies.clone(),
+            began: Instant::now(),
+            metrics,
+            book: Mutex::default(),
+            told: AtomicU64::new(0),
+        }
+    }
+
+    /// A place for a connection from there, which waits for its first request; another connection may have to go for it.
+    pub(super) fn admit(self: &Arc<Self>, peer: Peer) -> Option<Seat> {
+        let holder = self.holder(peer);
+        let mut book = self.book.lock();
+        let own = book.holders.get(&holder).map_or(0, |held| held.taken);
+        if !holder.proxy && own >= self.max_per_client && !self.make_room(&mut book, Cap::Client, holder) {
+            return None;
+        }
+        if book.taken >= self.max && !self.make_room(&mut book, Cap::Total, holder) {
+            return None;
+        }
+        let now = self.now();
+        book.last += 1;
+        book.taken += 1;
+        let slot = Arc::new(Slot {
+            holder,
+            number: book.last,
+            state: AtomicU64::new(now),
+            listed: AtomicU64::new(now),
+            task: OnceLock::new(),
+        });
+        book.update(holder, |held| {
+            held.taken += 1;
+            held.waiting.insert((now, slot.number), Arc::clone(&slot));
+        });
+        self.metrics.connections(book.taken);
+        Some(Seat { slot, seats: Arc::clone(self) })
+    }
+
+    /// To be told what serves a connection, and ends if it must go. One of HTTP/2 is one task as well.
+    pub(super) fn served_by(&self, slot: &Slot, task: AbortHandle) {
+        let _book = self.book.lock();
+        if slot.state.load(Ordering::Acquire) == EVICTED {
+            task.abort();
+        } else {
+            // Told once.
+            let _ = slot.task.set(task);
+        }
+    }
+
+    /// Sends away whoever has waited longest: of the newcomer's own, or of those who hold most.
+    fn make_room(&self, book: &mut Book, cap: Cap, newcomer: Holder) -> bool {
+        let own = book.holders.get(&newcomer).map_or(0, |held| held.taken);
+        let room = loop {
+            let holder = match (cap, book.order.last_key_value()) {
+                (Cap::Client, _) => newcomer,
+                // Who holds more than anybody who waits is not helped at their cost.
+                (Cap::Total, Some(((_, held, _), holder))) if newcomer.proxy || *held >= own => *holder,
+                (Cap::Total, _) => break false,
+            };
+            match book.evict(holder) {
+                Found::Evicted => break true,
+                Found::Corrected => {}
+                Found::Nobody => break false,
+            }
+        };
+        if room {
+            self.metrics.connection_evicted(cap)
+        } else {
+            self.metrics.connection_refused(cap)
+        }
+        self.tell(cap);
+        room
+    }
+
+    fn holder(&self, peer: Peer) -> Holder {
+        match peer {
+            Peer::Tcp(address) => Holder { client: Client::of(address.ip()), proxy: self.trusts(address.ip()) },
+            Peer::Unix => Holder { client: Client::Unknown, proxy: true },
+        }
+    }
+
+    fn trusts(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.trusted.iter().any(|net| net.contains(&ip))
+    }
+
+    /// Without the address: the log is not where to look for who connects.
+    fn tell(&self, cap: Cap) {
+        let (now, told) = (self.now(), self.told.load(Ordering::Relaxed));
+        let due = told == 0 || now.saturating_sub(told) >= micros(TOLD_EVERY);
+        if due && self.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let cap = match cap {
+                Cap::Client => "max_connections_per_client",
+                Cap::Total => "max_connections",
+            };
+            tracing::warn!(cap, "connections at their limit: waiting ones are closed for new ones, or these refused");
+        }
+    }
+
+    fn now(&self) -> State {
+        micros(self.began.elapsed()).max(1)
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(EVICTED).min(EVICTED - 1)
+}
+
+impl Book {
+    /// Changes what somebody holds, and where that puts them.
+    fn update(&mut self, holder: Holder, change: impl FnOnce(&mut Held)) {
+        let held = self.holders.entry(holder).or_default();
+        change(held);
+        let oldest = held.waiting.first_key_value().map(|(turn, _)| *turn);
+        let rank = oldest.map(|turn| (!holder.proxy, held.taken, Reverse(turn)));
+        let before = std::mem::replace(&mut held.rank, rank);
+        if held.taken == 0 {
+            self.holders.remove(&holder);
+        }
+        if before != rank {
+            if let Some(before) = before {
+                self.order.remove(&before);
+            }
+            if let Some(rank) = rank {
+                self.order.insert(rank, holder);
+            }
+        }
+    }
+
+    /// Looks at the first that somebody has listed: sends it away if it has waited since then.
+    fn evict(&mut self, holder: Holder) -> Found {
+        let first = self.holders.get(&holder).and_then(|held| held.waiting.first_key_value());
+        let Some((turn, slot)) = first.map(|(turn, slot)| (*turn, Arc::clone(slot))) else { return Found::Nobody };
+        let seen = slot.state.load(Ordering::Acquire);
+        let next = if seen == turn.0 {
+            EVICTED
+        } else if seen == BUSY {
+            UNLISTED
+        } else {
+            seen
+        };
+        // Else it has just begun or ended a request.
+        if slot.state.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            return Found::Corrected;
+        }
+        self.update(holder, |held| {
+            held.waiting.remove(&turn);
+            if next == EVICTED {
+                held.taken -= 1;
+            } else if next != UNLISTED {
+                slot.listed.store(next, Ordering::Relaxed);
+                held.waiting.insert((next, slot.number), Arc::clone(&slot));
+            }
+        });
+        if next != EVICTED {
+            return Found::Corrected;
+        }
+        self.taken -= 1;
+        if let Some(task) = slot.task.get() {
+            task.abort();
+        }
+        Found::Evicted
+    }
+}
+
+impl Seat {
+    /// What [`Seats::served_by`] is to be told of it.
+    pub(super) fn slot(&self) -> Arc<Slot> {
+        Arc::clone(&self.slot)
+    }
+
+    /// Whether its peer speaks for many.
+    pub(super) fn is_of_a_proxy(&self) -> bool {
+        self.slot.holder.proxy
+    }
+
+    /// From now on it waits for a request.
+    pub(super) fn waits(&self) {
+        let (now, state) = (self.seats.now(), &self.slot.state);
+        let was_listed = state.compare_exchange(BUSY, now, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if !was_listed && state.load(Ordering::Acquire) == UNLISTED {
+            let mut book = self.seats.book.lock();
+            state.store(now, Ordering::Release);
+            self.slot.listed.store(now, Ordering::Relaxed);
+            book.update(self.slot.holder, |held| {
+                held.waiting.insert((now, self.slot.number), self.slot());
+            });
+        }
+    }
+
+    /// From now on it is within a request; false if it had to go before that. An HTTP/2 connection is within one as long
+    /// as it has a stream.
+    pub(super) fn begins(&self) -> bool {
+        let state = &self.slot.state;
+        let seen = state.load(Ordering::Acquire);
+        match seen {
+            BUSY | UNLISTED => true,
+            EVICTED => false,
+            // Only an eviction can come between.
+            waiting => state.compare_exchange(waiting, BUSY, Ordering::AcqRel, Ordering::Acquire).is_ok(),
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut book = self.seats.book.lock();
+        let state = self.slot.state.load(Ordering::Acquire);
+        if state != EVICTED {
+            book.taken -= 1;
+            let turn = (self.slot.listed.load(Ordering::Relaxed), self.slot.number);
+            book.update(self.slot.holder, |held| {
+                held.taken -= 1;
+                // Nothing is there if it is unlisted.
+                held.waiting.remove(&turn);
+            });
+        }
+        self.seats.metrics.connections(book.taken);
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_leave_descriptors_for_the_rest() {
-        assert_eq!(seats_within(Some(1024)), 384);
-        assert_eq!(seats_within(Some(65_536)), MAX_CONNECTIONS);
-        assert_eq!(seats_within(None), MAX_CONNECTIONS);
-        assert_eq!(seats_within(Some(10)), 1);
-    }
-}
+mod tests;

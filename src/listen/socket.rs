@@ -13,7 +13,7 @@ use std::{
 
 use tokio::net::{TcpListener, UnixListener};
 
-use super::{Kind, Listener};
+use super::{Kind, Listener, pace::UNSEEN};
 use crate::config::Address;
 
 /// Connections that the kernel holds until they are accepted.
@@ -86,11 +86,19 @@ fn tcp(address: SocketAddr) -> io::Result<(StdTcp, SocketAddr)> {
     // Without it a restart has to wait until the last run's connections are forgotten.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
+    make_progress_seen(&socket);
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     let socket = StdTcp::from(socket);
     let address = socket.local_addr()?;
     Ok((socket, address))
+}
+
+/// What is accepted here takes no more into the kernel than the line carries soon, and [`UNSEEN`] besides. Else megabytes
+/// would wait there for each slow reader, and how much it takes would not be seen for minutes.
+fn make_progress_seen(socket: &socket2::Socket) {
+    // Without it memory and time are worse, and nothing is wrong.
+    let _ = socket.set_tcp_notsent_lowat(UNSEEN);
 }
 
 /// Binds under another name first, so that nobody ever finds the socket with permissions that are not its own.
@@ -153,6 +161,17 @@ mod tests {
         assert_ne!(address.port(), 0);
         let error = bind(socket.address()).unwrap_err().to_string();
         assert!(error.starts_with(&format!("cannot listen on {address}: ")), "{error}");
+    }
+
+    #[test]
+    fn what_is_accepted_shows_its_progress() {
+        let socket = bind(&Address::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+        let Bound::Tcp(listener) = &socket.bound else { panic!("TCP") };
+        listener.set_nonblocking(false).unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert_eq!(socket2::SockRef::from(&accepted).tcp_notsent_lowat().unwrap(), UNSEEN);
+        drop(client);
     }
 
     #[test]

@@ -10,6 +10,9 @@ use zeroize::Zeroize;
 
 use crate::reset::ports::Secret;
 
+use super::failure::is_late;
+use crate::listen;
+
 /// The largest body, in bytes. A token and a password need a fourth of it.
 pub(super) const MAX_BODY: usize = 16 << 10;
 /// How long a body may take.
@@ -29,6 +32,17 @@ pub(super) enum Fault {
     Malformed,
     /// The client is gone: nobody is left to answer.
     Gone(BError),
+}
+
+/// What follows a request's head on its connection.
+pub(super) fn follows(session: &mut Session) -> listen::Body {
+    if session.is_body_done() {
+        listen::Body::Read
+    } else if expects_continue(session) {
+        listen::Body::Held
+    } else {
+        listen::Body::Awaited
+    }
 }
 
 /// The whole body.
@@ -99,7 +113,7 @@ impl Drop for Piece {
 
 async fn chunk(session: &mut Session) -> Result<Option<Bytes>, Fault> {
     session.read_request_body().await.map_err(|error| match error.etype() {
-        ErrorType::ReadTimedout => Fault::Slow,
+        _ if is_late(&error) => Fault::Slow,
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => Fault::Gone(error.into_down()),
         _ => Fault::Malformed,
     })

@@ -201,16 +201,8 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(ip.to_canonical())
 }
 
-/// Whom limits take an address for. One IPv6 subscriber has a /64 at least.
 fn bucket(ip: Option<IpAddr>) -> Client {
-    match ip.map(|ip| ip.to_canonical()) {
-        None => Client::Unknown,
-        Some(IpAddr::V4(ip)) => Client::V4(ip.octets()),
-        Some(IpAddr::V6(ip)) => {
-            let [a, b, c, d, e, f, g, h, ..] = ip.octets();
-            Client::V6([a, b, c, d, e, f, g, h])
-        }
-    }
+    ip.map_or(Client::Unknown, Client::of)
 }
 
 #[cfg(test)]

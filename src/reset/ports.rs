@@ -6,7 +6,7 @@
 mod accounts;
 mod events;
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, net::IpAddr, pin::Pin, time::Duration};
 
 use async_trait::async_trait;
 
@@ -184,6 +184,19 @@ pub enum Client {
     V6([u8; 8]),
     /// No address, or one that could not be read: all such share one strict bucket.
     Unknown,
+}
+
+impl Client {
+    /// Whom an address is taken for. One IPv6 subscriber has a /64 at least.
+    pub fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Self::V4(ip.octets()),
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, e, f, g, h, ..] = ip.octets();
+                Self::V6([a, b, c, d, e, f, g, h])
+            }
+        }
+    }
 }
 
 /// What a rule counts by.

@@ -1,6 +1,6 @@
 //! The names of things in log lines and metrics: closed sets, so that nobody outside can make a new series.
 
-use super::metrics::Denial;
+use super::metrics::{Cap, Denial, Slow};
 use crate::reset::ports::{Decoy, Lane, Rule, Service};
 
 /// A name for each variant, and the list of all.
@@ -65,5 +65,22 @@ names! {
         Path => "path",
         MethodOverride => "method_override",
         User => "user",
+    }
+}
+
+names! {
+    /// Of connections: of one client, and in all.
+    CAPS, cap: Cap {
+        Client => "client",
+        Total => "total",
+    }
+}
+
+names! {
+    /// Over what a client took too long.
+    PACES, slow: Slow {
+        Head => "head",
+        Body => "body",
+        Answer => "answer",
     }
 }

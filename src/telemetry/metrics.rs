@@ -7,7 +7,9 @@ use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, PullingGauge, Registry, TextEncoder, core::Collector,
 };
 
-use super::labels::{DENIALS, LANES, REASONS, RULES, SERVICES, denial, lane, rule, service, why};
+use super::labels::{
+    CAPS, DENIALS, LANES, PACES, REASONS, RULES, SERVICES, cap, denial, lane, rule, service, slow, why,
+};
 use crate::reset::ports::{Event, Time};
 
 /// The media type of [`Metrics::render`].
@@ -39,7 +41,28 @@ pub enum Denial {
     User,
 }
 
+/// Which limit of connections was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cap {
+    /// That of one client.
+    Client,
+    /// That of all.
+    Total,
+}
+
+/// Over what a client took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slow {
+    /// Sending a head.
+    Head,
+    /// Sending a body.
+    Body,
+    /// Taking an answer.
+    Answer,
+}
+
 /// Everything that is counted, in a registry of its own.
+#[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     limited: IntCounterVec,
@@ -59,6 +82,10 @@ pub struct Metrics {
     disguised: IntCounter,
     malformed: IntCounter,
     denied: IntCounterVec,
+    connections: IntGauge,
+    evicted: IntCounterVec,
+    refused: IntCounterVec,
+    slow: IntCounterVec,
     upstream_failures: IntCounter,
     upstream_processes: IntGaugeVec,
     answered: Classes,
@@ -97,6 +124,20 @@ impl Metrics {
             disguised: counter(r, "disguised_targets", "Targets refused that look like the reset path to some reader")?,
             malformed: counter(r, "malformed_requests", "Requests refused that readers could disagree on")?,
             denied: family(r, "denied_requests", "Requests refused by [edge]", &[("why", DENIALS)])?,
+            connections: gauge(r, "open_connections", "Clients' connections that are open")?,
+            evicted: family(
+                r,
+                "evicted_connections",
+                "Connections closed for another while they waited for a request",
+                &[("cap", CAPS)],
+            )?,
+            refused: family(r, "refused_connections", "Connections that there was no room for", &[("cap", CAPS)])?,
+            slow: family(
+                r,
+                "slow_connections",
+                "Connections closed because their client was too slow",
+                &[("at", PACES)],
+            )?,
             upstream_failures: counter(r, "upstream_failures", "Requests that the upstream failed")?,
             upstream_processes: processes(r)?,
             answered: Classes::new(r, "reset_requests", "Requests answered on the reset path")?,
@@ -164,6 +205,26 @@ impl Metrics {
         add(&self.denied, &[denial(why)]);
     }
 
+    /// Tells how many connections of clients are open.
+    pub fn connections(&self, open: usize) {
+        self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a connection that went for another.
+    pub fn connection_evicted(&self, at: Cap) {
+        add(&self.evicted, &[cap(at)]);
+    }
+
+    /// Counts a connection that was not let in.
+    pub fn connection_refused(&self, at: Cap) {
+        add(&self.refused, &[cap(at)]);
+    }
+
+    /// Counts a connection whose client was waited for too long.
+    pub fn connection_was_slow(&self, at: Slow) {
+        add(&self.slow, &[slow(at)]);
+    }
+
     /// Counts a request that could not be passed on, or not to its end, for the upstream's fault.
     pub fn upstream_failed(&self) {
         self.upstream_failures.inc();
@@ -212,6 +273,7 @@ impl Metrics {
 }
 
 /// One counter a class of status, without a look-up: these are on the way of every request.
+#[derive(Debug)]
 struct Classes([IntCounter; 6]);
 
 impl Classes {
@@ -237,6 +299,12 @@ fn register(registry: &Registry, metric: &(impl Collector + Clone + 'static)) ->
 
 fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, MetricsError> {
     let made = IntCounter::with_opts(opts(&format!("{name}_total"), help))?;
+    register(registry, &made)?;
+    Ok(made)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, MetricsError> {
+    let made = IntGauge::with_opts(opts(name, help))?;
     register(registry, &made)?;
     Ok(made)
 }
@@ -345,12 +413,20 @@ pub(super) mod tests {
         metrics.denied(Denial::MethodOverride);
         metrics.upstream_process("username", Some(true));
         metrics.upstream_process("registration", Some(false));
+        metrics.connections(7);
+        metrics.connection_evicted(Cap::Client);
+        metrics.connection_refused(Cap::Total);
+        metrics.connection_was_slow(Slow::Body);
         let text = metrics.render();
         let counted = CLASSES.map(|class| value(&text, &format!("reset_requests_total{{status=\"{class}\"}}")));
         assert_eq!(counted, ["4", "1", "2", "1", "2", "1"]);
         assert_eq!(value(&text, "passed_requests_total{status=\"2xx\"}"), "1");
         assert_eq!(value(&text, "panic_answers_total"), "1");
         assert_eq!(value(&text, "denied_requests_total{why=\"method_override\"}"), "1");
+        assert_eq!(value(&text, "open_connections"), "7");
+        assert_eq!(value(&text, "evicted_connections_total{cap=\"client\"}"), "1");
+        assert_eq!(value(&text, "refused_connections_total{cap=\"total\"}"), "1");
+        assert_eq!(value(&text, "slow_connections_total{at=\"body\"}"), "1");
         let open = UPSTREAM_PROCESSES.map(|name| value(&text, &format!("upstream_process_open{{process=\"{name}\"}}")));
         assert_eq!(open, ["-1", "1", "0"]);
         assert_eq!(value(&text, "start_time_seconds"), "5");

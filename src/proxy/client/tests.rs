@@ -9,6 +9,7 @@ fn clients(header: ClientHeader) -> Clients {
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
         trust_unix: true,
         client_header: header,
+        connections: crate::config::Connections::default(),
     };
     Clients::new(&listen, Arc::new(Metrics::new(Time::from_millis(0)).unwrap()))
 }

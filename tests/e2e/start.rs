@@ -49,6 +49,23 @@ async fn the_readmes_steps_make_a_configuration_that_holds() {
     assert!(check.stderr.seen.is_empty(), "{:#?}", check.stderr.seen);
 }
 
+/// What the system does not grant is told at once, and nothing is bound.
+#[tokio::test]
+async fn more_connections_than_files_end_the_start() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let files = Files::of(&Plan { listen: taken.local_addr().unwrap().to_string(), ..Plan::alone() });
+    let text = std::fs::read_to_string(files.config()).unwrap();
+    files.write("resetgate.toml", &text.replace("[admin]", "max_connections = 1000\n[admin]"));
+    let mut command = std::process::Command::new("sh");
+    let run = "ulimit -n 1000 && exec \"$0\" run --config \"$1\"";
+    command.args(["-c", run, env!("CARGO_BIN_EXE_resetgate"), &files.config()]);
+    let mut program = Program::spawn(command);
+    assert_eq!(program.ended().await, 1);
+    let said = program.stderr.seen.last().unwrap();
+    let expected = "listen.max_connections = 1000 needs 2256 file descriptors, and the process may have 1000";
+    assert!(said.ends_with(expected), "{said}");
+}
+
 #[tokio::test]
 async fn every_fault_of_a_bad_configuration_has_its_line() {
     // Were anything bound, this would be what it fails at.

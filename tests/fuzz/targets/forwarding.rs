@@ -14,7 +14,7 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 use resetgate::{
-    config::{ClientHeader, Listen},
+    config::{ClientHeader, Connections, Listen},
     listen::Peer,
     proxy::client::Clients,
     reset::ports::{Client, Time},
@@ -26,7 +26,8 @@ static BY_NODES: LazyLock<Clients> = LazyLock::new(|| clients(ClientHeader::Forw
 
 fn clients(client_header: ClientHeader) -> Clients {
     let trusted_proxies = ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().expect("a network")).to_vec();
-    let listen = Listen { addresses: Vec::new(), trusted_proxies, trust_unix: false, client_header };
+    let connections = Connections::default();
+    let listen = Listen { addresses: Vec::new(), trusted_proxies, trust_unix: false, client_header, connections };
     Clients::new(&listen, Arc::new(Metrics::new(Time::from_millis(0)).expect("metrics")))
 }
 

@@ -1,11 +1,14 @@
 //! A client that sends exactly the bytes it is given, which no HTTP library does.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use super::answer::Answer;
@@ -22,6 +25,14 @@ pub(crate) struct Raw {
 impl Raw {
     pub(crate) async fn to(address: SocketAddr) -> Self {
         Self { stream: TcpStream::connect(address).await.unwrap(), read: Vec::new() }
+    }
+
+    /// From that address of this machine, with buffers as small as they come on this side.
+    pub(crate) async fn from(client: impl Into<IpAddr>, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 << 10).unwrap();
+        socket.bind(SocketAddr::new(client.into(), 0)).unwrap();
+        Self { stream: socket.connect(address).await.unwrap(), read: Vec::new() }
     }
 
     /// Sends one request and reads its answer; `None` if the connection ends without one.

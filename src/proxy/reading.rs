@@ -324,8 +324,11 @@ pub(super) fn fold(piece: &[u8]) -> Option<Vec<u8>> {
     for chunk in piece.utf8_chunks() {
         let text: String = chunk.valid().chars().filter(seen).collect();
         let normal = ComposingNormalizerBorrowed::new_nfkc().normalize(&text);
-        // By way of the upper case, so that a dotless i is an i and a long s is an s.
-        let chars = normal.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).filter(seen).map(slash);
+        // By way of the upper case, so that a dotless i is an i and a long s is an s. A dotted capital I has a lower case
+        // of two characters, or is an i to those who give each one character.
+        let plain = |char| if char == '\u{130}' { 'i' } else { char };
+        let upper = normal.chars().map(plain).flat_map(char::to_uppercase);
+        let chars = upper.flat_map(char::to_lowercase).filter(seen).map(slash);
         chars.for_each(|char| folded.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()));
         // Half a character may be completed by what is decoded next.
         folded.extend_from_slice(chunk.invalid());

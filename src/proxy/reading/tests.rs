@@ -113,6 +113,16 @@ fn effort_is_bounded() {
     assert!(started.elapsed().as_millis() < 2000, "{:?}", started.elapsed());
 }
 
+/// What takes too much effort is claimed, whatever it says.
+#[test]
+fn what_cannot_be_judged_is_claimed() {
+    let nested = |levels| -> String {
+        (0..levels).map(|level| "%c5%bf".replace('%', &format!("%{}", "25".repeat(level)))).collect()
+    };
+    assert!(!claims(format!("/openidm/{}", nested(2)).as_bytes()));
+    assert!(claims(format!("/openidm/{}", nested(9)).as_bytes()));
+}
+
 /// A long but ordinary path is not an attack.
 #[test]
 fn long_paths_pass() {

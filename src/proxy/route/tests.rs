@@ -112,6 +112,7 @@ const DISGUISED: &[&str] = &[
     "/openidm/selfservice/%uFF52eset",
     "/openidm/selfservice/%E2%93%A1eset",
     "/openidm/selfserv%C4%B1ce/reset",
+    "/openidm/selfserv%C4%B0ce/reset",
     "/openidm/%C5%BFelfservice/reset",
     "/openidm/selfservice/re%c2%adset",
     "/openidm/selfservice/re%e2%80%8bset",

@@ -1,7 +1,7 @@
 //! Who plays in a case, and what its placeholders stand for. Everybody is new for every case.
 
 use resetgate::demo::store::User;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Theatre, case::Case, forge};
 use crate::support::setup::link;
@@ -45,7 +45,9 @@ impl<'a> Cast<'a> {
     /// Whom mail may be for.
     pub(super) fn addresses(&self) -> Vec<String> {
         let known = ["zoe@example.com", "o'brien@example.com", "bjensen@example.com"].map(str::to_owned);
-        ["user", "victim", "attacker"].map(|role| self.mail(role)).into_iter().chain(known).collect()
+        let odd =
+            [self.mail("nameinj"), self.mail("traversalid"), format!("{}+reset@example.com", self.name("plusmail"))];
+        ["user", "victim", "attacker"].map(|role| self.mail(role)).into_iter().chain(known).chain(odd).collect()
     }
 
     pub(super) fn keeps_passwords(&self) -> bool {
@@ -133,8 +135,44 @@ impl<'a> Cast<'a> {
             "JSON_LONGKEY_1MB" => format!("{{\"{}\":1}}", "k".repeat(1 << 20)),
             // Neither is ever inflated, so that what would come of it does not matter.
             "GZIP_BOMB_1GB" | "GZIP2" => format!("\u{1f}\u{8b}\u{8}{}", "\u{0}".repeat(1000)),
-            other => panic!("{{{{{other}}}}} stands for nothing"),
+            "NOUSER" => self.name("nobody"),
+            many if many.starts_with("A*") => "a".repeat(many[2..].parse().unwrap()),
+            other => self.odd(other),
         }
+    }
+
+    /// The name of an account with something about it that no honest one has.
+    fn odd(&self, role: &str) -> String {
+        let name = self.name(&role.to_ascii_lowercase());
+        let (good, other) = (format!("{name}@example.com"), self.mail("attacker"));
+        let mail = match role {
+            "CRLFMAIL" => json!(format!("{good}\r\nBcc: {other}")),
+            "LISTMAIL" => json!(format!("{good}, {other}")),
+            "ARRAYMAIL" => json!([good, other]),
+            "OBJECTMAIL" => json!({"0": good, "1": other}),
+            "NUMBERMAIL" => json!(1),
+            "GROUPMAIL" => json!(format!("friends:{good},{other};")),
+            "NAMEDMAIL" => json!(format!("evil <{other}>")),
+            "QLOCAL" => json!(format!("\"{name}\\r\\nRCPT TO:<{other}>\"@example.com")),
+            "NULMAIL" => json!(format!("{good}\0")),
+            "LONGMAIL" => json!(format!("{}@example.com", "x".repeat(400))),
+            "NOMAIL" => Value::Null,
+            "PLUSMAIL" => json!(format!("{name}+reset@example.com")),
+            _ => json!(good),
+        };
+        let id = if role == "TRAVERSALID" { format!("../config/{name}") } else { format!("id-{name}") };
+        let mut user = User::new(&id, &name, PASSWORD).with("mail", mail.clone());
+        match role {
+            "INACTIVE" => user = user.with("accountStatus", "inactive"),
+            "NAMEINJ" => user = user.with("givenName", "<a href=\"https://evil.example\">").with("sn", "evil\r\n.\r\n"),
+            "DUPMAIL" => {
+                self.theatre.around.store.insert(User::new(&format!("{id}-2"), &name, PASSWORD).with("mail", mail))
+            }
+            _ => {}
+        }
+        self.theatre.around.store.insert(user);
+        self.theatre.is_secret(&name);
+        name
     }
 
     fn name(&self, role: &str) -> String {

@@ -56,12 +56,48 @@ pub(super) fn forge(steps: &str, token: &str) -> String {
         "append newline" => format!("{token}\n"),
         "upper-case everything" => token.to_ascii_uppercase(),
         "mint with the IDM registration flow key alias" => signed(b"selfservice/registration", header, claims),
+        "jwt.header.reorder" => with_header(&reversed),
+        "jwt.claims.reorder" => with_claims(&reversed),
+        "jwt.sig.truncate" => token[..token.len() - 2].to_owned(),
+        "jwt.sig.extend" => format!("{token}AA"),
+        "jwt.sig.zero" => format!("{header}.{claims}.{}", "A".repeat(signature.len())),
+        "jwt.pad" => format!("{token}="),
+        "jwt.std64" => token.replace('-', "+").replace('_', "/"),
+        "jwt.blank.front" => format!(" {token}"),
+        "jwt.blank.mid" => format!("{header}. {claims}.{signature}"),
+        "jwt.parts.2" => format!("{header}.{claims}"),
+        "jwt.parts.4" => format!("{token}.{signature}"),
+        "jwt.parts.5" => format!("{header}..{claims}.{signature}."),
+        "jwt.lower" => token.to_ascii_lowercase(),
+        "jwt.swap" => format!("{claims}.{header}.{signature}"),
+        "jwt.percent" => token.replace('.', "%2e"),
+        "jwt.nul" => format!("{token}\0"),
+        "jwt.bearer" => format!("Bearer {token}"),
+        "jwt.quoted" => format!("\"{token}\""),
+        "jwt.empty" => String::new(),
+        "jwt.dots" => "..".to_owned(),
+        "jwt.huge" => format!("{token}{}", "A".repeat(20_000)),
         "random bytes base64url" => URL_SAFE_NO_PAD.encode((0..=255).collect::<Vec<u8>>()),
-        remote => {
-            let url = remote.strip_prefix("jwt.header.x5u=").unwrap_or_else(|| panic!("no such mutation: {step}"));
-            with_header(&|header| header["x5u"] = url.into())
+        member => {
+            let (part, rest) = member.strip_prefix("jwt.").and_then(|rest| rest.split_once('.')).expect("a mutation");
+            let (name, value) = rest.split_once('=').expect("a member's value");
+            // A number or null is one; all else is text.
+            let value = value.parse::<i64>().map(Value::from).unwrap_or_else(|_| match value {
+                "null" => Value::Null,
+                text => text.into(),
+            });
+            match part {
+                "header" => with_header(&|header| header[name] = value.clone()),
+                "claims" => with_claims(&|claims| claims[name] = value.clone()),
+                _ => panic!("no such mutation: {member}"),
+            }
         }
     }
+}
+
+fn reversed(part: &mut Value) {
+    let members = part.as_object().unwrap().clone();
+    *part = members.into_iter().rev().collect();
 }
 
 fn edited(part: &str, edit: &dyn Fn(&mut Value)) -> String {

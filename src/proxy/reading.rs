@@ -273,8 +273,8 @@ fn push_char(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-/// Over-long UTF-8, read as a naive decoder does: `c0 ae` is a dot. A `careless` one does not look at the second byte's
-/// top bits: `c0 2f` is a slash to it. `None` if there is none.
+/// Over-long UTF-8, read as a naive decoder does: `c0 ae` is a dot. A `careless` one does not look at the top bits of
+/// the bytes after the first: `c0 2f` is a slash to it. `None` if there is none.
 fn shorten(text: &[u8], careless: bool) -> Option<Vec<u8>> {
     if !text.iter().any(|byte| *byte >= 0xc0) {
         return None;
@@ -305,7 +305,7 @@ fn long(lead: u8, tail: &[u8], careless: bool) -> Option<(u32, &[u8])> {
         _ => return None,
     };
     let (following, rest) = tail.split_at_checked(count)?;
-    let continues = |byte: &u8| byte & 0xc0 == 0x80 || (careless && count == 1 && byte.is_ascii());
+    let continues = |byte: &u8| byte & 0xc0 == 0x80 || careless;
     if !following.iter().all(continues) {
         return None;
     }

@@ -107,6 +107,11 @@ const DISGUISED: &[&str] = &[
     "/openidm/selfService/reset",
     "/openidm/selfservice/%52eset",
     "/openidm/selfservice/%c1%b2eset",
+    "/openidm/selfservice/%c1%f2eset",
+    "/openidm/selfservice/%c1%72eset",
+    "/openidm/selfservice/%e0%41%72eset",
+    "/openidm/selfservice/%f8%80%80%81%b2eset",
+    "/openidm/selfservice/%fc%80%80%80%81%b2eset",
     "/openidm/selfservice/%ef%bd%92eset",
     "/openidm/selfservice/%EF%BC%B2%EF%BC%A5set",
     "/openidm/selfservice/%uFF52eset",
@@ -252,6 +257,8 @@ fn targets_that_readers_disagree_on_are_refused() {
     let router = Router::new(PATH);
     assert_eq!(router.route(b"http://idm.example.com/", None), Route::Reject(Why::Malformed));
     assert_eq!(router.route(b"http:///", Some(b"")), Route::Reject(Why::Malformed));
+    let longest = format!("/{}", "a".repeat(MAX_TARGET - 1));
+    assert_eq!(route(&longest), Route::Pass { target: longest.as_bytes() });
     let long = vec![b'/'; MAX_TARGET + 1];
     assert_eq!(router.route(&long, None), Route::Reject(Why::TooLong));
 }
@@ -312,5 +319,15 @@ proptest! {
     ) {
         let target = path.as_bytes();
         prop_assert_eq!(denying(below).route(target, None), Route::Pass { target });
+    }
+}
+
+#[test]
+fn an_authority_is_made_as_a_host_and_a_port_are() {
+    for host in ["", "idm.example.com", "idm_1.example:8443", "[2001:db8::1]:80", "a%2db~"] {
+        assert!(is_authority(host.as_bytes()), "{host}");
+    }
+    for host in ["a@b", "a/b", "a b", "a,b", "a?b", "a#b", "a\\b", "\"a\"", "\u{e9}"] {
+        assert!(!is_authority(host.as_bytes()), "{host}");
     }
 }

@@ -14,20 +14,36 @@ pub(super) const MAX_HEAD: usize = 64 << 10;
 pub(super) const MAX_LINES: usize = 128;
 
 /// Headers that make some servers route by them instead of by the target. They are never forwarded.
-const OVERRIDES: [&str; 6] =
-    ["x-original-url", "x-rewrite-url", "x-original-uri", "x-forwarded-path", "x-forwarded-uri", "x-forwarded-prefix"];
-/// Headers that say who the client is and how it came.
-const FORWARDING: [&str; 10] = [
+const OVERRIDES: [&str; 8] = [
+    "x-original-url",
+    "x-rewrite-url",
+    "x-original-uri",
+    "x-override-url",
+    "x-envoy-original-path",
+    "x-forwarded-path",
+    "x-forwarded-uri",
+    "x-forwarded-prefix",
+];
+/// Headers that say who the client is and how it came. The rest of their family goes with them.
+const FORWARDING: [&str; 18] = [
     "x-forwarded-for",
     "x-forwarded-proto",
     "x-forwarded-host",
     "x-forwarded-port",
     "x-forwarded-server",
+    "x-forwarded",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-host",
     "x-real-ip",
     "forwarded",
     "true-client-ip",
     "x-client-ip",
     "x-cluster-client-ip",
+    "x-originating-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "front-end-https",
 ];
 
 /// How most of them begin.
@@ -164,11 +180,14 @@ mod tests {
             ("X_Forwarded-Ssl", "on"),
             ("True-Client-IP", "10.0.0.1"),
             ("X-Real-IP", "10.0.0.1"),
+            ("CF-Connecting-IP", "10.0.0.1"),
+            ("X-Original-Host", "evil.example"),
             ("Forwarded", "for=10.0.0.1"),
             ("X-Original-URL", "/openidm/selfservice/reset"),
             ("X_Rewrite-Url", "/openidm/selfservice/reset"),
             ("X.Forwarded.For", "10.0.0.1"),
             ("X.Remote~User", "openidm-admin"),
+            ("X-Override-URL", "/openidm/selfservice/reset"),
             ("X-HTTP-Method-Override", "PATCH"),
             ("X-Remote-User", "openidm-admin"),
             ("X_Remote-User", "openidm-admin"),

@@ -71,7 +71,9 @@ fuzz_target!(|data: &[u8]| {
 
 /// The whole chain in one, from the right.
 fn rightmost(lines: &[Vec<u8>]) -> Option<IpAddr> {
-    let chain = String::from_utf8(lines.join(&b',')).expect("what was understood is text");
+    // What stands further left need not even be text.
+    let chain = lines.join(&b',');
+    let chain = String::from_utf8_lossy(&chain);
     let named = chain.split(',').map(str::trim).filter(|element| !element.is_empty()).map(|element| {
         let bare = element.trim_start_matches('[');
         let bare = bare.split_once(']').map_or(bare, |(ip, _)| ip);

@@ -14,7 +14,7 @@ use url::Url;
 
 use super::{
     Unusable,
-    http::{Bounds, Call, Failure, Http, Kind},
+    http::{Bounds, Call, Failure, Http, Kind, Name},
     policy,
 };
 use crate::{
@@ -154,13 +154,13 @@ impl Crest {
 #[async_trait]
 impl Accounts for Crest {
     async fn find(&self, at: &Resource, filter: &Filter, want: &[Field]) -> Result<Vec<Account>, Down> {
-        let call = self.http.call("find");
+        let call = self.http.call(Name::Find);
         // Whatever it answered, it is there: it may well answer other questions.
         self.look_up(&call, at, filter, want).await.map_err(|failure| call.failed(failure.reached()))
     }
 
     async fn read(&self, at: &Resource, id: &AccountId, want: &[Field]) -> Result<Option<Account>, Down> {
-        let call = self.http.call("read");
+        let call = self.http.call(Name::Read);
         self.fetch(&call, at, id, want).await.map_err(|failure| call.failed(failure))
     }
 
@@ -171,7 +171,7 @@ impl Accounts for Crest {
         revision: Option<&Revision>,
         changes: &[Change<'_>],
     ) -> Result<Patched, Down> {
-        let call = self.http.call("patch");
+        let call = self.http.call(Name::Patch);
         self.replace(&call, at, id, revision, changes).await.map_err(|failure| call.failed(failure))
     }
 }

@@ -16,7 +16,10 @@ use tokio::{
 };
 
 use super::Unusable;
-use crate::reset::ports::{Down, Secret};
+use crate::{
+    reset::ports::{Down, Secret},
+    telemetry::gate::Gate,
+};
 
 /// Names a call in the store's own logs; IDM takes it over where it is told to trust it.
 const TRANSACTION_ID: HeaderName = HeaderName::from_static("x-forgerock-transactionid");
@@ -24,6 +27,10 @@ const TRANSACTION_ID: HeaderName = HeaderName::from_static("x-forgerock-transact
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Shorter than the 30 s after which Jetty, IDM's server, closes an idle connection: a PATCH must not meet that close.
 const IDLE: Duration = Duration::from_secs(20);
+
+/// A store that is down fails many calls: each kind of failure of each call is said no more often than this. The metric
+/// counts what came of all of them.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// How much a call may take.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +71,8 @@ pub(super) enum Kind {
     /// The answer is not what the store's protocol says.
     Malformed,
 }
+
+const KINDS: usize = Kind::Malformed as usize + 1;
 
 /// A call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +132,8 @@ pub(super) struct Http {
     /// Tells this process's calls from another's. Not a secret.
     run: u64,
     calls: AtomicU64,
+    started: Instant,
+    said: [[Gate; KINDS]; Name::ALL],
 }
 
 impl Http {
@@ -156,11 +167,13 @@ impl Http {
             bounds,
             run: RandomState::new().hash_one(std::process::id()),
             calls: AtomicU64::new(0),
+            started: Instant::now(),
+            said: std::array::from_fn(|_| std::array::from_fn(|_| Gate::new(QUIET))),
         })
     }
 
     /// The next call, which is to be told apart from every other.
-    pub(super) fn call(&self, name: &'static str) -> Call<'_> {
+    pub(super) fn call(&self, name: Name) -> Call<'_> {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
         Call { http: self, name, id: format!("resetgate-{:016x}-{number:x}", self.run) }
     }
@@ -169,8 +182,31 @@ impl Http {
 /// One call.
 pub(super) struct Call<'a> {
     http: &'a Http,
-    name: &'static str,
+    name: Name,
     id: String,
+}
+
+/// What a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    /// A look-up.
+    Find,
+    /// Reading one account again.
+    Read,
+    /// Setting a password.
+    Patch,
+}
+
+impl Name {
+    const ALL: usize = 3;
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Find => "find",
+            Self::Read => "read",
+            Self::Patch => "patch",
+        }
+    }
 }
 
 impl<'a> Call<'a> {
@@ -192,14 +228,19 @@ impl<'a> Call<'a> {
 
     /// Puts the failure into the log, and makes of it what the engine may know.
     pub(super) fn failed(&self, failure: Failure) -> Down {
-        tracing::warn!(
-            call = self.name,
-            kind = ?failure.kind,
-            status = failure.status.map(|status| status.as_u16()),
-            sent = failure.sent,
-            transaction = self.id,
-            "the identity store failed"
-        );
+        let now = u64::try_from(self.http.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let gate = self.http.said.get(self.name as usize).and_then(|kinds| kinds.get(failure.kind as usize));
+        if let Some(skipped) = gate.and_then(|gate| gate.pass(now)) {
+            tracing::warn!(
+                call = self.name.as_str(),
+                kind = ?failure.kind,
+                status = failure.status.map(|status| status.as_u16()),
+                sent = failure.sent,
+                transaction = self.id,
+                skipped = Some(skipped).filter(|n| *n > 0),
+                "the identity store failed"
+            );
+        }
         Down { sent: failure.sent, retry_after: RETRY_AFTER }
     }
 }

@@ -430,6 +430,10 @@ async fn the_log_tells_kinds_only() {
             fields.keys().all(|key| ["call", "kind", "status", "sent", "transaction", "message"].contains(&&**key))
         );
     }
+    for _ in 0..20 {
+        crest.find(&users(), &eq("bjensen"), &want(&["mail"])).await.unwrap_err();
+    }
+    assert_eq!(log.lines().len(), 3, "the same again is not said again for a while");
     let all = lines.concat();
     assert!(!["bjensen", "ord", "s3cret", "managed", "_fields"].iter().any(|word| all.contains(word)), "{all}");
 }

@@ -1,16 +1,11 @@
 //! The audit trail: one log line and one count for each [`Event`].
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tracing::Level;
 
 use super::{
+    gate::Gate,
     labels::{RULES, SERVICES, lane, rule, service, why},
     metrics::Metrics,
 };
@@ -21,11 +16,14 @@ pub const TARGET: &str = "resetgate::audit";
 
 /// What a stranger can cause at will is written no more often than this; it is always counted.
 const QUIET: Duration = Duration::from_secs(1);
+/// What asks an operator to do something is a warning, and one in a minute is enough.
+const ALARM: Duration = Duration::from_secs(60);
 
 /// [`Events`] as log lines and counts.
 ///
 /// Limits that refuse, or would, or nearly did, an outbox or a code cache that is full and services that are down are written at most once a
-/// second each (a rule, a service); the next line says how many were `skipped` before it.
+/// second each (a rule, a service), look-ups that outlast the answer floor or fail at most once a minute; the next line
+/// says how many were `skipped` before it.
 pub struct Recorder {
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
@@ -35,12 +33,14 @@ pub struct Recorder {
     services: Vec<Gate>,
     outbox: Gate,
     codes: Gate,
+    floors: Gate,
+    look_ups: Gate,
 }
 
 impl Recorder {
     /// A recorder that counts in `metrics`; `clock` says when a second is over.
     pub fn new(metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
-        let gates = |of: &[&str]| of.iter().map(|_| Gate::default()).collect();
+        let gates = |of: &[&str]| of.iter().map(|_| Gate::new(QUIET)).collect();
         Self {
             metrics,
             clock,
@@ -48,8 +48,10 @@ impl Recorder {
             observed: gates(RULES),
             near: gates(RULES),
             services: gates(SERVICES),
-            outbox: Gate::default(),
-            codes: Gate::default(),
+            outbox: Gate::new(QUIET),
+            codes: Gate::new(QUIET),
+            floors: Gate::new(ALARM),
+            look_ups: Gate::new(ALARM),
         }
     }
 
@@ -61,6 +63,8 @@ impl Recorder {
             Event::ServiceDown { service } => self.services.get(service as usize),
             Event::OutboxFull => Some(&self.outbox),
             Event::CodesFull => Some(&self.codes),
+            Event::FloorMissed => Some(&self.floors),
+            Event::Decoyed { why: Decoy::LookUpFailed } => Some(&self.look_ups),
             _ => None,
         }
     }
@@ -77,26 +81,6 @@ impl Events for Recorder {
             },
         };
         Line { skipped: Some(skipped).filter(|n| *n > 0), ..Line::of(event) }.write();
-    }
-}
-
-/// Lets one through, then none until it has been quiet for long enough.
-#[derive(Default)]
-struct Gate {
-    /// When the last one went through, in milliseconds; 0 for never.
-    last: AtomicU64,
-    skipped: AtomicU64,
-}
-
-impl Gate {
-    /// How many were held back since the last one, if this one may pass.
-    fn pass(&self, now: u64) -> Option<u64> {
-        let due = |last: u64| (last == 0 || now.saturating_sub(last) >= QUIET.as_millis() as u64).then_some(now.max(1));
-        if self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok() {
-            return Some(self.skipped.swap(0, Ordering::Relaxed));
-        }
-        self.skipped.fetch_add(1, Ordering::Relaxed);
-        None
     }
 }
 
@@ -153,7 +137,10 @@ impl Line {
             Event::PasswordSet { account } => Self::about(L::INFO, "password_set", account),
             Event::LinkInvalid { account } => Self::about(L::WARN, "link_invalid", account),
             Event::OutcomeUnknown { account } => Self::about(L::WARN, "outcome_unknown", account),
-            Event::FloorMissed => Self::new(L::INFO, "floor_missed"),
+            Event::FloorMissed => {
+                let what = "look-ups outlast reset.answer_floor, and how long they take shows: raise it";
+                Self { what: Some(what), ..Self::new(L::WARN, "floor_missed") }
+            }
             Event::ServiceDown { service: of } => {
                 Self { service: Some(service(of)), ..Self::new(L::WARN, "service_down") }
             }

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tracing::{
@@ -84,7 +86,10 @@ fn each_event_is_one_line_with_at_most_eight_digits_of_an_account() {
         r#"INFO resetgate::audit event="password_set" account="abababab""#,
         r#"WARN resetgate::audit event="outcome_unknown" account="abababab""#,
         r#"WARN resetgate::audit event="link_invalid" account="abababab""#,
-        r#"INFO resetgate::audit event="floor_missed""#,
+        concat!(
+            r#"WARN resetgate::audit event="floor_missed" "#,
+            r#"what="look-ups outlast reset.answer_floor, and how long they take shows: raise it""#,
+        ),
         r#"WARN resetgate::audit event="service_down" service="codes""#,
         r#"ERROR resetgate::audit event="broken" what="test""#,
     ];
@@ -114,6 +119,24 @@ fn a_flood_is_counted_in_full_and_written_once_a_second() {
     assert_eq!(lines[8], r#"INFO resetgate::audit event="outbox_full" skipped=1000"#);
     assert!(metrics.render().contains("resetgate_limited_requests_total{rule=\"client\"} 1000\n"));
     assert!(metrics.render().contains("resetgate_full_refusals_total{what=\"outbox\"} 1003\n"));
+}
+
+#[test]
+fn what_an_operator_must_change_is_a_warning_a_minute() {
+    let failed = Event::Decoyed { why: Decoy::LookUpFailed };
+    let (lines, metrics) = written(|recorder, clock| {
+        for second in 0..=60 {
+            clock.0.store(1 + second * 1000, Ordering::SeqCst);
+            for _ in 0..10 {
+                recorder.record(Event::FloorMissed);
+                recorder.record(failed);
+            }
+        }
+    });
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    assert!(lines[2].starts_with("WARN resetgate::audit event=\"floor_missed\"") && lines[2].ends_with("skipped=599"));
+    assert_eq!(lines[3], r#"WARN resetgate::audit event="decoyed" why="look_up_failed" skipped=599"#);
+    assert!(metrics.render().contains("resetgate_floor_misses_total 610\n"));
 }
 
 #[test]

@@ -37,13 +37,14 @@ impl Clock for SystemClock {
         Time::from_millis(0).after(self.epoch.saturating_add(self.started.elapsed()))
     }
 
+    /// When it returns depends on `at` alone, and not on when in its millisecond it was called: what an answer waits for
+    /// must not tell how long the work before it took.
     async fn until(&self, at: Time) {
-        loop {
-            let left = at.since(self.now());
-            if left.is_zero() {
-                return;
-            }
-            tokio::time::sleep(left).await;
+        let since_start = Duration::from_millis(at.millis()).saturating_sub(self.epoch);
+        match self.started.checked_add(since_start) {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            // Beyond the end of time.
+            None => std::future::pending().await,
         }
     }
 }

@@ -13,7 +13,7 @@ pub mod stages;
 pub mod token;
 pub mod wire;
 
-use std::sync::Arc;
+use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -79,20 +79,26 @@ impl Engine {
 
     /// From a stage's advance to the answer.
     async fn walk(&self, mut flow: Flow, input: Input, cx: &Cx<'_>) -> Reply {
+        let floor = self.settings.answer_floor;
+        let mut answer_at = cx.began.after(floor);
+        // Set before the work, for all: answers that are due in the same moment then leave in the order in which they
+        // were asked for, and not in the order in which their look-ups ended.
+        let mut due = self.ports.clock.until(answer_at);
+        let is_due = poll_fn(|task| Poll::Ready(due.as_mut().poll(task).is_ready())).await;
         let reply = self.advance(&mut flow, input, cx).await.unwrap_or_else(|stop| stop.reply());
         if let Some(slot) = flow.slot.take() {
             slot.decoy(cx.now().after(self.settings.link_lifetime));
         }
         if flow.floored {
-            let floor = self.settings.answer_floor;
-            let mut answer_at = cx.began.after(floor);
             if cx.now() > answer_at {
                 cx.record(Event::FloorMissed);
+                while answer_at < cx.now() && !floor.is_zero() {
+                    answer_at = answer_at.after(floor);
+                }
+                self.ports.clock.until(answer_at).await;
+            } else if !is_due {
+                due.await;
             }
-            while answer_at < cx.now() && !floor.is_zero() {
-                answer_at = answer_at.after(floor);
-            }
-            self.ports.clock.until(answer_at).await;
         }
         reply
     }

@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// How often ended codes give their room back.
+/// How often ended codes are forgotten.
 const TIDY_FLOWS: Duration = Duration::from_secs(1);
 /// How often limits forget clients that have not come for a while.
 const TIDY_LIMITS: Duration = Duration::from_secs(60);
@@ -133,9 +133,11 @@ impl App {
 }
 
 fn gauges(metrics: &Metrics, flows: &Arc<MemoryFlows>, governor: &Arc<Governor>) -> Result<(), MetricsError> {
-    let (flows, governor) = (Arc::clone(flows), Arc::clone(governor));
+    let (flows, of_starts, governor) = (Arc::clone(flows), Arc::clone(flows), Arc::clone(governor));
     metrics.gauge("live_code_accounts", "Accounts with live codes", move || flows.live() as f64)?;
     metrics.gauge("log_lines_dropped", "Log lines that nobody took in time", || log::dropped() as f64)?;
+    let help = "User queries whose link may still live, whoever they asked for: codes.capacity is for these";
+    metrics.gauge("live_starts", help, move || of_starts.starts() as f64)?;
     metrics.gauge("limiter_keys", "Clients and accounts that limits remember", move || governor.len() as f64)
 }
 

@@ -1,13 +1,15 @@
 //! The code cache in this process's memory: one moka entry an account, changed only inside its `compute`.
 //!
-//! A record that ends frees its room; a live one is never evicted, for the room is counted here and starts are refused
-//! when none is left. What is in it is lost at exit.
+//! A live record is never evicted: starts are counted before anybody is looked up, each until its link's end, and
+//! refused when there are too many. Who is found has no more room than who is not, and nothing frees it early, so how
+//! full it is tells of nobody. A record whose code was shown may outlast its room by a token's life; an account has one.
+//! What is in it is lost at exit.
 
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use moka::{Expiry, future::Cache, ops::compute::Op};
-use tokio::sync::Semaphore;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::record::Record;
 pub use super::record::Rules;
@@ -16,29 +18,43 @@ use crate::reset::ports::{Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewC
 /// The code cache.
 pub struct MemoryFlows {
     records: Cache<Digest, Record>,
-    room: Arc<Semaphore>,
+    /// When each start's room is free again; never more than `capacity` of them.
+    rooms: Mutex<BinaryHeap<Reverse<Time>>>,
     capacity: usize,
     rules: Rules,
     clock: Arc<dyn Clock>,
 }
 
 impl MemoryFlows {
-    /// A cache for that many accounts with live flows.
+    /// A cache for that many starts whose link may still live.
     pub fn new(capacity: usize, rules: Rules, clock: Arc<dyn Clock>) -> Self {
-        let capacity = capacity.min(Semaphore::MAX_PERMITS);
         // No capacity of moka's own: it would choose whom to evict.
         let records = Cache::builder().expire_after(Lives(Arc::clone(&clock))).build();
-        Self { records, room: Arc::new(Semaphore::new(capacity)), capacity, rules, clock }
+        Self { records, rooms: Mutex::default(), capacity, rules, clock }
     }
 
-    /// Accounts with live flows.
-    pub fn live(&self) -> usize {
-        self.capacity.saturating_sub(self.room.available_permits())
+    /// Accounts with live flows, as of the last [`MemoryFlows::tidy`].
+    pub fn live(&self) -> u64 {
+        self.records.entry_count()
     }
 
-    /// Frees the room of records that have ended; to be called every few seconds.
+    /// Starts whose link may still live, of accounts and of decoys.
+    pub fn starts(&self) -> usize {
+        self.rooms().len()
+    }
+
+    /// Forgets records that have ended; to be called every few seconds.
     pub async fn tidy(&self) {
         self.records.run_pending_tasks().await;
+    }
+
+    /// The rooms that are still taken.
+    fn rooms(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Time>>> {
+        let (now, mut rooms) = (self.clock.now(), self.rooms.lock());
+        while rooms.peek().is_some_and(|Reverse(until)| *until <= now) {
+            rooms.pop();
+        }
+        rooms
     }
 
     /// One atomic step on an account's record, if there is one.
@@ -61,24 +77,23 @@ impl MemoryFlows {
 
 #[async_trait]
 impl Flows for MemoryFlows {
-    fn has_room(&self) -> bool {
-        self.room.available_permits() > 0
+    async fn reserve(&self, until: Time) -> Result<bool, Down> {
+        let mut rooms = self.rooms();
+        let found = rooms.len() < self.capacity;
+        if found {
+            rooms.push(Reverse(until));
+        }
+        Ok(found)
     }
 
     async fn open(&self, at: &FlowRef, code: NewCode) -> Result<Opened, Down> {
         let now = self.clock.now();
-        let mut outcome = Opened::Full;
+        let mut outcome = Opened::Crowded;
         self.records
             .entry(at.account)
             .and_compute_with(|entry| {
                 let mut record = entry.map(moka::Entry::into_value).unwrap_or_default();
                 record.prune(now);
-                if record.room.is_none() {
-                    let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
-                        return std::future::ready(Op::Nop);
-                    };
-                    record.room = Some(Arc::new(room));
-                }
                 outcome = record.open(at, code, self.rules, now);
                 std::future::ready(Op::Put(record))
             })

@@ -1,9 +1,8 @@
-//! One account's record: what each atomic step does to it. Pure: time and room are parameters.
+//! One account's record: what each atomic step does to it. Pure: time is a parameter.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use subtle::ConstantTimeEq;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::reset::ports::{Claim, Digest, FlowRef, Lane, NewCode, Opened, Settled, Time};
 
@@ -29,8 +28,6 @@ pub(super) struct Record {
     flows: Vec<Live>,
     lease: Option<Lease>,
     set: Option<SetBy>,
-    /// Held as long as the record is.
-    pub(super) room: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -94,8 +94,6 @@ pub enum Opened {
     Joined,
     /// Not at all: the account has its few live flows. Go on as a decoy.
     Crowded,
-    /// Not at all: no capacity is left for another account.
-    Full,
 }
 
 /// The right to set the password of a flow whose code was shown.
@@ -132,9 +130,10 @@ pub enum Settled {
 /// The code cache: one record an account, changed only by atomic steps.
 #[async_trait]
 pub trait Flows: Send + Sync {
-    /// Whether another account's record would find room; asked before any look-up, for everyone alike.
-    fn has_room(&self) -> bool;
-    /// Enters a flow in its account's record.
+    /// Takes room for one more start, until that time; false if there is none. Called before any look-up, for everyone
+    /// alike: nothing that is found or done later takes or frees any.
+    async fn reserve(&self, until: Time) -> Result<bool, Down>;
+    /// Enters a flow in its account's record, for which [`Flows::reserve`] has taken room.
     async fn open(&self, at: &FlowRef, code: NewCode) -> Result<Opened, Down>;
     /// Takes back a code that will not be mailed, with every flow that joined it.
     async fn withdraw(&self, at: &FlowRef) -> Result<(), Down>;

@@ -231,47 +231,76 @@ async fn refused_passwords_are_counted() {
 }
 
 #[tokio::test]
-async fn a_full_cache_says_so_evicts_nothing_and_has_room_again_when_codes_end() {
-    let clock = Arc::new(ManualClock::new());
-    let flows = MemoryFlows::new(3, Rules { tries: TRIES, mail_gap: GAP }, clock.clone());
-    let code = |life| NewCode { digest: CODE, digits: None, expires: clock.now().after(life) };
-    for account in 1..=3 {
-        assert!(flows.has_room());
-        assert_eq!(flows.open(&flow(account, 1), code(LIFE)).await, Ok(Opened::Mail));
-    }
-    assert!(!flows.has_room());
-    assert_eq!(flows.open(&flow(4, 1), code(LIFE)).await, Ok(Opened::Full));
-    assert_eq!(flows.live(), 3);
-    for account in 1..=3 {
-        assert_eq!(flows.attempt(&flow(account, 1), Lane::Link, CODE, clock.now()).await, Ok(true));
-    }
-    clock.forward(LIFE);
-    assert_eq!(flows.attempt(&flow(1, 1), Lane::Link, CODE, clock.now()).await, Ok(false));
-    empties(&flows, 2).await;
-    assert_eq!(flows.open(&flow(4, 1), code(LIFE)).await, Ok(Opened::Mail));
+async fn room_is_taken_by_every_start_until_its_time_and_by_nothing_else() {
+    let cache = Cache::new(3);
+    let reserve = async |life| cache.flows.reserve(cache.later(life)).await.unwrap();
+    assert!(reserve(LIFE).await && reserve(LIFE + GAP).await && reserve(2 * LIFE).await);
+    assert!(!reserve(LIFE).await, "full");
+    cache.open(&flow(1, 1), CODE).await;
+    cache.claim(&flow(1, 1), PASSWORD).await;
+    cache.flows.settle(&flow(1, 1), Settled::Set).await.unwrap();
+    assert!(!reserve(LIFE).await, "what an owner does frees nothing");
+    cache.clock.forward(LIFE - Duration::from_millis(1));
+    assert!(!reserve(LIFE).await);
+    cache.clock.forward(Duration::from_millis(1));
+    assert!(reserve(LIFE).await && !reserve(LIFE).await, "one has ended");
+    cache.clock.forward(LIFE);
+    assert!(reserve(LIFE).await && reserve(LIFE).await && reserve(LIFE).await && !reserve(LIFE).await);
 }
 
-/// Waits until no more than so many accounts have live flows.
-async fn empties(flows: &MemoryFlows, most: usize) {
+#[tokio::test]
+async fn parallel_starts_take_no_more_room_than_there_is() {
+    let cache = Arc::new(Cache::new(16));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let cache = cache.clone();
+        tasks.spawn(async move { cache.flows.reserve(cache.later(LIFE)).await.unwrap() });
+    }
+    assert_eq!(tasks.join_all().await.iter().filter(|found| **found).count(), 16);
+}
+
+#[tokio::test]
+async fn a_record_that_has_ended_is_forgotten() {
+    let clock = Arc::new(ManualClock::new());
+    let flows = MemoryFlows::new(3, Rules { tries: TRIES, mail_gap: GAP }, clock.clone());
+    let code = NewCode { digest: CODE, digits: None, expires: clock.now().after(LIFE) };
+    for account in 1..=3 {
+        assert!(flows.reserve(code.expires).await.unwrap());
+        assert_eq!(flows.open(&flow(account, 1), code).await, Ok(Opened::Mail));
+    }
+    flows.tidy().await;
+    assert_eq!((flows.live(), flows.starts()), (3, 3));
+    clock.forward(LIFE);
+    // The cache's own clock, by which it finds them by itself, is not this one.
+    for account in 1..=3 {
+        assert_eq!(flows.attempt(&flow(account, 1), Lane::Link, CODE, clock.now()).await, Ok(false));
+    }
+    assert_eq!(flows.starts(), 0);
+    empties(&flows).await;
+}
+
+/// Waits until no account has live flows.
+async fn empties(flows: &MemoryFlows) {
     let tidied = async {
         // What is removed is dropped as soon as no other thread can be reading it, which on a busy machine takes a while.
-        while flows.live() > most {
+        while flows.live() > 0 {
             flows.tidy().await;
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), tidied).await.expect("room again");
+    tokio::time::timeout(Duration::from_secs(20), tidied).await.expect("forgotten");
 }
 
 #[tokio::test]
-async fn codes_that_nobody_comes_back_to_free_their_room() {
+async fn codes_that_nobody_comes_back_to_are_forgotten() {
     let clock = Arc::new(ManualClock::new());
     let flows = MemoryFlows::new(2, Rules { tries: TRIES, mail_gap: GAP }, clock.clone());
     let expires = clock.now().after(Duration::from_millis(200));
     for account in 1..=2 {
-        assert_eq!(flows.open(&flow(account, 1), NewCode { digest: CODE, expires }).await, Ok(Opened::Mail));
+        let code = NewCode { digest: CODE, digits: None, expires };
+        assert_eq!(flows.open(&flow(account, 1), code).await, Ok(Opened::Mail));
     }
     // One is shown; on a busy machine it may have ended by now.
     let _ = flows.attempt(&flow(2, 1), Lane::Link, CODE, expires).await;
-    empties(&flows, 0).await;
+    empties(&flows).await;
 }

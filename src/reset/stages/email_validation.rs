@@ -162,11 +162,6 @@ impl EmailValidation {
             }
             Opened::Joined => cx.record(Event::MailJoined { account: at.account }),
             Opened::Crowded => cx.decoy(flow, Decoy::Crowded)?,
-            Opened::Full => {
-                // Others came between the question and the answer. To say so now would be to say that the account exists.
-                cx.record(Event::CodesFull);
-                cx.decoy(flow, Decoy::Crowded)?;
-            }
         }
         Ok(false)
     }

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use serde_json::Value;
 
+use super::email_validation::codes_down;
 use crate::reset::{
     error::Stop,
     filter::Filter,
@@ -72,7 +73,8 @@ impl Stage for UserQuery {
             cx.record(Event::OutboxFull);
             Stop::Unavailable(full.retry_after)
         })?;
-        if !cx.ports.flows.has_room() {
+        let room = cx.ports.flows.reserve(cx.began.after(cx.settings.link_lifetime)).await;
+        if !room.map_err(|down| codes_down(cx, down))? {
             cx.record(Event::CodesFull);
             return Err(Stop::Unavailable(cx.settings.link_lifetime.min(FULL_RETRY)));
         }

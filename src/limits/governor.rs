@@ -94,10 +94,7 @@ impl Governor {
 
     /// [`Limits::charge`], which never waits.
     pub fn check(&self, rule: Rule, key: LimitKey) -> Decision {
-        let group = match key {
-            LimitKey::Client(client) => self.networks.first(client),
-            LimitKey::Account(_) | LimitKey::Everyone => None,
-        };
+        let group = self.group(key);
         let limiter = self.limiter(rule);
         let Some(ladder) = limiter.ladder(group) else { return Decision::Allowed };
         match ladder.charge(&self.keys(key, group)) {
@@ -111,6 +108,14 @@ impl Governor {
                 Decision::Allowed
             }
             Err(retry_after) => Decision::Denied { retry_after, policy: policy(rule, ladder.rate()) },
+        }
+    }
+
+    /// The override that is for this key.
+    fn group(&self, key: LimitKey) -> Option<usize> {
+        match key {
+            LimitKey::Client(client) => self.networks.first(client),
+            LimitKey::Account(_) | LimitKey::Everyone => None,
         }
     }
 
@@ -167,6 +172,13 @@ impl Governor {
 impl Limits for Governor {
     async fn charge(&self, rule: Rule, key: LimitKey) -> Decision {
         self.check(rule, key)
+    }
+
+    async fn restore(&self, rule: Rule, key: LimitKey) {
+        let group = self.group(key);
+        for (store, key) in self.limiter(rule).stores.iter().zip(self.keys(key, group)) {
+            store.forget(&key);
+        }
     }
 }
 

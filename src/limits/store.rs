@@ -133,6 +133,15 @@ impl Bounded {
         *state = state.map(|state| state.saturating_sub(step));
     }
 
+    /// Forgets the key, whose budget is whole again. What it took of what newcomers share stays taken.
+    pub(super) fn forget(&self, key: &Key) {
+        if let Some(shard) = self.shards.get((key.shard % SHARDS) as usize)
+            && shard.lock().remove(key).is_some()
+        {
+            self.len.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn reserve(&self) -> bool {
         let more = |len| (len < self.max).then_some(len + 1);
         self.len.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()

@@ -232,6 +232,22 @@ fn a_rule_that_is_observed_counts_and_lets_pass() {
     assert_eq!(asked(Rule::StartPerClient, 15), (10, vec![near; 3]), "others refuse as ever");
 }
 
+#[tokio::test]
+async fn what_is_restored_has_its_whole_budget_and_nobody_else_has() {
+    let (_, limits) = limits(rate(3, 30 * SECOND), 10);
+    for key in [v4(1), v4(2), v6(7 << 16)] {
+        assert_eq!((0..9).filter(|_| limits.check(Rule::Client, key) == Decision::Allowed).count(), 3);
+    }
+    for key in [v4(1), v6(7 << 16), v4(1), v4(3)] {
+        limits.restore(Rule::Client, key).await;
+    }
+    assert_eq!(
+        [v4(1), v4(2), v6(7 << 16)].map(|key| limits.check(Rule::Client, key) == Decision::Allowed),
+        [true, false, true]
+    );
+    assert_eq!(limits.len(), 1 + 1 + 3);
+}
+
 #[test]
 fn some_networks_have_budgets_of_their_own() {
     let of = |clients: &[&str], client| config::Override {

@@ -239,6 +239,8 @@ pub struct Policy {
 pub trait Limits: Send + Sync {
     /// Charges `rule` once for `key`.
     async fn charge(&self, rule: Rule, key: LimitKey) -> Decision;
+    /// Gives `key` its whole budget back.
+    async fn restore(&self, rule: Rule, key: LimitKey);
 }
 
 /// A mail to send: the letter itself is made from the process file's translations when its turn comes.

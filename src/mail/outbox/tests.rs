@@ -71,6 +71,7 @@ impl Limits for Pace {
         self.allowed.fetch_add(1, SeqCst);
         Decision::Allowed
     }
+    async fn restore(&self, _: Rule, _: LimitKey) {}
 }
 
 struct Noted(watch::Sender<Vec<Event>>);

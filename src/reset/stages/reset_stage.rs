@@ -14,8 +14,8 @@ use crate::reset::{
     error::Stop,
     flow::{Flow, Known, Tag},
     ports::{
-        Change, Claim, Down, Event, Field, Patched, PolicyFailure, Purpose, Resource, Revision, Secret, Service,
-        Settled,
+        Change, Claim, Down, Event, Field, LimitKey, Patched, PolicyFailure, Purpose, Resource, Revision, Rule, Secret,
+        Service, Settled,
     },
     process::Reader,
     stage::{Cx, Next, Stage},
@@ -195,8 +195,13 @@ impl ResetStage {
         }
         let settled = cx.ports.flows.settle(&flow.at(), how).await.map_err(|down| codes_down(cx, down));
         match outcome {
-            // The password is set: that the record could not say so is no reason to tell the owner otherwise.
-            Outcome::Set => Ok(Next::Done),
+            Outcome::Set => {
+                // The links that strangers had mailed to the owner ended with this one: were the mails that they used up
+                // not given back, nothing would be left to get in with another time.
+                cx.ports.limits.restore(Rule::MailPerAccount, LimitKey::Account(account)).await;
+                // The password is set: that the record could not say so is no reason to tell the owner otherwise.
+                Ok(Next::Done)
+            }
             Outcome::Refused(failures) => {
                 settled?;
                 Ok(Next::Ask { tag: Tag::Initial, requirements: refused(&failures, &self.settings.password_field) })

@@ -20,4 +20,5 @@ mod password;
 mod paths;
 mod repeats;
 mod separation;
+mod siege;
 mod support;

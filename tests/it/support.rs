@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod clock;
+pub(crate) mod engine;
 pub(crate) mod link;
 pub(crate) mod raw;
 pub(crate) mod upstream;

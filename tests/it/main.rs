@@ -22,3 +22,4 @@ mod repeats;
 mod separation;
 mod siege;
 mod support;
+mod walks;

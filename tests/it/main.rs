@@ -22,4 +22,5 @@ mod repeats;
 mod separation;
 mod siege;
 mod support;
+mod uniform;
 mod walks;

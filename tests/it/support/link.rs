@@ -1,6 +1,6 @@
 //! A wire that can fail: stands in front of a real server and passes bytes, or does not.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -29,6 +29,8 @@ pub(crate) enum Mode {
     AnswerPatches(u16),
     /// A look-up that holds the word `bjensen` is answered with 500; others pass.
     FailOnBjensen,
+    /// Whatever the server says comes so much later, and later still where it has found an account.
+    Lag { every: Duration, found: Duration },
 }
 
 #[derive(Clone)]
@@ -105,6 +107,11 @@ async fn pass(
             }
             read = server.read(&mut back) => {
                 let Ok(read @ 1..) = read else { return };
+                let now = *mode.borrow();
+                if let Mode::Lag { every, found } = now {
+                    let is_found = contains(&back[..read], b"\"_rev\"");
+                    tokio::time::sleep(if is_found { every + found } else { every }).await;
+                }
                 if lose_answer || client.write_all(&back[..read]).await.is_err() {
                     return;
                 }

@@ -83,6 +83,20 @@ impl Raw {
         Some((status, headers))
     }
 
+    /// The next answer as it stands on the wire: its head with every line, and its body, whose length it says.
+    pub(crate) async fn verbatim(&mut self) -> Option<(String, String)> {
+        let end = loop {
+            if let Some(end) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end;
+            }
+            self.more().await?;
+        };
+        let head = String::from_utf8(self.read.drain(..end + 4).collect()).unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
+        let body = self.take(length.parse().unwrap()).await?;
+        Some((head, String::from_utf8(body).unwrap()))
+    }
+
     /// Whether the peer ends the connection, with nothing more to say.
     pub(crate) async fn ends(&mut self) -> bool {
         self.read.is_empty() && self.more().await.is_none()

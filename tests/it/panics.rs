@@ -40,6 +40,8 @@ impl Limits for Broken {
         assert!(rule != Rule::StartPerClient, "told to panic");
         Decision::Allowed
     }
+
+    async fn restore(&self, _: Rule, _: LimitKey) {}
 }
 
 #[tokio::test]

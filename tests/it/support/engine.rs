@@ -18,7 +18,7 @@ use resetgate::{
         filter::Filter,
         ports::{
             Account, AccountId, Accounts, Change, Client, Clock, Decision, Down, Event, Events, Field, Full, Job,
-            LimitKey, Outbox, Patched, Reply, Resource, Revision, Rule, Slot, Time,
+            LimitKey, Outbox, Patched, Reply, Resource, Revision, Rule, Secret, Slot, Time,
         },
     },
 };
@@ -52,7 +52,7 @@ impl People {
         if !name.starts_with("nomail") {
             fields.push(("mail", format!("{name}@example.com")));
         }
-        let attributes = fields.into_iter().map(|(name, value)| (Field::new(name), value)).collect();
+        let attributes = fields.into_iter().map(|(name, value)| (Field::new(name), Secret::new(value))).collect();
         Account { id: AccountId(name.to_owned()), revision: Some(Revision("1".to_owned())), attributes }
     }
 
@@ -242,6 +242,7 @@ impl Machine {
             link_lifetime: config.reset.link_lifetime,
             token_expiry: config.reset.process.token_expiry,
             answer_floor: floor,
+            digits: config.codes.digits,
             crest_ids: false,
             reveal_unknown_accounts: false,
         };

@@ -35,6 +35,8 @@ const RESET: &str = "/openidm/selfservice/reset";
 const PASSED: &str = "/openidm/info/ping";
 /// A byte so often.
 const TRICKLE: Duration = Duration::from_secs(1);
+/// In which they come, one after the other: as long as a head may take, so that they are not all cut at once either.
+const ARRIVAL: Duration = Duration::from_secs(10);
 /// Requests an honest connection makes before it ends, so that new ones must get in as well.
 const EACH: usize = 50;
 
@@ -163,6 +165,7 @@ impl Crowd {
         for n in 0..count {
             let (connected, arrived) = (Arc::clone(&connected), Arc::clone(&arrived));
             all.spawn(async move {
+                sleep(ARRIVAL * u32::try_from(n).unwrap() / u32::try_from(count).unwrap()).await;
                 let mut first = true;
                 loop {
                     if let Ok(stream) = connect(gate, CROWDED).await {
@@ -202,7 +205,8 @@ async fn dawdle(mut stream: TcpStream, n: usize) -> std::io::Result<()> {
         0 => head("GET", PASSED, "X-Slow: "),
         1 => head("POST", &format!("{RESET}?_action=submitRequirements"), "Content-Length: 10000\r\n\r\n"),
         2 => head("PUT", "/openidm/slow", "Content-Length: 10000\r\n\r\n"),
-        3 => head("GET", "/zeros/100000000", "\r\n"),
+        // More than the gate and the kernel take over for it.
+        3 => head("GET", "/zeros/1000000", "\r\n"),
         // It asks nothing.
         _ => String::new(),
     };

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a thousand slow clients cost the honest, in about two minutes: heads, bodies and answers at a byte a second, and
+# What a thousand slow clients cost the honest, in about three minutes: heads, bodies and answers at a byte a second, and
 # connections that ask nothing, all from the address of one of the honest, so that its limit is reached as well. Fails if
 # an honest p99 more than doubles. Needs taskset and two processors; the gate has one of them to itself.
 set -euo pipefail

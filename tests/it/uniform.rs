@@ -152,7 +152,7 @@ async fn no_kind_can_be_told_while_the_codes_are_nearly_full() {
 }
 
 /// Known and unknown names, so many of both together, or as many as `RESETGATE_SAMPLES` says.
-const MANY: usize = 600;
+const MANY: usize = 400;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hundreds_of_names_half_of_them_known_cannot_be_told_while_mail_is_down() {

@@ -79,7 +79,7 @@ fn differ(these: &[&Sample], those: &[&Sample], chance: f64) -> Option<String> {
 }
 
 /// Where there are that many, medians may be so many milliseconds apart; of fewer they say nothing that holds.
-const MANY: usize = 300;
+const MANY: usize = 200;
 const FARTHEST: f64 = 5.0;
 
 /// In milliseconds, the shortest first.

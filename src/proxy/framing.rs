@@ -98,10 +98,9 @@ mod tests {
     #[test]
     fn answers() {
         let clear = |version, status: u16, lines: &[(HeaderName, &'static str)]| {
-            let lines = lines.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
             let mut headers = HeaderMap::new();
             for (name, value) in lines {
-                headers.append(name, value);
+                headers.append(name.clone(), HeaderValue::from_static(value));
             }
             is_answered_clearly(version, StatusCode::from_u16(status).unwrap(), &headers)
         };

@@ -41,7 +41,7 @@ fn body(lines: &[(&[u8], &[u8])], dashes: bool) -> Body {
     let of = |wanted: &[u8]| -> Vec<&[u8]> {
         lines
             .iter()
-            .filter(|(name, _)| name.eq_ignore_ascii_case(wanted))
+            .filter(|(name, _)| name.iter().map(dashed).eq(wanted.iter().copied()))
             .map(|(_, value)| value.trim_ascii())
             .collect()
     };
@@ -87,11 +87,12 @@ impl Reader {
         };
         for line in text.split(|byte| *byte == b'\n').skip(1) {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if self.folds && (line.starts_with(b" ") || line.starts_with(b"\t")) {
-                if let Some((_, value)) = lines.last_mut() {
-                    value.extend_from_slice(line);
-                    continue;
-                }
+            if self.folds
+                && (line.starts_with(b" ") || line.starts_with(b"\t"))
+                && let Some((_, value)) = lines.last_mut()
+            {
+                value.extend_from_slice(line);
+                continue;
             }
             let Some(colon) = line.iter().position(|byte| *byte == b':') else {
                 if self.skips || line.is_empty() {

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn starts_at_the_wall_clock_and_never_goes_back() {
+    async fn r11_starts_at_the_wall_clock_and_never_goes_back() {
         let clock = SystemClock::new();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
         let now = clock.now();

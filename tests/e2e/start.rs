@@ -67,7 +67,7 @@ async fn more_connections_than_files_end_the_start() {
 }
 
 #[tokio::test]
-async fn every_fault_of_a_bad_configuration_has_its_line() {
+async fn r14_every_fault_of_a_bad_configuration_has_its_line() {
     // Were anything bound, this would be what it fails at.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let plan = Plan {

@@ -34,7 +34,7 @@ async fn draining(gate: &Gate) {
 }
 
 #[tokio::test]
-async fn sigterm_finishes_what_has_begun() {
+async fn r13_sigterm_finishes_what_has_begun() {
     let around = Around::start().await;
     let mut gate = Gate::run(Files::of(&around.plan()), &[]).await;
     let token = gate.begin().await;

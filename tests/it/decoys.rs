@@ -164,7 +164,7 @@ async fn known_and_unknown_names_take_the_same_time() {
 }
 
 #[tokio::test]
-async fn a_look_up_that_takes_longer_is_answered_at_the_next_multiple_of_the_floor() {
+async fn r8_a_look_up_that_takes_longer_is_answered_at_the_next_multiple_of_the_floor() {
     let world = floored().await;
     for (nth, user) in ["bjensen", "nobody"].into_iter().enumerate() {
         let token = world.begin().await;
@@ -229,7 +229,7 @@ async fn a_store_that_fails_on_one_name_only_is_an_alarm_and_not_an_answer() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_is_told_to_all_alike_and_other_paths_pass() {
+async fn r7_a_store_that_is_down_is_told_to_all_alike_and_other_paths_pass() {
     let world = World::usual().await;
     world.store_link.set(Mode::Down);
     let answers = [("known", world.query("bjensen").await), ("unknown", world.query("nobody").await)];

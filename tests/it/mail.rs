@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn while_the_relay_is_down_answers_are_the_same_and_the_mail_comes_later() {
+async fn r6_while_the_relay_is_down_answers_are_the_same_and_the_mail_comes_later() {
     let world = World::usual().await;
     let before = world.query("zoë").await;
     // Not cut before the relay's answer is there: that mail would rightly go out twice.

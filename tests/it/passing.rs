@@ -358,7 +358,7 @@ async fn what_is_no_answer_is_a_502_of_ours() {
 
 /// Resets wait for a store that hangs; what passes does not wait with them.
 #[tokio::test]
-async fn a_flood_of_resets_holds_nothing_up() {
+async fn r1_a_flood_of_resets_holds_nothing_up() {
     const FLOOD: usize = 300;
     let upstream = Upstream::start().await;
     let world = in_front_of(&upstream).await;

@@ -142,7 +142,7 @@ async fn a_patch_that_never_arrived_is_told_and_may_be_tried_again() {
 }
 
 #[tokio::test]
-async fn after_a_lost_answer_only_the_same_password_may_be_tried_again() {
+async fn r5_after_a_lost_answer_only_the_same_password_may_be_tried_again() {
     let world = World::usual().await;
     let token = world.proven("bjensen", 1).await;
     world.store_link.set(Mode::LosePatchAnswers);

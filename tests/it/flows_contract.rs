@@ -132,7 +132,8 @@ async fn starts_beyond_the_cap_are_crowded_out_and_end_nothing() {
     assert!(outcomes.contains(&Opened::Joined) && outcomes.last() == Some(&Opened::Crowded));
     assert!(cache.attempt(&flow(1, 0), Lane::Link, CODE).await);
     cache.clock.forward(GAP);
-    assert_eq!(cache.open(&flow(1, 200), CODE).await, Opened::Mail, "joined flows take no mail's place");
+    assert_eq!(cache.open(&flow(1, 200), [9; 16]).await, Opened::Mail, "joined flows take no mail's place");
+    assert_eq!(cache.open(&flow(1, 201), WRONG).await, Opened::Joined, "nor that of another code's joined flows");
 }
 
 #[tokio::test]

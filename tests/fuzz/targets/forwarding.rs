@@ -77,6 +77,8 @@ fn rightmost(lines: &[Vec<u8>]) -> Option<IpAddr> {
     let named = chain.split(',').map(str::trim).filter(|element| !element.is_empty()).map(|element| {
         let bare = element.trim_start_matches('[');
         let bare = bare.split_once(']').map_or(bare, |(ip, _)| ip);
+        // With a port, an address may have a scope (RFC 4007), which changes nothing.
+        let bare = bare.split_once('%').map_or(bare, |(ip, _)| ip);
         let bare = bare.parse().ok().or_else(|| bare.rsplit_once(':')?.0.parse().ok());
         bare.map(|ip: IpAddr| ip.to_canonical())
     });

@@ -11,8 +11,9 @@ use crate::{
     },
     identity::{self, Crest},
     keys::{self, KeysError, RingKeys},
-    limits::{self, Governor},
+    limits::Governor,
     mail,
+    proxy::InFlight,
     reset::{
         Engine, Ports, Settings,
         ports::{Clock, Events, Limits},
@@ -25,7 +26,7 @@ use crate::{
     },
 };
 
-/// How often ended codes are forgotten.
+/// How often ended codes are forgotten, and answers kept for repeats give their room back.
 const TIDY_FLOWS: Duration = Duration::from_secs(1);
 /// How often limits forget clients that have not come for a while.
 const TIDY_LIMITS: Duration = Duration::from_secs(60);
@@ -62,17 +63,22 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`], before anything is served.
-    pub async fn start(mut config: Config) -> Result<Self, StartError> {
-        let system = SystemClock::new();
-        let clock: Arc<dyn Clock> = Arc::new(system);
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_by(config, Arc::new(SystemClock::new())).await
+    }
+
+    /// The same by a clock of the caller's, which limits, codes, mail and tokens go by. Connections and calls do not.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn start_by(mut config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         // Records and limits live in this process, so the key that names them may as well.
         let ids = keys::random_key().ok_or(KeysError::Crypto)?;
         let hash_key = keys::random_key().ok_or(KeysError::Crypto)?;
         let keys = Arc::new(RingKeys::new(&config.token.keys, ids.expose())?);
         let metrics = Arc::new(Metrics::new(clock.now())?);
         let events: Arc<dyn Events> = Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock)));
-        let governor =
-            Arc::new(Governor::new(&config.limits, &clock, &events, hash_key.expose(), limits::DEFAULT_CAPACITY));
+        let governor = Arc::new(Governor::new(&config.limits, &clock, &events, hash_key.expose()));
         let limits: Arc<dyn Limits> = governor.clone();
         let rules = Rules { tries: config.codes.tries, mail_gap: config.reset.mail_gap };
         let flows = Arc::new(MemoryFlows::new(config.codes.capacity, rules, Arc::clone(&clock)));
@@ -81,13 +87,45 @@ impl App {
         let digits = config.codes.digits.is_some();
         let outbox =
             mail::start(&config.mail, email, digits, Arc::clone(&limits), Arc::clone(&clock), Arc::clone(&events))?;
-        gauges(&metrics, &flows, &governor)?;
-        let tidying = tidy(Arc::clone(&flows), governor);
+        let accounts = Arc::new(Crest::new(&config.identity)?);
+        let repeats = Arc::new(MemoryRepeats::new(config.reset.repeat_window));
+        let in_flight = Arc::new(InFlight::new(config.reset.max_in_flight));
+
+        let gauge = |name, help, capacity, read| metrics.bounded(name, help, capacity, read);
+        let help = "User queries whose link may still live, whoever they asked for";
+        gauge("live_starts", help, config.codes.capacity, {
+            let flows = Arc::clone(&flows);
+            Box::new(move || flows.starts()) as Box<dyn Fn() -> usize + Send + Sync>
+        })?;
+        gauge("limiter_keys", "Clients and accounts that limits remember", governor.capacity(), {
+            let governor = Arc::clone(&governor);
+            Box::new(move || governor.len())
+        })?;
+        gauge("repeat_bytes", "Bytes of answers kept for repeats", repeats.capacity(), {
+            let repeats = Arc::clone(&repeats);
+            Box::new(move || repeats.bytes())
+        })?;
+        gauge("outbox_places", "Places in the outbox that mails have, or starts without one", config.mail.capacity, {
+            let outbox = Arc::clone(&outbox);
+            Box::new(move || outbox.taken())
+        })?;
+        gauge("submits_in_flight", "Steps of flows at work", in_flight.capacity(), {
+            let in_flight = Arc::clone(&in_flight);
+            Box::new(move || in_flight.taken())
+        })?;
+        gauge("look_ups_in_flight", "Calls to the identity store under way", config.identity.max_concurrent, {
+            let accounts = Arc::clone(&accounts);
+            Box::new(move || accounts.under_way())
+        })?;
+        let live = Arc::clone(&flows);
+        metrics.gauge("live_code_accounts", "Accounts with live codes", move || live.live() as f64)?;
+        metrics.gauge("log_lines_dropped", "Log lines that nobody took in time", || log::dropped() as f64)?;
+        let tidying = tidy(Arc::clone(&flows), Arc::clone(&repeats), governor);
 
         let ports = Ports {
-            accounts: Arc::new(Crest::new(&config.identity)?),
+            accounts,
             flows,
-            repeats: Arc::new(MemoryRepeats::new(config.reset.repeat_window)),
+            repeats,
             limits: Arc::clone(&limits),
             outbox: Arc::clone(&outbox),
             keys,
@@ -104,7 +142,7 @@ impl App {
         };
         let engine = Arc::new(Engine::new(&config.reset.process, settings, ports).await);
         let bound = serve::bind(&config.listen, &config.admin)?;
-        Ok(Self { config, bound, parts: Parts { engine, limits, events, outbox, metrics }, tidying })
+        Ok(Self { config, bound, parts: Parts { engine, limits, events, in_flight, outbox, metrics }, tidying })
     }
 
     /// Where requests come in.
@@ -132,21 +170,13 @@ impl App {
     }
 }
 
-fn gauges(metrics: &Metrics, flows: &Arc<MemoryFlows>, governor: &Arc<Governor>) -> Result<(), MetricsError> {
-    let (flows, of_starts, governor) = (Arc::clone(flows), Arc::clone(flows), Arc::clone(governor));
-    metrics.gauge("live_code_accounts", "Accounts with live codes", move || flows.live() as f64)?;
-    metrics.gauge("log_lines_dropped", "Log lines that nobody took in time", || log::dropped() as f64)?;
-    let help = "User queries whose link may still live, whoever they asked for: codes.capacity is for these";
-    metrics.gauge("live_starts", help, move || of_starts.starts() as f64)?;
-    metrics.gauge("limiter_keys", "Clients and accounts that limits remember", move || governor.len() as f64)
-}
-
-fn tidy(flows: Arc<MemoryFlows>, governor: Arc<Governor>) -> tokio::task::JoinSet<()> {
+fn tidy(flows: Arc<MemoryFlows>, repeats: Arc<MemoryRepeats>, governor: Arc<Governor>) -> tokio::task::JoinSet<()> {
     let mut tidying = tokio::task::JoinSet::new();
     tidying.spawn(async move {
         loop {
             tokio::time::sleep(TIDY_FLOWS).await;
             flows.tidy().await;
+            repeats.tidy().await;
         }
     });
     tidying.spawn(async move {

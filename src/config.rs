@@ -180,6 +180,8 @@ pub struct Identity {
     pub username: String,
     /// `X-OpenIDM-Password`.
     pub password: Secret,
+    /// Calls under way at a time.
+    pub max_concurrent: usize,
 }
 
 /// All but who asks.
@@ -210,6 +212,8 @@ pub struct Reset {
     pub reveal_unknown_accounts: bool,
     /// `[reset.cors] origins`: pages of other sites that may post, such as `https://login.example.com`.
     pub cors_origins: Vec<String>,
+    /// Submits at work at a time.
+    pub max_in_flight: usize,
 }
 
 /// `[token]`
@@ -258,6 +262,8 @@ pub struct Limits {
     pub overrides: Vec<Override>,
     /// The rates that only count what they would refuse.
     pub observe: Vec<LimitName>,
+    /// Clients, or accounts, that each of the rates remembers.
+    pub capacity: usize,
 }
 
 /// The key of a rate in `[limits]`.

@@ -114,6 +114,7 @@ pub fn config(around: &Surroundings, listen: SocketAddr, admin: SocketAddr) -> R
             url: Url::parse(&format!("{upstream}/openidm"))?,
             username: store::SERVICE_USER.to_owned(),
             password: Secret::new(around.service_password.expose().clone()),
+            max_concurrent: 256,
         },
         reset: Reset {
             path: "/openidm/selfservice/reset".to_owned(),
@@ -125,18 +126,20 @@ pub fn config(around: &Surroundings, listen: SocketAddr, admin: SocketAddr) -> R
             crest_ids: false,
             reveal_unknown_accounts: false,
             cors_origins: Vec::new(),
+            max_in_flight: 4096,
         },
         token: Token { keys: vec![TokenKey(Secret::of(random()?))] },
         codes: Codes { tries: 5, digits: None, capacity: 1_000_000 },
         limits: Limits {
             client: rate(300, MINUTE),
             start_per_client: rate(30, MINUTE * 10),
-            start_total: rate(600, MINUTE),
+            start_total: rate(1200, MINUTE),
             mail_per_account: rate(3, MINUTE * 60),
-            mail_total: rate(60, MINUTE),
+            mail_total: rate(120, MINUTE),
             code_per_account: rate(15, MINUTE * 60),
             overrides: vec![],
             observe: vec![],
+            capacity: 10_000,
         },
         mail: Mail {
             transport: Transport::Smtp(Smtp {

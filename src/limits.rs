@@ -9,4 +9,4 @@ mod store;
 mod tests;
 mod tiers;
 
-pub use self::governor::{DEFAULT_CAPACITY, Governor};
+pub use self::governor::Governor;

@@ -7,6 +7,7 @@ mod edge;
 mod failure;
 pub mod framing;
 mod headers;
+mod in_flight;
 mod intercept;
 mod origin;
 mod probe;
@@ -39,6 +40,7 @@ use pingora::{
 };
 use tokio_util::task::TaskTracker;
 
+pub use self::in_flight::InFlight;
 use self::{
     client::{Caller, Clients},
     desk::Desk,
@@ -94,7 +96,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A proxy in front of `upstream`. Submits run on `work`, which a drain must wait for.
+    /// A proxy in front of `upstream`. Submits take one of `seats` and run on `work`, which a drain must wait for.
     pub(crate) fn new(
         config: &Config,
         engine: Arc<Engine>,
@@ -102,15 +104,15 @@ impl Gate {
         events: Arc<dyn Events>,
         metrics: Arc<Metrics>,
         upstream: Arc<Upstream>,
-        work: TaskTracker,
+        (seats, work): (Arc<InFlight>, TaskTracker),
     ) -> Self {
         Self {
             router: Router::new(&config.reset.path).denying(&config.edge.deny),
             clients: Clients::new(&config.listen, Arc::clone(&metrics)),
             origins: Origins::new(&config.reset.cors_origins),
             limits,
+            desk: Desk::new(engine, Arc::clone(&metrics), Arc::clone(&events), seats, work),
             events,
-            desk: Desk::new(engine, Arc::clone(&metrics), work),
             metrics,
             edge: Edge::new(&config.edge),
             upstream,

@@ -27,7 +27,7 @@ use crate::{
     admin,
     config::{Address, Admin, Config, Listen},
     listen::{self, BindError, Bounds, Connection, Listener, Seats, Socket, TooMany},
-    proxy::{Gate, Probe, Upstream},
+    proxy::{Gate, InFlight, Probe, Upstream},
     reset::{
         Engine,
         ports::{Events, Limits, Outbox},
@@ -50,6 +50,8 @@ pub struct Parts {
     pub limits: Arc<dyn Limits>,
     /// Told of refusals and panics.
     pub events: Arc<dyn Events>,
+    /// Taken by submits at work.
+    pub in_flight: Arc<InFlight>,
     /// Drained at the end.
     pub outbox: Arc<dyn Outbox>,
     /// Counts answers, and shows itself at `/metrics`.
@@ -130,8 +132,9 @@ pub async fn run(
 ) -> Result<Ended, StartError> {
     let upstream = Arc::new(Upstream::new(&config.upstream.url));
     let submits = TaskTracker::new();
-    let Parts { engine, limits, events, outbox, metrics } = parts;
-    let gate = Gate::new(config, engine, limits, events, Arc::clone(&metrics), Arc::clone(&upstream), submits.clone());
+    let Parts { engine, limits, events, in_flight, outbox, metrics } = parts;
+    let work = (in_flight, submits.clone());
+    let gate = Gate::new(config, engine, limits, events, Arc::clone(&metrics), Arc::clone(&upstream), work);
     let proxy = Arc::new(proxy(gate, config.listen.connections.max_requests)?);
     let seats = Arc::new(Seats::new(bound.connections, &config.listen, Arc::clone(&metrics)));
     let bounds = Arc::new(Bounds::new(&config.listen, Arc::clone(&metrics)));

@@ -205,8 +205,14 @@ fn identity(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Ident
         auth.warn("password", EXPOSED);
     }
     auth.finish();
+    let max_concurrent = section.number("max_concurrent", 256, 1..=10_000);
     section.finish();
-    Some(Identity { url: url?, username: username?, password: password.map(|found| found.text)? })
+    Some(Identity {
+        url: url?,
+        username: username?,
+        password: password.map(|found| found.text)?,
+        max_concurrent: usize::try_from(max_concurrent?).ok()?,
+    })
 }
 
 /// Plaintext beyond this machine is right where a mesh encrypts it, and nowhere else: the operator says so.
@@ -234,6 +240,7 @@ fn reset(mut section: Section<'_>, file: Option<ProcessFile<'_>>, mail_per_accou
     let answer_floor = section.or("answer_floor", "250ms", units::duration_in("1ms"..="10s"));
     let repeat_window = section.or("repeat_window", "60s", units::duration_in("1s"..="10m"));
     let mail_gap = section.or("mail_gap", "60s", units::duration_in("0s"..="1h"));
+    let max_in_flight = section.number("max_in_flight", 4096, 1..=100_000);
     let crest_ids = section.flag("crest_ids");
     let reveal_unknown_accounts = section.flag("reveal_unknown_accounts");
     if reveal_unknown_accounts {
@@ -256,6 +263,7 @@ fn reset(mut section: Section<'_>, file: Option<ProcessFile<'_>>, mail_per_accou
         crest_ids,
         reveal_unknown_accounts,
         cors_origins: cors_origins?,
+        max_in_flight: usize::try_from(max_in_flight?).ok()?,
     })
 }
 

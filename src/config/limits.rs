@@ -20,9 +20,9 @@ const MOST_CODES: u32 = 100;
 pub(super) fn limits(mut section: Section<'_>) -> Option<Limits> {
     let client = section.or("client", "300/1m", units::rate);
     let start_per_client = section.or("start_per_client", "30/10m", units::rate);
-    let start_total = section.or("start_total", "600/1m", units::rate);
+    let start_total = section.or("start_total", "1200/1m", units::rate);
     let mail_per_account = section.or("mail_per_account", "3/1h", units::rate);
-    let mail_total = section.or("mail_total", "60/1m", units::rate);
+    let mail_total = section.or("mail_total", "120/1m", units::rate);
     let code_per_account = section.or("code_per_account", "15/1h", units::rate);
     if code_per_account.flatten().is_some_and(|rate| rate.count.get() > MOST_CODES) {
         section.fault("code_per_account", &format!("must not allow more than {MOST_CODES} at once"));
@@ -31,6 +31,7 @@ pub(super) fn limits(mut section: Section<'_>) -> Option<Limits> {
     for index in 0..observe.as_ref().map_or(0, Vec::len) {
         section.item_warn("observe", index, "refuses nothing: what it would refuse is only counted");
     }
+    let capacity = section.number("capacity", 420_000, 1..=10_000_000);
     // Every one is read, so that every fault is told.
     let overrides: Vec<_> = section
         .sections("override")
@@ -47,6 +48,7 @@ pub(super) fn limits(mut section: Section<'_>) -> Option<Limits> {
         code_per_account: code_per_account?,
         overrides: overrides.into_iter().collect::<Option<_>>()?,
         observe: observe?,
+        capacity: usize::try_from(capacity?).ok()?,
     })
 }
 

@@ -125,11 +125,13 @@ fn a_good_file_with_the_defaults() {
     let rate = |count, secs| Some(Rate { count: NonZeroU32::new(count).unwrap(), period: Duration::from_secs(secs) });
     assert_eq!(config.limits.client, rate(300, 60));
     assert_eq!(config.limits.start_per_client, rate(30, 600));
-    assert_eq!(config.limits.start_total, rate(600, 60));
+    assert_eq!(config.limits.start_total, rate(1200, 60));
     assert_eq!(config.limits.mail_per_account, rate(3, 3600));
-    assert_eq!(config.limits.mail_total, rate(60, 60));
+    assert_eq!(config.limits.mail_total, rate(120, 60));
     assert_eq!((config.mail.from.as_str(), config.mail.capacity), ("help@example.com", 10_000));
     assert!(matches!(&config.mail.transport, Transport::Smtp(smtp) if smtp.host == "127.0.0.1" && smtp.port == 25));
+    assert_eq!(config.limits.capacity, 420_000);
+    assert_eq!((config.reset.max_in_flight, config.identity.max_concurrent), (4096, 256));
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(Folder::new().warnings(GOOD), [""; 0]);
 }

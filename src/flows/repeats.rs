@@ -22,6 +22,21 @@ impl MemoryRepeats {
         // The default policy would rather drop fresh answers, which are the ones that are asked again.
         Self(cache.eviction_policy(EvictionPolicy::lru()).build())
     }
+
+    /// Bytes of answers kept, as they were when it was last tidied.
+    pub fn bytes(&self) -> usize {
+        usize::try_from(self.0.weighted_size()).unwrap_or(usize::MAX)
+    }
+
+    /// The most of them.
+    pub fn capacity(&self) -> usize {
+        usize::try_from(MAX_BYTES).unwrap_or(usize::MAX)
+    }
+
+    /// Forgets what is older than the window; to be called every few seconds.
+    pub async fn tidy(&self) {
+        self.0.run_pending_tasks().await;
+    }
 }
 
 #[async_trait]

@@ -49,7 +49,12 @@ impl Crest {
     /// # Errors
     /// [`Unusable`], where no client can be made; a TLS crypto provider must be installed first.
     pub fn new(config: &Identity) -> Result<Self, Unusable> {
-        Self::bounded(config, Bounds::default())
+        Self::bounded(config, Bounds { calls: config.max_concurrent, ..Bounds::default() })
+    }
+
+    /// Calls under way at the moment.
+    pub fn under_way(&self) -> usize {
+        self.http.under_way()
     }
 
     /// The same, with bounds of the caller's.

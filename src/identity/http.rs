@@ -41,7 +41,7 @@ pub(super) struct Bounds {
     pub(super) total: Duration,
     /// The answer's body, in bytes.
     pub(super) answer: usize,
-    /// Calls at once.
+    /// Calls at once. Four times as many may wait for their turn.
     pub(super) calls: usize,
 }
 
@@ -124,10 +124,14 @@ impl From<InvalidHeaderValue> for Failure {
     }
 }
 
+/// For each call under way, so many may wait for a turn.
+const WAITING: usize = 4;
+
 /// The client of one store.
 pub(super) struct Http {
     client: Client,
     turns: Semaphore,
+    queue: Semaphore,
     bounds: Bounds,
     /// Tells this process's calls from another's. Not a secret.
     run: u64,
@@ -163,13 +167,19 @@ impl Http {
         }
         Ok(Self {
             client: builder.build().map_err(Unusable::Client)?,
-            turns: Semaphore::new(bounds.calls),
+            turns: Semaphore::new(bounds.calls.min(Semaphore::MAX_PERMITS)),
+            queue: Semaphore::new(bounds.calls.saturating_mul(1 + WAITING).min(Semaphore::MAX_PERMITS)),
             bounds,
             run: RandomState::new().hash_one(std::process::id()),
             calls: AtomicU64::new(0),
             started: Instant::now(),
             said: std::array::from_fn(|_| std::array::from_fn(|_| Gate::new(QUIET))),
         })
+    }
+
+    /// Calls under way.
+    pub(super) fn under_way(&self) -> usize {
+        self.bounds.calls.saturating_sub(self.turns.available_permits())
     }
 
     /// The next call, which is to be told apart from every other.
@@ -212,8 +222,9 @@ impl Name {
 impl<'a> Call<'a> {
     /// Sends the request and waits for the head of the answer.
     pub(super) async fn send(&self, mut request: Request) -> Result<Answer<'a>, Failure> {
-        let Http { client, turns, bounds, .. } = self.http;
+        let Http { client, turns, queue, bounds, .. } = self.http;
         let start = Instant::now();
+        let Ok(_waiting) = queue.try_acquire() else { return Err(Failure::unsent(Kind::Busy)) };
         // A turn that comes late must leave more than the time to connect, or else the deadline could pass while
         // connecting, and nobody could tell that nothing had been sent.
         let patience = bounds.total.saturating_sub(bounds.connect) / 2;
@@ -241,7 +252,7 @@ impl<'a> Call<'a> {
                 "the identity store failed"
             );
         }
-        Down { sent: failure.sent, retry_after: RETRY_AFTER }
+        Down { sent: failure.sent, full: failure.kind == Kind::Busy, retry_after: RETRY_AFTER }
     }
 }
 

@@ -17,12 +17,13 @@ use crate::{
     },
 };
 
-const UNSENT: Down = Down { sent: false, retry_after: Duration::from_secs(5) };
-const SENT: Down = Down { sent: true, retry_after: Duration::from_secs(5) };
+const UNSENT: Down = Down { sent: false, full: false, retry_after: Duration::from_secs(5) };
+const SENT: Down = Down { sent: true, ..UNSENT };
+const FULL: Down = Down { full: true, ..UNSENT };
 
 fn identity(url: &str) -> Identity {
     let password = Secret::new("s3cret");
-    Identity { url: url.parse().unwrap(), username: "resetgate".to_owned(), password }
+    Identity { url: url.parse().unwrap(), username: "resetgate".to_owned(), password, max_concurrent: 256 }
 }
 
 /// Bounds that no busy machine meets by accident.
@@ -309,7 +310,7 @@ async fn calls_wait_for_a_turn_and_no_longer_than_is_wise() {
     let server = Server::start(Answer::Never).await;
     let bounds = Bounds { connect: Duration::ZERO, total: Duration::from_millis(20), calls: 0, ..wide() };
     let crest = store(&identity(&server.url("")), bounds);
-    assert_eq!(patch(&crest).await, Err(UNSENT));
+    assert_eq!(patch(&crest).await, Err(FULL));
     assert_eq!(server.seen().len(), 0);
 
     let (server, _) = serving(Answer::json(200, &json!({ "result": [] }))).await;
@@ -317,6 +318,9 @@ async fn calls_wait_for_a_turn_and_no_longer_than_is_wise() {
     let (a, b, c) = tokio::join!(find(&crest), find(&crest), find(&crest));
     assert_eq!([a, b, c], [Ok(vec![]), Ok(vec![]), Ok(vec![])]);
     assert_eq!(server.most_at_once(), 1);
+    let waiting = futures_util::future::join_all((0..9).map(|_| find(&crest))).await;
+    assert_eq!(waiting.iter().filter(|found| **found == Err(FULL)).count(), 9 - 5, "four wait for one");
+    assert_eq!(crest.under_way(), 0);
 }
 
 #[tokio::test]

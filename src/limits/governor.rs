@@ -1,6 +1,6 @@
 //! [`Limits`] with one `governor` limiter a rule.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use governor::clock;
@@ -14,12 +14,13 @@ use super::{
 };
 use crate::{
     config::{self, LimitName, Rate},
-    reset::ports::{Client, Clock, Decision, Event, Events, LimitKey, Limits, Policy, Rule},
+    reset::ports::{Client, Clock, Decision, Event, Events, LimitKey, Limits, Policy, Rule, Share, Start},
 };
 
-/// Keys a rule and tier, where nothing else is asked for. Two rules count clients, in three tiers, and one counts
-/// accounts: seven stores of up to 26 MB each (25 bytes a place, and so few keys that no map doubles once more).
-pub const DEFAULT_CAPACITY: usize = 850_000;
+/// One start in so many of a client's own budget is a first one.
+const FIRST: u32 = 30;
+/// Later starts may use one in so many of everyone's.
+const LATER: u32 = 4;
 
 /// The rate limits of one process, in memory.
 ///
@@ -29,10 +30,17 @@ pub const DEFAULT_CAPACITY: usize = 850_000;
 ///
 /// Each rule keeps the states of a bounded number of keys. When it is full of keys whose budget is not back to whole,
 /// further keys share one budget between them, as clients of unknown address always do.
+///
+/// What is everyone's can be used up by a few who have many addresses. So three quarters of it are left to first starts:
+/// those within a thirtieth of the client's own budget, which is one in ten minutes unless configured otherwise.
 pub struct Governor {
     client: Limiter,
     start_per_client: Limiter,
+    /// Tells first starts from later ones; refuses nothing.
+    first_start: Limiter,
     start_total: Limiter,
+    /// What later starts may have of it: the same state, with less allowed at once.
+    later_start_total: Option<Ladder>,
     mail_per_account: Limiter,
     mail_total: Limiter,
     code_per_account: Limiter,
@@ -43,28 +51,33 @@ pub struct Governor {
 }
 
 impl Governor {
-    /// Limits after `config`, each for at most `capacity` keys at a time in each tier. `hash_key` is any secret of this process: with
-    /// it the keys are hashed, so that addresses are not kept and nobody can aim at one part of the map.
-    pub fn new(
-        config: &config::Limits,
-        clock: &Arc<dyn Clock>,
-        events: &Arc<dyn Events>,
-        hash_key: &[u8; 32],
-        capacity: usize,
-    ) -> Self {
+    /// Limits after `config`, each for at most its `capacity` keys at a time in each tier. `hash_key` is any secret of this
+    /// process: with it the keys are hashed, so that addresses are not kept and nobody can aim at one part of the map.
+    ///
+    /// Two rules count clients, in three tiers, and two count accounts: eight stores of up to 13 MB each, by default (25
+    /// bytes a place, and so few keys that no map doubles once more). Who has had its first start is kept for a quarter.
+    pub fn new(config: &config::Limits, clock: &Arc<dyn Clock>, events: &Arc<dyn Events>, hash_key: &[u8; 32]) -> Self {
+        let room = Room { keys: config.capacity, events };
         let ticks = Ticks::new(clock);
         let mode = |name| if config.observe.contains(&name) { Mode::Observe } else { Mode::Refuse };
-        let limiter = |name, rate: Option<Rate>| Limiter::new(mode(name), rate, &[], &ticks, capacity);
-        let per_client = |name, rate: Option<Rate>, own: fn(&config::Override) -> Option<Rate>| {
-            let overrides: Vec<_> = config.overrides.iter().map(own).collect();
-            Limiter::new(mode(name), rate, &overrides, &ticks, capacity)
-        };
+        let limiter = |name, rate: Option<Rate>| Limiter::new(mode(name), rate, &[], &ticks, &room);
+        let own = |rate: fn(&config::Override) -> Option<Rate>| config.overrides.iter().map(rate).collect::<Vec<_>>();
+        let (requests, starts) = (own(|own| own.client), own(|own| own.start_per_client));
+        let firsts: Vec<_> = starts.iter().map(|rate| rate.map(first)).collect();
+        let per_client = |name, rate, own: &[_]| Limiter::new(mode(name), rate, own, &ticks, &room);
+        let start_total = limiter(LimitName::StartTotal, config.start_total);
         Self {
-            client: per_client(LimitName::Client, config.client, |own| own.client),
-            start_per_client: per_client(LimitName::StartPerClient, config.start_per_client, |own| {
-                own.start_per_client
-            }),
-            start_total: limiter(LimitName::StartTotal, config.start_total),
+            client: per_client(LimitName::Client, config.client, &requests),
+            start_per_client: per_client(LimitName::StartPerClient, config.start_per_client, &starts),
+            first_start: Limiter::new(
+                Mode::Observe,
+                config.start_per_client.map(first),
+                &firsts,
+                &ticks,
+                &Room { keys: config.capacity.div_ceil(4), events },
+            ),
+            later_start_total: config.start_total.map(|rate| Ladder::new(later(rate), &start_total.stores, &ticks)),
+            start_total,
             mail_per_account: limiter(LimitName::MailPerAccount, config.mail_per_account),
             mail_total: limiter(LimitName::MailTotal, config.mail_total),
             code_per_account: limiter(LimitName::CodePerAccount, config.code_per_account),
@@ -87,6 +100,14 @@ impl Governor {
         self.stores().map(|store| store.len()).sum()
     }
 
+    /// Keys that would be remembered if all rules were full.
+    pub fn capacity(&self) -> usize {
+        let clients = [&self.client, &self.start_per_client, &self.first_start].into_iter().flat_map(|l| &l.stores);
+        // An account has one tier, and what is everyone's has one key.
+        let accounts = [&self.mail_per_account, &self.code_per_account].into_iter().filter_map(|l| l.stores.first());
+        clients.chain(accounts).map(|store| store.capacity()).sum::<usize>() + 2
+    }
+
     /// Whether no key is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -95,19 +116,55 @@ impl Governor {
     /// [`Limits::charge`], which never waits.
     pub fn check(&self, rule: Rule, key: LimitKey) -> Decision {
         let group = self.group(key);
-        let limiter = self.limiter(rule);
-        let Some(ladder) = limiter.ladder(group) else { return Decision::Allowed };
-        match ladder.charge(&self.keys(key, group)) {
-            Ok(false) => Decision::Allowed,
-            Ok(true) => {
-                self.events.record(Event::LimitNear { rule });
-                Decision::Allowed
+        match self.take(rule, self.limiter(rule).ladder(group), &self.keys(key, group)) {
+            Ok(_) => Decision::Allowed,
+            Err(Refused { retry_after, policy }) => Decision::Denied { retry_after, policy },
+        }
+    }
+
+    /// [`Limits::start`], which never waits.
+    pub fn check_start(&self, client: Client) -> Start {
+        let denied = |rule, Refused { retry_after, policy }| Start::Denied { rule, retry_after, policy };
+        let key = LimitKey::Client(client);
+        let group = self.group(key);
+        let keys = self.keys(key, group);
+        let own = match self.take(Rule::StartPerClient, self.start_per_client.ladder(group), &keys) {
+            Ok(own) => own,
+            Err(refused) => return denied(Rule::StartPerClient, refused),
+        };
+        // Whose starts are not limited has no first one, or only such.
+        let firsts = self.first_start.ladder(group);
+        let first = firsts.filter(|firsts| firsts.charge(&keys).is_ok());
+        let share = if firsts.is_none() || first.is_some() { Share::First } else { Share::Later };
+        let total = match share {
+            Share::First => self.start_total.ladder(None),
+            Share::Later => self.later_start_total.as_ref(),
+        };
+        match self.take(Rule::StartTotal, total, &self.keys(LimitKey::Everyone, None)) {
+            Ok(_) => Start::Allowed(share),
+            Err(refused) => {
+                // What did not come about costs nothing, and is not remembered: a flood fills no store with it.
+                own.into_iter().chain(first).for_each(|ladder| ladder.give_back(&keys));
+                denied(Rule::StartTotal, refused)
             }
-            Err(_) if limiter.mode == Mode::Observe => {
+        }
+    }
+
+    /// Takes one, and tells where it can be put back; from nowhere, where there is no limit or it only watches.
+    fn take<'a>(&self, rule: Rule, from: Option<&'a Ladder>, keys: &[Key]) -> Result<Option<&'a Ladder>, Refused> {
+        let Some(ladder) = from else { return Ok(None) };
+        match ladder.charge(keys) {
+            Ok(near) => {
+                if near {
+                    self.events.record(Event::LimitNear { rule });
+                }
+                Ok(Some(ladder))
+            }
+            Err(_) if self.limiter(rule).mode == Mode::Observe => {
                 self.events.record(Event::LimitObserved { rule });
-                Decision::Allowed
+                Ok(None)
             }
-            Err(retry_after) => Decision::Denied { retry_after, policy: policy(rule, ladder.rate()) },
+            Err(retry_after) => Err(Refused { retry_after, policy: policy(rule, ladder.rate()) }),
         }
     }
 
@@ -131,8 +188,17 @@ impl Governor {
     }
 
     fn stores(&self) -> impl Iterator<Item = &Arc<Bounded>> {
-        let Self { client, start_per_client, start_total, mail_per_account, mail_total, code_per_account, .. } = self;
-        [client, start_per_client, start_total, mail_per_account, mail_total, code_per_account]
+        let Self {
+            client,
+            start_per_client,
+            first_start,
+            start_total,
+            mail_per_account,
+            mail_total,
+            code_per_account,
+            ..
+        } = self;
+        [client, start_per_client, first_start, start_total, mail_per_account, mail_total, code_per_account]
             .into_iter()
             .flat_map(|limiter| &limiter.stores)
     }
@@ -180,6 +246,27 @@ impl Limits for Governor {
             store.forget(&key);
         }
     }
+
+    async fn start(&self, client: Client) -> Start {
+        self.check_start(client)
+    }
+}
+
+/// A budget that is spent.
+struct Refused {
+    retry_after: Duration,
+    policy: Option<Policy>,
+}
+
+/// How many of a client's starts are first ones.
+fn first(rate: Rate) -> Rate {
+    Rate { count: (rate.count.get() / FIRST).try_into().unwrap_or(NonZeroU32::MIN), ..rate }
+}
+
+/// What later starts may have of everyone's: it comes back as fast, but less of it is ever there.
+fn later(rate: Rate) -> Rate {
+    let count = (rate.count.get() / LATER).try_into().unwrap_or(NonZeroU32::MIN);
+    Rate { count, period: rate.refill().saturating_mul(count.get()) }
 }
 
 /// What becomes of a request over the budget.
@@ -210,9 +297,15 @@ struct Limiter {
     overrides: Vec<Option<Ladder>>,
 }
 
+/// How many keys a store keeps, and who is told of a newcomer refused for want of it.
+struct Room<'a> {
+    keys: usize,
+    events: &'a Arc<dyn Events>,
+}
+
 impl Limiter {
-    fn new(mode: Mode, rate: Option<Rate>, overrides: &[Option<Rate>], ticks: &Ticks, capacity: usize) -> Self {
-        let stores = std::array::from_fn(|_| Arc::new(Bounded::new(capacity)));
+    fn new(mode: Mode, rate: Option<Rate>, overrides: &[Option<Rate>], ticks: &Ticks, room: &Room<'_>) -> Self {
+        let stores = std::array::from_fn(|_| Arc::new(Bounded::new(room.keys, Arc::clone(room.events))));
         let ladder = |rate: Option<Rate>| rate.map(|rate| Ladder::new(rate, &stores, ticks));
         let (usual, overrides) = (ladder(rate), overrides.iter().copied().map(ladder).collect());
         Self { mode, stores, usual, overrides }

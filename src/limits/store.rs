@@ -13,11 +13,14 @@ use std::{
 use governor::{nanos::Nanos, state::StateStore};
 use parking_lot::Mutex;
 
+use crate::reset::ports::{Event, Events};
+
 /// Locks, and maps that grow one at a time. Enough that a core rarely waits for another, few enough to be small.
 const SHARDS: u64 = 64;
 
-/// A full store is tidied by whoever finds it full, but not more often than this: tidying walks every key.
-const TIDY_GAP: Duration = Duration::from_secs(1);
+/// A full store is tidied by whoever finds it full, but not more often than this: tidying walks every key, which takes
+/// a few milliseconds.
+const TIDY_GAP: Duration = Duration::from_millis(100);
 
 /// Keys are kept this much longer than they must be: rates that share a store began milliseconds apart.
 const GRACE: Nanos = Nanos::new(1_000_000_000);
@@ -62,6 +65,9 @@ impl Hasher for Taken {
     }
 }
 
+/// A map of so many keys grows to its full size at once. Doubling up to it would leave as much again with the allocator.
+const SMALL: usize = 896;
+
 type Shard = Mutex<HashMap<Key, Nanos, BuildHasherDefault<Taken>>>;
 
 /// GCRA states of at most `max` keys. A new key that finds it full is counted in one state shared by all such keys:
@@ -73,17 +79,23 @@ pub(super) struct Bounded {
     overflow: Mutex<Option<Nanos>>,
     /// When it was last tidied because it was full, in nanoseconds.
     tidied: AtomicU64,
+    events: Arc<dyn Events>,
 }
 
 impl Bounded {
-    pub(super) fn new(max: usize) -> Self {
+    pub(super) fn new(max: usize, events: Arc<dyn Events>) -> Self {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        Self { shards, len: AtomicUsize::new(0), max, overflow: Mutex::default(), tidied: AtomicU64::new(0) }
+        Self { shards, len: AtomicUsize::new(0), max, overflow: Mutex::default(), tidied: AtomicU64::new(0), events }
     }
 
     /// Keys kept.
     pub(super) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
+    }
+
+    /// Keys that it keeps at most.
+    pub(super) const fn capacity(&self) -> usize {
+        self.max
     }
 
     /// Drops the keys whose state says nothing any more, and gives memory back where a shard is mostly empty. Each
@@ -171,7 +183,14 @@ impl StateStore for Bounded {
     {
         if let Some(shard) = self.shards.get((key.shard % SHARDS) as usize) {
             // The lock is held over measuring and replacing: parallel requests cannot both take the last one.
-            match shard.lock().entry(*key) {
+            let mut states = shard.lock();
+            if states.len() >= SMALL && states.len() == states.capacity() {
+                let share = self.max / SHARDS as usize;
+                let full = share + share / 16;
+                let more = full.saturating_sub(states.len());
+                states.reserve(more);
+            }
+            match states.entry(*key) {
                 Entry::Occupied(mut state) => {
                     let (outcome, next) = f(Some(*state.get()))?;
                     state.insert(next);
@@ -195,8 +214,14 @@ impl StateStore for Bounded {
             }
         }
         let mut state = self.overflow.lock();
-        let (outcome, next) = f(*state)?;
-        *state = Some(next);
-        Ok(outcome)
+        let counted = f(*state).map(|(outcome, next)| {
+            *state = Some(next);
+            outcome
+        });
+        drop(state);
+        if counted.is_err() {
+            self.events.record(Event::KeysFull);
+        }
+        counted
     }
 }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::{
     config::{self, LimitName, Rate},
-    reset::ports::{Client, Clock, Decision, Event, Events, LimitKey, Limits, Policy, Rule, Time},
+    reset::ports::{Client, Clock, Decision, Event, Events, LimitKey, Limits, Policy, Rule, Share, Start, Time},
 };
 
 /// Stands still until it is moved.
@@ -62,14 +62,15 @@ fn limits(client: Option<Rate>, capacity: usize) -> (Arc<Manual>, Governor) {
         code_per_account: None,
         overrides: vec![],
         observe: vec![],
+        capacity,
     };
-    made(&config, capacity)
+    made(&config)
 }
 
-fn made(config: &config::Limits, capacity: usize) -> (Arc<Manual>, Governor) {
+fn made(config: &config::Limits) -> (Arc<Manual>, Governor) {
     let clock = Manual::new();
     let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
-    (clock, Governor::new(config, &shared, &(Arc::new(Noted::default()) as _), &[7; 32], capacity))
+    (clock, Governor::new(config, &shared, &(Arc::new(Noted::default()) as _), &[7; 32]))
 }
 
 fn v4(address: u32) -> LimitKey {
@@ -216,9 +217,10 @@ fn a_rule_that_is_observed_counts_and_lets_pass() {
         code_per_account: None,
         overrides: vec![],
         observe: vec![LimitName::Client],
+        capacity: 100,
     };
     let (clock, noted) = (Manual::new(), Arc::new(Noted::default()));
-    let limits = Governor::new(&config, &(Arc::clone(&clock) as _), &(Arc::clone(&noted) as _), &[7; 32], 100);
+    let limits = Governor::new(&config, &(Arc::clone(&clock) as _), &(Arc::clone(&noted) as _), &[7; 32]);
     let asked = |rule, times: usize| {
         let allowed = (0..times).filter(|_| limits.check(rule, v4(1)) == Decision::Allowed).count();
         (allowed, std::mem::take(&mut *noted.0.lock()))
@@ -267,8 +269,9 @@ fn some_networks_have_budgets_of_their_own() {
             of(&["10.0.1.7/32", "10.0.0.0/8"], None),
         ],
         observe: vec![],
+        capacity: 1000,
     };
-    let (_, limits) = made(&config, 1000);
+    let (_, limits) = made(&config);
     let count = |key| (0..50).filter(|_| limits.check(Rule::Client, key) == Decision::Allowed).count();
     assert_eq!([0x0a00_0001, 0x0a00_0002, 0x0a00_00ff].map(|address| count(v4(address))), [3; 3]);
     assert_eq!([0x0a00_0107, 0x0aff_ffff].map(|address| count(v4(address))), [50; 2], "off");
@@ -419,4 +422,77 @@ fn the_strangest_rates_and_times_break_nothing() {
     }
     let (_, limits) = limits(rate(2, SECOND), 0);
     assert_eq!((0..9).filter(|a| limits.check(Rule::Client, v4(*a)) == Decision::Allowed).count(), 2);
+}
+
+/// `start_per_client` is 60 in 60 s, so two of them are first ones; `start_total` is 8 in 80 s.
+fn starts() -> (Arc<Manual>, Governor) {
+    made(&config::Limits {
+        client: None,
+        start_per_client: rate(60, 60 * SECOND),
+        start_total: rate(8, 80 * SECOND),
+        mail_per_account: None,
+        mail_total: None,
+        code_per_account: None,
+        overrides: vec![config::Override {
+            clients: vec!["10.0.0.0/24".parse().unwrap()],
+            client: None,
+            start_per_client: None,
+        }],
+        observe: vec![],
+        capacity: 100,
+    })
+}
+
+fn start(limits: &Governor, address: u32) -> Result<Share, Rule> {
+    match limits.check_start(Client::V4(address.to_be_bytes())) {
+        Start::Allowed(share) => Ok(share),
+        Start::Denied { rule, .. } => Err(rule),
+    }
+}
+
+#[test]
+fn later_starts_leave_three_quarters_of_everyones_to_first_ones() {
+    use Share::{First, Later};
+    let (clock, limits) = starts();
+    assert_eq!([start(&limits, 1), start(&limits, 1)], [Ok(First); 2]);
+    // Two are gone, and of eight only two are for later ones.
+    assert_eq!(start(&limits, 1), Err(Rule::StartTotal));
+    assert_eq!((2..8).map(|address| start(&limits, address)).collect::<Vec<_>>(), [Ok(First); 6]);
+    assert_eq!(start(&limits, 8), Err(Rule::StartTotal), "that was all of it");
+    clock.advance(10 * SECOND);
+    assert_eq!([start(&limits, 1), start(&limits, 8)], [Err(Rule::StartTotal), Ok(First)]);
+    // Of its own budget, one is back to be a first one, so another one is needed to be a later one.
+    clock.advance(70 * SECOND);
+    let (again, limits) = starts();
+    assert_eq!(
+        [1, 1, 1, 1].map(|address| start(&limits, address)),
+        [Ok(First), Ok(First), Err(Rule::StartTotal), Err(Rule::StartTotal)]
+    );
+    again.advance(20 * SECOND);
+    assert_eq!([1, 1, 1].map(|address| start(&limits, address)), [Ok(Later), Ok(Later), Err(Rule::StartTotal)]);
+}
+
+#[test]
+fn a_start_that_everyones_limit_refuses_costs_the_client_nothing() {
+    let (clock, limits) = starts();
+    for address in 0..8 {
+        assert_eq!(start(&limits, address), Ok(Share::First));
+    }
+    let kept = limits.len();
+    for address in 100..1000 {
+        assert_eq!(start(&limits, address), Err(Rule::StartTotal));
+    }
+    assert_eq!(limits.len(), kept, "nor is it remembered");
+    for _ in 0..100 {
+        assert_eq!(start(&limits, 100), Err(Rule::StartTotal));
+    }
+    clock.advance(10 * SECOND);
+    assert_eq!(start(&limits, 100), Ok(Share::First));
+}
+
+#[test]
+fn starts_that_are_not_limited_are_all_first_ones() {
+    let (_, limits) = starts();
+    assert_eq!((0..9).filter(|_| start(&limits, 0x0a00_0001) == Ok(Share::First)).count(), 8);
+    assert_eq!(start(&limits, 0x0a00_0001), Err(Rule::StartTotal));
 }

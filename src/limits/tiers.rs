@@ -73,4 +73,9 @@ impl Ladder {
         }
         Ok(any_near)
     }
+
+    /// Puts one back in each tier that has a key, just after it was taken.
+    pub(super) fn give_back(&self, keys: &[Key]) {
+        self.meters.iter().zip(keys).for_each(|(meter, key)| meter.give_back(key));
+    }
 }

@@ -1,10 +1,14 @@
 //! The outbox: a bounded number of places, one worker that takes what is due in its turn, and a few hands that carry.
 //!
+//! Mails of clients' first starts go before those of later ones, and have three quarters of the places to themselves: who
+//! has many starts to spend can neither fill it nor make others wait.
+//!
 //! A decoy takes a place, waits its turn behind the mails before it, stays for as long as recent mails did, and backs
 //! off while mails fail. So how full the outbox is, and how fast it empties, tells nothing of who exists. It takes
 //! neither of the pace nor a hand (but to find out, where no mail does, whether the relay is back): strangers make decoys at will, and no mail may wait for them.
 
 mod health;
+mod places;
 mod queue;
 
 use std::{sync::Arc, time::Duration};
@@ -13,16 +17,19 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, Semaphore, watch},
     task::{AbortHandle, JoinSet},
 };
 
 use self::{
     health::Health,
+    places::{Place, Places},
     queue::{Entry, Letter, Queue, What},
 };
 use super::{Carrier, Outcome, Trouble, letter, letter::Letters};
-use crate::reset::ports::{Clock, Decision, Event, Events, Full, Job, LimitKey, Limits, Outbox, Rule, Slot, Time};
+use crate::reset::ports::{
+    Clock, Decision, Event, Events, Full, Job, LimitKey, Limits, Outbox, Rule, Share, Slot, Time,
+};
 
 /// So many letters are carried at once.
 const HANDS: usize = 4;
@@ -62,7 +69,7 @@ impl Postbox {
     pub(super) fn start(world: World, capacity: usize) -> Self {
         let desk = Arc::new(Desk {
             world,
-            places: Arc::new(Semaphore::new(capacity.min(Semaphore::MAX_PERMITS))),
+            places: Places::new(capacity),
             hands: Arc::new(Semaphore::new(HANDS)),
             queue: Mutex::default(),
             bell: Notify::new(),
@@ -86,11 +93,15 @@ impl Outbox for Postbox {
         letter::address(address).is_some()
     }
 
-    fn reserve(&self) -> Result<Box<dyn Slot>, Full> {
-        match Arc::clone(&self.desk.places).try_acquire_owned() {
-            Ok(place) => Ok(Box::new(Reserved { desk: Arc::clone(&self.desk), place })),
-            Err(_) => Err(Full { retry_after: self.desk.retry_after() }),
+    fn reserve(&self, share: Share) -> Result<Box<dyn Slot>, Full> {
+        match Places::take(&self.desk.places, share) {
+            Some(place) => Ok(Box::new(Reserved { desk: Arc::clone(&self.desk), place })),
+            None => Err(Full { retry_after: self.desk.retry_after() }),
         }
+    }
+
+    fn taken(&self) -> usize {
+        self.desk.places.taken()
     }
 
     async fn drained(&self) {
@@ -101,7 +112,7 @@ impl Outbox for Postbox {
 
 struct Reserved {
     desk: Arc<Desk>,
-    place: OwnedSemaphorePermit,
+    place: Place,
 }
 
 impl Slot for Reserved {
@@ -138,7 +149,7 @@ impl Drop for Counted {
 struct Desk {
     world: World,
     /// An entry keeps its place until it is done with, so these bound the queue.
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     hands: Arc<Semaphore>,
     queue: Mutex<Queue>,
     /// Rings when something is put into the queue.
@@ -149,9 +160,9 @@ struct Desk {
 }
 
 impl Desk {
-    fn enter(&self, what: What, until: Time, place: OwnedSemaphorePermit) {
+    fn enter(&self, what: What, until: Time, place: Place) {
         let now = self.world.clock.now();
-        self.put(Entry { due: now, until, attempts: 0, what, _place: place });
+        self.put(Entry { due: now, until, attempts: 0, what, place });
     }
 
     fn put(&self, entry: Entry) {

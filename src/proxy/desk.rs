@@ -5,16 +5,19 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use super::InFlight;
 use crate::{
-    reset::{Caller, Engine, wire::Reply},
+    reset::{
+        Caller, Engine,
+        ports::{Event, Events},
+        wire::Reply,
+    },
     telemetry::metrics::Metrics,
 };
 
-/// Submits at work at a time. A flood of them must leave memory and time for the requests that pass.
-const SEATS: usize = 1024;
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// When to come back after that, or after finding every seat taken.
@@ -24,13 +27,20 @@ const COME_BACK: Duration = Duration::from_secs(5);
 pub(super) struct Desk {
     engine: Arc<Engine>,
     metrics: Arc<Metrics>,
-    seats: Arc<Semaphore>,
+    events: Arc<dyn Events>,
+    seats: Arc<InFlight>,
     work: TaskTracker,
 }
 
 impl Desk {
-    pub(super) fn new(engine: Arc<Engine>, metrics: Arc<Metrics>, work: TaskTracker) -> Self {
-        Self { engine, metrics, seats: Arc::new(Semaphore::new(SEATS)), work }
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        metrics: Arc<Metrics>,
+        events: Arc<dyn Events>,
+        seats: Arc<InFlight>,
+        work: TaskTracker,
+    ) -> Self {
+        Self { engine, metrics, events, seats, work }
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -39,7 +49,10 @@ impl Desk {
 
     /// Has the engine do a step and waits for its answer, up to a point.
     pub(super) async fn submit(&self, body: Bytes, caller: Caller) -> Reply {
-        let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else { return unavailable() };
+        let Some(seat) = InFlight::take(&self.seats, caller.client) else {
+            self.events.record(Event::SubmitsFull);
+            return unavailable();
+        };
         let (engine, metrics) = (Arc::clone(&self.engine), Arc::clone(&self.metrics));
         let work = self.work.spawn(async move {
             let _seat = seat;

@@ -52,6 +52,8 @@ impl Time {
 pub struct Down {
     /// The effect may have happened all the same.
     pub sent: bool,
+    /// It has too much to do: it was not asked at all.
+    pub full: bool,
     /// When trying again makes sense.
     pub retry_after: Duration,
 }
@@ -234,6 +236,31 @@ pub struct Policy {
     pub window: Duration,
 }
 
+/// How much of what everyone shares a client has had of late. It depends on nothing but the client's own starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Next to nothing: it may have all that is there.
+    First,
+    /// Some: it may have of the part that is for everyone, and leaves the rest to those who come for the first time.
+    Later,
+}
+
+/// Whether a client may start a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It may, and every budget has been charged.
+    Allowed(Share),
+    /// It may not, and no budget has been charged.
+    Denied {
+        /// Which budget is spent.
+        rule: Rule,
+        /// As in [`Decision::Denied`].
+        retry_after: Duration,
+        /// As in [`Decision::Denied`].
+        policy: Option<Policy>,
+    },
+}
+
 /// The rate limits.
 #[async_trait]
 pub trait Limits: Send + Sync {
@@ -241,6 +268,8 @@ pub trait Limits: Send + Sync {
     async fn charge(&self, rule: Rule, key: LimitKey) -> Decision;
     /// Gives `key` its whole budget back.
     async fn restore(&self, rule: Rule, key: LimitKey);
+    /// Charges a user query: the client's own budget, then everyone's; both or neither.
+    async fn start(&self, client: Client) -> Start;
 }
 
 /// A mail to send: the letter itself is made from the process file's translations when its turn comes.
@@ -279,8 +308,11 @@ pub trait Slot: Send + Sync {
 pub trait Outbox: Send + Sync {
     /// Whether a stored text is exactly one mail address.
     fn deliverable(&self, address: &str) -> bool;
-    /// Takes a place.
-    fn reserve(&self) -> Result<Box<dyn Slot>, Full>;
+    /// Takes a place. Those of [`Share::Later`] may not take the last three quarters, and their mails leave after those
+    /// of [`Share::First`].
+    fn reserve(&self, share: Share) -> Result<Box<dyn Slot>, Full>;
+    /// Places taken, for operators.
+    fn taken(&self) -> usize;
     /// Waits until everything queued is sent or given up.
     async fn drained(&self);
 }

@@ -9,8 +9,8 @@ use super::{
     error::Stop,
     flow::{Flow, State, Tag},
     ports::{
-        Accounts, Client, Clock, Decision, Decoy, Digest, Event, Events, Flows, Keys, LimitKey, Limits, Outbox,
-        Repeats, Rule, Service, Time,
+        Accounts, Client, Clock, Decoy, Digest, Down, Event, Events, Flows, Keys, Limits, Outbox, Repeats, Service,
+        Share, Start, Time,
     },
     token,
     wire::Input,
@@ -120,14 +120,14 @@ impl Cx<'_> {
         self.ports.keys.random().ok_or_else(|| self.no_crypto())
     }
 
-    /// Charges a limit.
+    /// Charges a user query, and tells how much the asker may have of what everyone shares.
     ///
     /// # Errors
-    /// [`Stop::TooMany`] over it.
-    pub async fn charge(&self, rule: Rule, key: LimitKey) -> Result<(), Stop> {
-        match self.ports.limits.charge(rule, key).await {
-            Decision::Allowed => Ok(()),
-            Decision::Denied { retry_after, policy } => {
+    /// [`Stop::TooMany`] over a limit.
+    pub async fn start(&self) -> Result<Share, Stop> {
+        match self.ports.limits.start(self.caller.client).await {
+            Start::Allowed(share) => Ok(share),
+            Start::Denied { rule, retry_after, policy } => {
                 self.record(Event::Limited { rule });
                 Err(Stop::TooMany(retry_after, policy))
             }
@@ -161,6 +161,11 @@ impl Cx<'_> {
     pub fn seal_answer(&self, state: &State) -> Result<String, Stop> {
         let life = if state.record.is_some() { self.settings.token_expiry } else { QUERY_LIFETIME };
         self.seal(state, self.began.after(life))
+    }
+
+    /// Takes note that the identity store did not do its work, or had too much of it.
+    pub fn identity_down(&self, down: Down) {
+        self.record(if down.full { Event::LookUpsFull } else { Event::ServiceDown { service: Service::Identity } });
     }
 
     fn no_crypto(&self) -> Stop {

@@ -21,7 +21,7 @@ const ALARM: Duration = Duration::from_secs(60);
 
 /// [`Events`] as log lines and counts.
 ///
-/// Limits that refuse, or would, or nearly did, an outbox or a code cache that is full and services that are down are written at most once a
+/// Limits that refuse, or would, or nearly did, whatever is full and services that are down are written at most once a
 /// second each (a rule, a service), look-ups that outlast the answer floor or fail at most once a minute; the next line
 /// says how many were `skipped` before it.
 pub struct Recorder {
@@ -34,6 +34,9 @@ pub struct Recorder {
     outbox: Gate,
     codes: Gate,
     floors: Gate,
+    submits: Gate,
+    keys: Gate,
+    full_look_ups: Gate,
     look_ups: Gate,
 }
 
@@ -51,6 +54,9 @@ impl Recorder {
             outbox: Gate::new(QUIET),
             codes: Gate::new(QUIET),
             floors: Gate::new(ALARM),
+            submits: Gate::new(QUIET),
+            keys: Gate::new(QUIET),
+            full_look_ups: Gate::new(QUIET),
             look_ups: Gate::new(ALARM),
         }
     }
@@ -65,6 +71,9 @@ impl Recorder {
             Event::CodesFull => Some(&self.codes),
             Event::FloorMissed => Some(&self.floors),
             Event::Decoyed { why: Decoy::LookUpFailed } => Some(&self.look_ups),
+            Event::SubmitsFull => Some(&self.submits),
+            Event::KeysFull => Some(&self.keys),
+            Event::LookUpsFull => Some(&self.full_look_ups),
             _ => None,
         }
     }
@@ -127,6 +136,9 @@ impl Line {
             Event::MailDropped { account } => Self::about(L::WARN, "mail_dropped", account),
             Event::OutboxFull => Self::new(L::INFO, "outbox_full"),
             Event::CodesFull => Self::new(L::INFO, "codes_full"),
+            Event::KeysFull => Self::new(L::INFO, "limiter_keys_full"),
+            Event::SubmitsFull => Self::new(L::INFO, "submits_full"),
+            Event::LookUpsFull => Self::new(L::INFO, "look_ups_full"),
             Event::CodeRight { account, lane: of } => {
                 Self { lane: Some(lane(of)), ..Self::about(L::INFO, "code_right", account) }
             }

@@ -21,7 +21,7 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 pub struct MetricsError(#[from] prometheus::Error);
 
 const MAIL: &[&str] = &["queued", "joined", "sent", "delayed", "dropped"];
-const FULL: &[&str] = &["outbox", "codes"];
+const FULL: &[&str] = &["outbox", "codes", "submits", "look_ups", "limiter_keys"];
 const SHOWN: &[&str] = &["right", "wrong"];
 const CHANGES: &[&str] = &["set", "refused", "unknown"];
 /// The upstream's own self-service processes that are looked for.
@@ -103,7 +103,7 @@ impl Metrics {
             near: family(r, "limit_near", "Requests after which a limit was four fifths used up", &[("rule", RULES)])?,
             decoyed: family(r, "decoyed_starts", "User queries that went on without an account", &[("why", REASONS)])?,
             mail: family(r, "mail_messages", "Mails, and starts that joined one", &[("outcome", MAIL)])?,
-            full: family(r, "full_refusals", "User queries refused for want of room", &[("what", FULL)])?,
+            full: family(r, "full_refusals", "Requests refused for want of room", &[("what", FULL)])?,
             codes: family(r, "code_attempts", "Codes shown", &[("lane", LANES), ("outcome", SHOWN)])?,
             passwords: family(r, "password_changes", "Passwords sent to the identity store", &[("outcome", CHANGES)])?,
             links: counter(r, "link_refusals", "Links whose account was changed or removed since")?,
@@ -168,6 +168,18 @@ impl Metrics {
     ) -> Result<(), MetricsError> {
         let gauge = PullingGauge::new(format!("resetgate_{name}"), help, Box::new(read))?;
         Ok(self.registry.register(Box::new(gauge))?)
+    }
+
+    /// Adds `resetgate_<name>`, what of something bounded is in use, and `resetgate_<name>_capacity`, its bound.
+    pub fn bounded(
+        &self,
+        name: &str,
+        help: &str,
+        capacity: usize,
+        read: impl Fn() -> usize + Send + Sync + 'static,
+    ) -> Result<(), MetricsError> {
+        self.gauge(name, help, move || read() as f64)?;
+        self.gauge(&format!("{name}_capacity"), &format!("{help}: the most"), move || capacity as f64)
     }
 
     /// Counts an answer of ours on the reset path.
@@ -251,6 +263,9 @@ impl Metrics {
             Event::MailDropped { .. } => add(&self.mail, &["dropped"]),
             Event::OutboxFull => add(&self.full, &["outbox"]),
             Event::CodesFull => add(&self.full, &["codes"]),
+            Event::SubmitsFull => add(&self.full, &["submits"]),
+            Event::LookUpsFull => add(&self.full, &["look_ups"]),
+            Event::KeysFull => add(&self.full, &["limiter_keys"]),
             Event::CodeRight { lane: of, .. } => add(&self.codes, &[lane(of), "right"]),
             Event::CodeWrong { lane: of, .. } => add(&self.codes, &[lane(of), "wrong"]),
             Event::PasswordRefused { .. } => add(&self.passwords, &["refused"]),
@@ -366,6 +381,9 @@ pub(super) mod tests {
             (Event::MailDropped { account }, "mail_messages_total{outcome=\"dropped\"}"),
             (Event::OutboxFull, "full_refusals_total{what=\"outbox\"}"),
             (Event::CodesFull, "full_refusals_total{what=\"codes\"}"),
+            (Event::SubmitsFull, "full_refusals_total{what=\"submits\"}"),
+            (Event::KeysFull, "full_refusals_total{what=\"limiter_keys\"}"),
+            (Event::LookUpsFull, "full_refusals_total{what=\"look_ups\"}"),
             (Event::CodeRight { account, lane: Lane::Link }, "code_attempts_total{lane=\"link\",outcome=\"right\"}"),
             (Event::CodeWrong { account, lane: Lane::Asker }, "code_attempts_total{lane=\"asker\",outcome=\"wrong\"}"),
             (Event::PasswordRefused { account }, "password_changes_total{outcome=\"refused\"}"),

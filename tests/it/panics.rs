@@ -16,9 +16,10 @@ use resetgate::{
     identity::Crest,
     keys::{RingKeys, install_crypto},
     mail,
+    proxy::InFlight,
     reset::{
         Engine, Ports, Settings,
-        ports::{Clock, Decision, Events, LimitKey, Limits, Rule},
+        ports::{Client, Clock, Decision, Events, LimitKey, Limits, Rule, Start},
     },
     serve::{self, Parts},
     telemetry::{audit::Recorder, metrics::Metrics},
@@ -37,11 +38,14 @@ struct Broken {
 impl Limits for Broken {
     async fn charge(&self, rule: Rule, _: LimitKey) -> Decision {
         assert!(!self.everywhere.load(Ordering::SeqCst), "told to panic");
-        assert!(rule != Rule::StartPerClient, "told to panic");
+        assert!(rule == Rule::Client, "told to panic");
         Decision::Allowed
     }
 
     async fn restore(&self, _: Rule, _: LimitKey) {}
+    async fn start(&self, _: Client) -> Start {
+        panic!("told to panic")
+    }
 }
 
 #[tokio::test]
@@ -135,5 +139,5 @@ async fn parts(config: &config::Config, limits: Arc<dyn Limits>) -> Parts {
         reveal_unknown_accounts: false,
     };
     let engine = Arc::new(Engine::new(&config.reset.process, settings, ports).await);
-    Parts { engine, limits, events, outbox, metrics }
+    Parts { engine, limits, events, in_flight: Arc::new(InFlight::new(10)), outbox, metrics }
 }

@@ -1,14 +1,13 @@
-//! What waits in the outbox, in the order in which it is due.
+//! What waits in the outbox, in the order in which it is to go: first starts before later ones, and of each kind what
+//! has been due the longest.
 
 use std::{
     cmp::{Ordering, Reverse},
     collections::BinaryHeap,
 };
 
-use tokio::sync::OwnedSemaphorePermit;
-
-use super::Counted;
-use crate::reset::ports::{Job, Time};
+use super::{Counted, places::Place};
+use crate::reset::ports::{Job, Share, Time};
 
 /// A mail or a decoy, with its place.
 pub(super) struct Entry {
@@ -20,7 +19,7 @@ pub(super) struct Entry {
     pub(super) attempts: u32,
     pub(super) what: What,
     /// Freed with the entry.
-    pub(super) _place: OwnedSemaphorePermit,
+    pub(super) place: Place,
 }
 
 /// Which of the two it is.
@@ -37,10 +36,13 @@ pub(super) struct Letter {
     pub(super) _counted: Counted,
 }
 
+type Heap = BinaryHeap<Reverse<Numbered>>;
+
 /// The entries by the time they are due, those of the same time as they came. It holds no more than there are places.
 #[derive(Default)]
 pub(super) struct Queue {
-    heap: BinaryHeap<Reverse<Numbered>>,
+    first: Heap,
+    later: Heap,
     puts: u64,
     /// No entry's link ends before this; `None` if that is not known to be so of any time.
     first_end: Option<Time>,
@@ -50,20 +52,23 @@ impl Queue {
     pub(super) fn put(&mut self, entry: Entry) {
         self.puts = self.puts.wrapping_add(1);
         self.first_end = Some(self.first_end.map_or(entry.until, |first| first.min(entry.until)));
-        self.heap.push(Reverse(Numbered { number: self.puts, entry }));
+        let heap = match entry.place.share {
+            Share::First => &mut self.first,
+            Share::Later => &mut self.later,
+        };
+        heap.push(Reverse(Numbered { number: self.puts, entry }));
     }
 
-    /// The entry that has been due the longest.
+    /// The entry whose turn it is.
     pub(super) fn take(&mut self, now: Time) -> Option<Entry> {
-        if self.next_due()? > now {
-            return None;
-        }
-        self.heap.pop().map(|Reverse(numbered)| numbered.entry)
+        let is_due = |heap: &Heap| due(heap).is_some_and(|due| due <= now);
+        let heap = [&mut self.first, &mut self.later].into_iter().find(|heap| is_due(heap))?;
+        heap.pop().map(|Reverse(numbered)| numbered.entry)
     }
 
     /// When the next entry is due.
     pub(super) fn next_due(&self) -> Option<Time> {
-        self.heap.peek().map(|Reverse(numbered)| numbered.entry.due)
+        due(&self.first).into_iter().chain(due(&self.later)).min()
     }
 
     /// A time before which no entry's link ends.
@@ -76,12 +81,23 @@ impl Queue {
         if self.first_end.is_none_or(|first| first > now) {
             return Vec::new();
         }
-        let (dead, live): (Vec<_>, Vec<_>) =
-            self.heap.drain().partition(|Reverse(numbered)| numbered.entry.until <= now);
-        self.first_end = live.iter().map(|Reverse(numbered)| numbered.entry.until).min();
-        self.heap = live.into();
-        dead.into_iter().map(|Reverse(numbered)| numbered.entry).collect()
+        let mut all_dead = Vec::new();
+        self.first_end = None;
+        for heap in [&mut self.first, &mut self.later] {
+            let (dead, live): (Vec<_>, Vec<_>) =
+                heap.drain().map(|Reverse(numbered)| numbered).partition(|numbered| numbered.entry.until <= now);
+            let end = live.iter().map(|numbered| numbered.entry.until).min();
+            self.first_end = self.first_end.into_iter().chain(end).min();
+            *heap = live.into_iter().map(Reverse).collect();
+            all_dead.extend(dead.into_iter().map(|numbered| numbered.entry));
+        }
+        all_dead
     }
+}
+
+/// When its next entry is due.
+fn due(heap: &Heap) -> Option<Time> {
+    heap.peek().map(|Reverse(numbered)| numbered.entry.due)
 }
 
 struct Numbered {

@@ -14,7 +14,10 @@ use crate::{
         letter::tests::{read, settings},
         smtp,
     },
-    reset::{ports::Secret, process::EmailSettings},
+    reset::{
+        ports::{Client, Secret, Start},
+        process::EmailSettings,
+    },
 };
 
 const START: u64 = 1_700_000_000_000;
@@ -72,6 +75,10 @@ impl Limits for Pace {
         Decision::Allowed
     }
     async fn restore(&self, _: Rule, _: LimitKey) {}
+
+    async fn start(&self, _: Client) -> Start {
+        panic!("an outbox starts no flow")
+    }
 }
 
 struct Noted(watch::Sender<Vec<Event>>);
@@ -126,7 +133,7 @@ impl Rig {
     }
 
     fn send(&self, account: u8, to: &str, life: Duration) {
-        self.postbox.reserve().ok().unwrap().send(Job {
+        self.postbox.reserve(Share::First).ok().unwrap().send(Job {
             account: [account; 16],
             to: Secret::new(to),
             link: Secret::new(LINK),
@@ -136,14 +143,30 @@ impl Rig {
         });
     }
 
+    fn send_later(&self, account: u8) {
+        self.postbox.reserve(Share::Later).ok().unwrap().send(Job {
+            account: [account; 16],
+            to: Secret::new("later@example.org"),
+            link: Secret::new(LINK),
+            code: Secret::new("20406080"),
+            languages: String::new(),
+            until: self.clock.now().after(LIFE),
+        });
+    }
+
+    /// The worker has taken a mail from the queue and waits for the pace.
+    async fn pace_waits(&self) {
+        eventually(|| self.postbox.desk.health.lock().paced_until() > self.clock.now()).await;
+    }
+
     fn decoy(&self, life: Duration) {
-        self.postbox.reserve().ok().unwrap().decoy(self.clock.now().after(life));
+        self.postbox.reserve(Share::First).ok().unwrap().decoy(self.clock.now().after(life));
     }
 
     /// How many places are free.
     fn free(&self) -> usize {
         let mut slots = Vec::new();
-        while let Ok(slot) = self.postbox.reserve() {
+        while let Ok(slot) = self.postbox.reserve(Share::First) {
             slots.push(slot);
         }
         slots.len()
@@ -222,16 +245,16 @@ async fn mails_leave_in_order_at_the_pace_and_wait_for_no_decoy() {
 #[tokio::test]
 async fn places_are_exactly_as_many_as_configured() {
     let rig = Rig::new(3).await;
-    let mut slots: Vec<_> = (0..3).map(|_| rig.postbox.reserve().ok().unwrap()).collect();
-    assert_eq!(rig.postbox.reserve().err(), Some(Full { retry_after: LEAST_WAIT }));
+    let mut slots: Vec<_> = (0..3).map(|_| rig.postbox.reserve(Share::First).ok().unwrap()).collect();
+    assert_eq!(rig.postbox.reserve(Share::First).err(), Some(Full { retry_after: LEAST_WAIT }));
     drop(slots.pop());
-    let again = rig.postbox.reserve().ok().unwrap();
-    assert!(rig.postbox.reserve().is_err());
+    let again = rig.postbox.reserve(Share::First).ok().unwrap();
+    assert!(rig.postbox.reserve(Share::First).is_err());
     rig.pace.deny(Duration::from_secs(7));
     drop(again);
     rig.send(1, "jane@example.org", LIFE);
     settle().await;
-    assert_eq!(rig.postbox.reserve().err(), Some(Full { retry_after: Duration::from_secs(7) }));
+    assert_eq!(rig.postbox.reserve(Share::First).err(), Some(Full { retry_after: Duration::from_secs(7) }));
     rig.clock.advance(7_000);
     rig.events.wait(&[sent(1)]).await;
     rig.free_becomes(1).await;
@@ -240,11 +263,33 @@ async fn places_are_exactly_as_many_as_configured() {
 }
 
 #[tokio::test]
+async fn mails_of_first_starts_leave_before_those_of_later_ones_and_have_three_places_in_four() {
+    let rig = Rig::new(8).await;
+    rig.pace.allow(0);
+    rig.send(1, "u1@example.org", LIFE);
+    rig.pace_waits().await;
+    rig.send_later(2);
+    assert!(rig.postbox.reserve(Share::Later).is_err(), "two of eight are taken");
+    for account in 3..=7 {
+        rig.send(account, &format!("u{account}@example.org"), LIFE);
+    }
+    assert_eq!((rig.postbox.taken(), rig.free()), (7, 1));
+    rig.pace.allow(7);
+    rig.clock.advance(1_000);
+    eventually(|| rig.relay.mails().len() == 7).await;
+    // As many hands carry at once, so the last may be overtaken by them and by nobody else.
+    let place = rig.events.0.borrow().iter().position(|event| *event == sent(2));
+    assert!(place >= Some(7 - HANDS), "{place:?}");
+    rig.free_becomes(8).await;
+    assert!(rig.postbox.reserve(Share::Later).is_ok());
+}
+
+#[tokio::test]
 async fn a_deferred_mail_is_tried_until_its_link_is_dead() {
     let rig = Rig::new(1).await;
     rig.send(1, "defer@example.org", Duration::from_secs(10));
     rig.events.wait(&[delayed(1)]).await;
-    assert_eq!(rig.postbox.reserve().err(), Some(Full { retry_after: LONGEST_WAIT }));
+    assert_eq!(rig.postbox.reserve(Share::First).err(), Some(Full { retry_after: LONGEST_WAIT }));
     rig.clock.advance(999);
     settle().await;
     assert_eq!(rig.relay.recipients().len(), 1);
@@ -514,7 +559,7 @@ async fn a_folder_gets_one_file_a_mail_that_nobody_else_reads() {
         crate::mail::start(&config, &settings, false, Arc::new(Pace::default()), clock.clone(), events.clone())
             .unwrap();
     for account in 1..=2 {
-        outbox.reserve().ok().unwrap().send(Job {
+        outbox.reserve(Share::First).ok().unwrap().send(Job {
             account: [account; 16],
             to: Secret::new("jane@example.org"),
             link: Secret::new(LINK),

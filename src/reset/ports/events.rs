@@ -60,6 +60,12 @@ pub enum Event {
     OutboxFull,
     /// The code cache was full.
     CodesFull,
+    /// A client found no place among those that a limit remembers, and what such clients share was used up.
+    KeysFull,
+    /// Too many submits were at work.
+    SubmitsFull,
+    /// Too many calls to the identity store were under way.
+    LookUpsFull,
     /// The right code was shown.
     CodeRight { account: Digest, lane: Lane },
     /// A wrong, spent or expired code was shown, or a decoy's.

@@ -15,7 +15,7 @@ use crate::reset::{
     flow::{Flow, Known, Tag},
     ports::{
         Change, Claim, Down, Event, Field, LimitKey, Patched, PolicyFailure, Purpose, Resource, Revision, Rule, Secret,
-        Service, Settled,
+        Settled,
     },
     process::Reader,
     stage::{Cx, Next, Stage},
@@ -144,7 +144,7 @@ impl ResetStage {
                 Ok(None) => return Outcome::Changed,
                 Err(down) => Down { sent: false, ..down },
             };
-            cx.record(Event::ServiceDown { service: Service::Identity });
+            cx.identity_down(down);
             return if unknown || down.sent {
                 Outcome::Unknown(down.retry_after)
             } else {

@@ -8,7 +8,7 @@ use crate::reset::{
     error::Stop,
     filter::Filter,
     flow::{Flow, Found, Known, Tag},
-    ports::{Account, Decoy, Event, Field, LimitKey, Purpose, Resource, Rule, Secret, Service},
+    ports::{Account, Decoy, Event, Field, Purpose, Resource, Secret, Service},
     process::Reader,
     stage::{Cx, Next, Stage},
     token,
@@ -65,11 +65,10 @@ impl Stage for UserQuery {
     async fn advance(&self, input: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
         let text = input.required_text("queryFilter")?;
         let filter = Filter::parse(text, &self.0.valid_fields).map_err(|_| Stop::bad("Invalid query filter"))?;
-        cx.charge(Rule::StartPerClient, LimitKey::Client(cx.caller.client)).await?;
-        cx.charge(Rule::StartTotal, LimitKey::Everyone).await?;
+        let share = cx.start().await?;
         // From here on all take the same time, whatever comes of it, and all that may be full is asked first.
         flow.floored = true;
-        let slot = cx.ports.outbox.reserve().map_err(|full| {
+        let slot = cx.ports.outbox.reserve(share).map_err(|full| {
             cx.record(Event::OutboxFull);
             Stop::Unavailable(full.retry_after)
         })?;
@@ -118,7 +117,7 @@ impl UserQuery {
                 return Ok(Err(Decoy::LookUpFailed));
             }
             Err(down) => {
-                cx.record(Event::ServiceDown { service: Service::Identity });
+                cx.identity_down(down);
                 return Err(Stop::Unavailable(down.retry_after));
             }
         };

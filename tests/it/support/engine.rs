@@ -12,13 +12,13 @@ use resetgate::{
         repeats::MemoryRepeats,
     },
     keys::{RingKeys, install_crypto},
-    limits::{self, Governor},
+    limits::Governor,
     reset::{
         Caller, Engine, Ports, Settings,
         filter::Filter,
         ports::{
             Account, AccountId, Accounts, Change, Client, Clock, Decision, Down, Event, Events, Field, Full, Job,
-            LimitKey, Outbox, Patched, Reply, Resource, Revision, Rule, Secret, Slot, Time,
+            LimitKey, Outbox, Patched, Reply, Resource, Revision, Rule, Secret, Share, Slot, Time,
         },
     },
 };
@@ -113,7 +113,11 @@ impl Outbox for Mails {
     fn deliverable(&self, address: &str) -> bool {
         address.contains('@')
     }
-    fn reserve(&self) -> Result<Box<dyn Slot>, Full> {
+    fn taken(&self) -> usize {
+        0
+    }
+
+    fn reserve(&self, _: Share) -> Result<Box<dyn Slot>, Full> {
         Ok(Box::new(self.clone()))
     }
     async fn drained(&self) {}
@@ -227,7 +231,7 @@ impl Machine {
         let noted: Arc<dyn Events> = events.clone();
         let rules = Rules { tries: config.codes.tries, mail_gap: config.reset.mail_gap };
         let flows = Arc::new(MemoryFlows::new(config.codes.capacity, rules, clock.clone()));
-        let governor = Arc::new(Governor::new(&config.limits, &clock, &noted, &[7; 32], limits::DEFAULT_CAPACITY));
+        let governor = Arc::new(Governor::new(&config.limits, &clock, &noted, &[7; 32]));
         let ports = Ports {
             accounts: people.clone(),
             flows: flows.clone(),

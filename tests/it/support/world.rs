@@ -1,7 +1,7 @@
 //! A whole deployment in one test: an identity store that behaves as IDM, a mailbox that receives over SMTP, and the
 //! gate between them, configured by files as an operator would.
 
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use resetgate::{
     app::App,
@@ -23,7 +23,7 @@ use tokio::{
 };
 
 pub(crate) use super::answer::Answer;
-use super::link::Link;
+use super::{clock::ManualClock, link::Link};
 
 pub(crate) const PATH: &str = "/openidm/selfservice/reset";
 const PASSWORD: &str = "service-password";
@@ -39,6 +39,9 @@ pub(crate) struct Plan {
     pub(crate) codes: &'static str,
     pub(crate) mail: &'static str,
     pub(crate) edge: &'static str,
+    pub(crate) store: &'static str,
+    /// The gate's, where it is not the system's.
+    pub(crate) clock: Option<Arc<ManualClock>>,
     /// Where passed requests go, if not to the store.
     pub(crate) upstream: Option<String>,
     /// Where accounts are, if not in the store.
@@ -57,6 +60,8 @@ impl Default for Plan {
             codes: "",
             mail: "",
             edge: "",
+            store: "",
+            clock: None,
             upstream: None,
             identity: None,
             process: |_| {},
@@ -101,7 +106,10 @@ impl World {
         let environment = |name: &str| (name == "IDENTITY_PASSWORD").then(|| PASSWORD.to_owned());
         let (config, _) = config::load(&file, &environment)
             .unwrap_or_else(|faults| panic!("{}", faults.iter().map(|fault| format!("{fault}\n")).collect::<String>()));
-        let app = App::start(config).await.unwrap();
+        let app = match plan.clock {
+            Some(clock) => App::start_by(config, clock).await.unwrap(),
+            None => App::start(config).await.unwrap(),
+        };
         let Some(Address::Tcp(gate)) = app.addresses().first().cloned() else { panic!("a TCP address") };
         let admin = app.admin_address();
         let stop = watch::Sender::new(0_u8);
@@ -267,6 +275,7 @@ address = "127.0.0.1:0"
 kind = "crest"
 url = "http://{store}/openidm"
 auth = {{ kind = "openidm", username = "resetgate", password = "env:IDENTITY_PASSWORD" }}
+{store_lines}
 [reset]
 process = "selfservice-reset.json"
 {reset}
@@ -284,6 +293,7 @@ from = "info@example.com"
         upstream = plan.upstream.clone().unwrap_or_else(|| format!("url = \"http://{upstream}\"")),
         listen = plan.listen,
         edge = plan.edge,
+        store_lines = plan.store,
         // Else whatever looks at all that comes to the upstream would see the questions.
         watch = if plan.edge.contains("watch_upstream") { "" } else { "watch_upstream = \"0s\"" },
         reset = plan.reset,

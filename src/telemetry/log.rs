@@ -47,6 +47,8 @@ pub const FIELDS: &[&str] = &[
     "service",
     "what",
     "skipped",
+    // connections
+    "cap",
     // calls of other services
     "call",
     "kind",

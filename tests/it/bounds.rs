@@ -128,13 +128,13 @@ async fn calls_to_the_store_are_bounded_and_so_are_those_that_wait() {
 }
 
 #[tokio::test]
-async fn accounts_with_live_codes_are_bounded_and_no_live_code_makes_room() {
+async fn starts_with_live_links_are_bounded_and_no_live_code_makes_room() {
     let world = World::with(Plan { codes: "capacity = 2", ..Plan::default() }).await;
     world.query("bjensen").await;
     let (link, code) = world.mailed(1).await;
     world.query("zoë").await;
     world.mailed(2).await;
-    assert_eq!(in_use(&world, "live_code_accounts").await, ("2".to_owned(), "2".to_owned()));
+    assert_eq!(in_use(&world, "live_starts").await, ("2".to_owned(), "2".to_owned()));
     let looked_up = world.store.queries().len();
     for _ in 0..20 {
         assert_full(&world.query("o'brien").await, &world.query("nobody").await);
@@ -159,7 +159,7 @@ async fn room_for_codes_comes_back_when_they_end() {
     let world = World::with(Plan { codes: "capacity = 1", reset, limits, ..Plan::default() }).await;
     assert_eq!(world.query("bjensen").await.status, 200);
     world.mail(1).await;
-    is_in_use(&world, "live_code_accounts", "0").await;
+    is_in_use(&world, "live_starts", "0").await;
     assert_eq!(world.query("zoë").await.status, 200);
     world.mail(2).await;
 }

@@ -211,7 +211,8 @@ async fn wrong_codes_by_the_thousand_open_nothing_break_nothing_and_lock_nobody_
     assert_eq!((machine.events.of("CodeRight"), machine.events.of("Broken"), machine.patches().len()), (0, 0, 0));
     assert_eq!((machine.flows.live(), machine.flows.starts()), (2, flows), "two records, whatever was tried");
     let remembered = machine.governor.len();
-    assert!(remembered <= 2 * flows + 3, "{remembered} keys for {flows} clients");
+    // Those who start are remembered in two ways: their starts, and their first ones.
+    assert!(remembered <= 3 * flows + 4, "{remembered} keys for {flows} clients");
 
     let shown = siege.open_mail_of(OWNER).await;
     assert!(shown.asks_for("resetStage"), "{shown:?}");

@@ -62,6 +62,8 @@ pub(super) fn forge(steps: &str, token: &str) -> String {
         "jwt.sig.extend" => format!("{token}AA"),
         "jwt.sig.zero" => format!("{header}.{claims}.{}", "A".repeat(signature.len())),
         "jwt.pad" => format!("{token}="),
+        // Every fourth signature has neither.
+        "jwt.std64" if !token.contains(['-', '_']) => format!("{token}+"),
         "jwt.std64" => token.replace('-', "+").replace('_', "/"),
         "jwt.blank.front" => format!(" {token}"),
         "jwt.blank.mid" => format!("{header}. {claims}.{signature}"),

@@ -287,14 +287,14 @@ async fn a_tokens_end_says_nothing_of_how_long_the_look_up_took() {
     let late = async {
         world.store_link.held(1).await;
         let held = Instant::now();
-        world.until(async || held.elapsed() > Duration::from_secs(2)).await;
+        world.until(async || held.elapsed() > Duration::from_millis(3500)).await;
         world.store_link.set(Mode::Pass);
     };
     let (answer, ()) = tokio::join!(world.query_with(&token, "bjensen"), late);
     let token = answer.token();
     let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
     let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
-    // The process file's tokenExpiry, and what rounding may add.
+    // The process file's tokenExpiry, and what rounding and a busy machine may add.
     let ends = claims["exp"].as_u64().unwrap() - 300;
-    assert!((asked..=asked + 1).contains(&ends), "{} s after it was asked for", ends - asked);
+    assert!((asked..=asked + 2).contains(&ends), "{} s after it was asked for", ends - asked);
 }

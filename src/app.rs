@@ -83,6 +83,7 @@ impl App {
         let rules = Rules { tries: config.codes.tries, mail_gap: config.reset.mail_gap };
         let flows = Arc::new(MemoryFlows::new(config.codes.capacity, rules, Arc::clone(&clock)));
         config.mail.capacity = config.outbox_places();
+        config.mail.later = config.later_places();
         let email = config.reset.process.email().ok_or(StartError::NoMailStage)?;
         let digits = config.codes.digits.is_some();
         let outbox =

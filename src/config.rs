@@ -59,6 +59,13 @@ impl Config {
         let in_time = u128::from(pace.count.get()) + self.reset.link_lifetime.as_millis() / 2 / refill;
         self.mail.capacity.min(usize::try_from(in_time).unwrap_or(usize::MAX))
     }
+
+    /// Places in the outbox that later starts may have: a quarter, but never less than one client may start at once.
+    pub fn later_places(&self) -> usize {
+        let places = self.outbox_places();
+        let alone = self.limits.start_per_client.and_then(|rate| usize::try_from(rate.count.get()).ok());
+        places.div_ceil(4).max(places.min(alone.unwrap_or(places)))
+    }
 }
 
 /// `[listen]`
@@ -316,6 +323,8 @@ pub struct Mail {
     pub helo: Option<String>,
     /// Mails waiting, decoys included.
     pub capacity: usize,
+    /// Of these, how many may be of clients that asked a moment ago.
+    pub later: usize,
 }
 
 /// How mail leaves.

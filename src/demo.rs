@@ -152,6 +152,7 @@ pub fn config(around: &Surroundings, listen: SocketAddr, admin: SocketAddr) -> R
             from: "info@example.com".to_owned(),
             helo: None,
             capacity: 1_000,
+            later: 1_000,
         },
         log: Log { format: LogFormat::Text },
     })

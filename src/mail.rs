@@ -65,7 +65,7 @@ pub fn start(
         config::Transport::File(path) => Box::new(folder::Folder::new(path.clone()).map_err(StartError::Folder)?),
     };
     let world = outbox::World { letters, carrier, limits, clock, events, random: outbox::random };
-    Ok(Arc::new(outbox::Postbox::start(world, config.capacity)))
+    Ok(Arc::new(outbox::Postbox::start(world, config.capacity, config.later)))
 }
 
 /// What takes letters away. Every call ends within a deadline of the carrier's own.

@@ -71,7 +71,8 @@ pub(super) fn mail(
     });
     let capacity = section.number("capacity", 10_000, 1..=1_000_000);
     section.finish();
-    Some(Mail { transport: transport?, from: from?, helo: helo?, capacity: usize::try_from(capacity?).ok()? })
+    let capacity = usize::try_from(capacity?).ok()?;
+    Some(Mail { transport: transport?, from: from?, helo: helo?, capacity, later: capacity })
 }
 
 enum Way {

@@ -19,7 +19,7 @@ use crate::{
 
 /// One start in so many of a client's own budget is a first one.
 const FIRST: u32 = 30;
-/// Later starts may use one in so many of everyone's.
+/// Later starts may use one in so many of everyone's, and never less than one client has of its own.
 const LATER: u32 = 4;
 
 /// The rate limits of one process, in memory.
@@ -31,7 +31,7 @@ const LATER: u32 = 4;
 /// Each rule keeps the states of a bounded number of keys. When it is full of keys whose budget is not back to whole,
 /// further keys share one budget between them, as clients of unknown address always do.
 ///
-/// What is everyone's can be used up by a few who have many addresses. So three quarters of it are left to first starts:
+/// What is everyone's can be used up by a few who have many addresses. So up to three quarters of it are left to first starts:
 /// those within a thirtieth of the client's own budget, which is one in ten minutes unless configured otherwise.
 pub struct Governor {
     client: Limiter,
@@ -76,7 +76,9 @@ impl Governor {
                 &ticks,
                 &Room { keys: config.capacity.div_ceil(4), events },
             ),
-            later_start_total: config.start_total.map(|rate| Ladder::new(later(rate), &start_total.stores, &ticks)),
+            later_start_total: config
+                .start_total
+                .map(|rate| Ladder::new(later(rate, config.start_per_client), &start_total.stores, &ticks)),
             start_total,
             mail_per_account: limiter(LimitName::MailPerAccount, config.mail_per_account),
             mail_total: limiter(LimitName::MailTotal, config.mail_total),
@@ -263,9 +265,11 @@ fn first(rate: Rate) -> Rate {
     Rate { count: (rate.count.get() / FIRST).try_into().unwrap_or(NonZeroU32::MIN), ..rate }
 }
 
-/// What later starts may have of everyone's: it comes back as fast, but less of it is ever there.
-fn later(rate: Rate) -> Rate {
-    let count = (rate.count.get() / LATER).try_into().unwrap_or(NonZeroU32::MIN);
+/// What later starts may have of everyone's: it comes back as fast, but less of it is ever there. Who is alone is held up
+/// by its own budget only.
+fn later(rate: Rate, of_one: Option<Rate>) -> Rate {
+    let alone = of_one.map_or(rate.count, |of_one| of_one.count.min(rate.count));
+    let count = NonZeroU32::new(rate.count.get() / LATER).map_or(alone, |part| part.max(alone));
     Rate { count, period: rate.refill().saturating_mul(count.get()) }
 }
 

@@ -424,12 +424,12 @@ fn the_strangest_rates_and_times_break_nothing() {
     assert_eq!((0..9).filter(|a| limits.check(Rule::Client, v4(*a)) == Decision::Allowed).count(), 2);
 }
 
-/// `start_per_client` is 60 in 60 s, so two of them are first ones; `start_total` is 8 in 80 s.
-fn starts() -> (Arc<Manual>, Governor) {
-    made(&config::Limits {
+/// `start_per_client` is 60 in 60 s, so two of them are first ones; `start_total` is 240 in 2400 s.
+fn config_of_starts() -> config::Limits {
+    config::Limits {
         client: None,
         start_per_client: rate(60, 60 * SECOND),
-        start_total: rate(8, 80 * SECOND),
+        start_total: rate(240, 2400 * SECOND),
         mail_per_account: None,
         mail_total: None,
         code_per_account: None,
@@ -439,8 +439,12 @@ fn starts() -> (Arc<Manual>, Governor) {
             start_per_client: None,
         }],
         observe: vec![],
-        capacity: 100,
-    })
+        capacity: 1000,
+    }
+}
+
+fn starts() -> (Arc<Manual>, Governor) {
+    made(&config_of_starts())
 }
 
 fn start(limits: &Governor, address: u32) -> Result<Share, Rule> {
@@ -455,44 +459,48 @@ fn later_starts_leave_three_quarters_of_everyones_to_first_ones() {
     use Share::{First, Later};
     let (clock, limits) = starts();
     assert_eq!([start(&limits, 1), start(&limits, 1)], [Ok(First); 2]);
-    // Two are gone, and of eight only two are for later ones.
-    assert_eq!(start(&limits, 1), Err(Rule::StartTotal));
-    assert_eq!((2..8).map(|address| start(&limits, address)).collect::<Vec<_>>(), [Ok(First); 6]);
-    assert_eq!(start(&limits, 8), Err(Rule::StartTotal), "that was all of it");
+    // Who is alone is held up by its own budget only.
+    assert!((2..60).all(|_| start(&limits, 1) == Ok(Later)));
+    assert_eq!(start(&limits, 1), Err(Rule::StartPerClient));
+    // A quarter is gone, and the rest is for first ones.
+    assert_eq!([2, 2, 2].map(|address| start(&limits, address)), [Ok(First), Ok(First), Err(Rule::StartTotal)]);
+    let mut firsts = (3..).flat_map(|address| [address; 2]).map(|address| start(&limits, address));
+    assert!(firsts.by_ref().take(178).all(|started| started == Ok(First)));
+    assert_eq!(firsts.next(), Some(Err(Rule::StartTotal)), "that was all of it");
+    drop(firsts);
     clock.advance(10 * SECOND);
-    assert_eq!([start(&limits, 1), start(&limits, 8)], [Err(Rule::StartTotal), Ok(First)]);
-    // Of its own budget, one is back to be a first one, so another one is needed to be a later one.
-    clock.advance(70 * SECOND);
-    let (again, limits) = starts();
-    assert_eq!(
-        [1, 1, 1, 1].map(|address| start(&limits, address)),
-        [Ok(First), Ok(First), Err(Rule::StartTotal), Err(Rule::StartTotal)]
-    );
-    again.advance(20 * SECOND);
-    assert_eq!([1, 1, 1].map(|address| start(&limits, address)), [Ok(Later), Ok(Later), Err(Rule::StartTotal)]);
+    assert_eq!([start(&limits, 2), start(&limits, 999)], [Err(Rule::StartTotal), Ok(First)]);
+}
+
+#[test]
+fn a_small_limit_on_everyones_starts_holds_for_one_client_as_it_is_written() {
+    let config = config::Limits { start_total: rate(5, 60 * SECOND), ..config_of_starts() };
+    let (_, limits) = made(&config);
+    assert!((0..5).all(|_| start(&limits, 1).is_ok()));
+    assert_eq!([start(&limits, 1), start(&limits, 2)], [Err(Rule::StartTotal); 2]);
 }
 
 #[test]
 fn a_start_that_everyones_limit_refuses_costs_the_client_nothing() {
     let (clock, limits) = starts();
-    for address in 0..8 {
+    for address in (0..120).flat_map(|address| [address; 2]) {
         assert_eq!(start(&limits, address), Ok(Share::First));
     }
     let kept = limits.len();
-    for address in 100..1000 {
+    for address in 200..1000 {
         assert_eq!(start(&limits, address), Err(Rule::StartTotal));
     }
     assert_eq!(limits.len(), kept, "nor is it remembered");
     for _ in 0..100 {
-        assert_eq!(start(&limits, 100), Err(Rule::StartTotal));
+        assert_eq!(start(&limits, 200), Err(Rule::StartTotal));
     }
     clock.advance(10 * SECOND);
-    assert_eq!(start(&limits, 100), Ok(Share::First));
+    assert_eq!(start(&limits, 200), Ok(Share::First));
 }
 
 #[test]
 fn starts_that_are_not_limited_are_all_first_ones() {
     let (_, limits) = starts();
-    assert_eq!((0..9).filter(|_| start(&limits, 0x0a00_0001) == Ok(Share::First)).count(), 8);
+    assert_eq!((0..300).filter(|_| start(&limits, 0x0a00_0001) == Ok(Share::First)).count(), 240);
     assert_eq!(start(&limits, 0x0a00_0001), Err(Rule::StartTotal));
 }

@@ -66,10 +66,10 @@ pub(super) struct Postbox {
 }
 
 impl Postbox {
-    pub(super) fn start(world: World, capacity: usize) -> Self {
+    pub(super) fn start(world: World, capacity: usize, later: usize) -> Self {
         let desk = Arc::new(Desk {
             world,
-            places: Places::new(capacity),
+            places: Places::new(capacity, later),
             hands: Arc::new(Semaphore::new(HANDS)),
             queue: Mutex::default(),
             bell: Notify::new(),

@@ -7,25 +7,24 @@ use std::sync::{
 
 use crate::reset::ports::Share;
 
-/// Later starts may have one place in so many.
-const LATER: usize = 4;
-
 /// A fixed number of places.
 pub(super) struct Places {
     taken: AtomicUsize,
     capacity: usize,
+    /// As many are not only for first starts.
+    later: usize,
 }
 
 impl Places {
-    pub(super) fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self { taken: AtomicUsize::new(0), capacity })
+    pub(super) fn new(capacity: usize, later: usize) -> Arc<Self> {
+        Arc::new(Self { taken: AtomicUsize::new(0), capacity, later })
     }
 
     /// A place, if one is left for that share.
     pub(super) fn take(places: &Arc<Self>, share: Share) -> Option<Place> {
         let most = match share {
             Share::First => places.capacity,
-            Share::Later => places.capacity.div_ceil(LATER),
+            Share::Later => places.later,
         };
         let more = |taken: usize| (taken < most).then_some(taken + 1);
         places.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;

@@ -109,14 +109,27 @@ pub struct Connections {
 pub enum Address {
     /// `0.0.0.0:8080`, `[::]:8080`
     Tcp(SocketAddr),
+    /// `h2c:127.0.0.1:8082`: HTTP/2 without TLS for whoever begins with it (RFC 9113 §3.3), HTTP/1.1 for others.
+    H2c(SocketAddr),
     /// `unix:/run/resetgate/http.sock`
     Unix(PathBuf),
+}
+
+impl Address {
+    /// Its address and port; none of a Unix socket.
+    pub const fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) | Self::H2c(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::H2c(address) => write!(f, "h2c:{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }

@@ -5,8 +5,10 @@ mod alarm;
 mod connection;
 mod descriptors;
 mod pace;
+mod preface;
 mod seats;
 mod socket;
+mod streams;
 
 use std::{future::Future, net::SocketAddr, os::fd::AsRawFd, sync::Arc, time::Duration};
 
@@ -18,13 +20,20 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use self::socket::SocketFile;
-pub(crate) use self::{connection::Body, descriptors::connections, seats::Seats, socket::bind_tcp};
+pub(crate) use self::{
+    connection::Body,
+    descriptors::connections,
+    preface::starts_http2,
+    seats::Seats,
+    socket::bind_tcp,
+    streams::{Exchange, Line},
+};
 pub use self::{
     connection::Connection,
     descriptors::TooMany,
     socket::{BindError, Socket, bind},
 };
+use self::{seats::Seat, socket::SocketFile};
 use crate::{
     config::{self, Listen},
     telemetry::metrics::Metrics,
@@ -59,11 +68,18 @@ impl Bounds {
             listen.connections;
         Self { header_timeout, idle_timeout, body_timeout, min_rate, max_lifetime, metrics }
     }
+
+    /// Load balancers keep theirs for a minute, and must not be the ones to find out that a connection is gone.
+    fn idle_timeout(&self, seat: &Seat) -> Duration {
+        let idle = self.idle_timeout;
+        if seat.is_of_a_proxy() { idle + idle / 4 } else { idle }
+    }
 }
 
 /// A socket on the runtime. A Unix socket's file goes with it.
 pub(crate) struct Listener {
     kind: Kind,
+    http2: bool,
     _file: Option<SocketFile>,
 }
 
@@ -73,6 +89,11 @@ enum Kind {
 }
 
 impl Listener {
+    /// Whether clients may begin with HTTP/2 there.
+    pub(crate) const fn speaks_http2(&self) -> bool {
+        self.http2
+    }
+
     async fn accept(&self) -> std::io::Result<(L4Stream, Peer)> {
         match &self.kind {
             Kind::Tcp(listener) => {

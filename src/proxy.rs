@@ -52,7 +52,7 @@ use self::{
 pub(crate) use self::{probe::Probe, upstream::Upstream};
 use crate::{
     config::Config,
-    listen::Connection,
+    listen::{Connection, Exchange},
     reset::{
         Engine,
         ports::{Events, Limits},
@@ -178,8 +178,14 @@ fn fault(session: &Session) -> Option<u16> {
     (request.method == Method::CONNECT).then_some(405)
 }
 
+/// Of HTTP/1.
 fn connection(session: &Session) -> Option<&Connection> {
     session.stream().and_then(|stream| stream.as_any().downcast_ref())
+}
+
+/// The stream, of HTTP/2.
+fn exchange(session: &Session) -> Option<&Arc<Exchange>> {
+    session.req_header().extensions.get()
 }
 
 #[async_trait]
@@ -204,7 +210,13 @@ impl ProxyHttp for Gate {
         if connection.is_some_and(|connection| !connection.head_is_read(follows)) {
             return Err(Error::new_down(ErrorType::ConnectionClosed));
         }
-        passage.caller = Some(self.clients.caller(connection.map(Connection::peer), &session.req_header().headers));
+        let exchange = exchange(session);
+        let peer = connection.map(Connection::peer).or_else(|| exchange.map(|exchange| exchange.peer()));
+        passage.caller = Some(self.clients.caller(peer, &session.req_header().headers));
+        if let Some(takes) = exchange.map(|exchange| exchange.to_take(0)) {
+            session.set_write_timeout(Some(takes));
+            return Ok(());
+        }
         if connection.is_some_and(Connection::is_old) {
             session.set_keepalive(None);
         }
@@ -243,6 +255,11 @@ impl ProxyHttp for Gate {
                     let origin_form = origin_form.to_vec();
                     session.req_header_mut().set_raw_path(&origin_form)?;
                 }
+                if !session.is_body_done()
+                    && let Some(exchange) = exchange(session)
+                {
+                    exchange.awaits_body();
+                }
                 Ok(false)
             }
             Route::Reject(Why::Denied) => self.deny(session, Denial::Path).await,
@@ -255,10 +272,15 @@ impl ProxyHttp for Gate {
     async fn request_body_filter(
         &self,
         session: &mut Session,
-        _: &mut Option<Bytes>,
+        piece: &mut Option<Bytes>,
         end: bool,
         _: &mut Passage,
     ) -> pingora::Result<()> {
+        match exchange(session) {
+            Some(exchange) if end => exchange.body_is_read(),
+            Some(exchange) => exchange.body_came(piece.as_ref().map_or(0, Bytes::len)),
+            None => {}
+        }
         if end && let Some(connection) = connection(session) {
             connection.body_is_read();
         }
@@ -304,6 +326,20 @@ impl ProxyHttp for Gate {
         Err(Error::new_up(ErrorType::InvalidHTTPHeader))
     }
 
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        piece: &mut Option<Bytes>,
+        _: bool,
+        _: &mut Passage,
+    ) -> pingora::Result<Option<Duration>> {
+        let bytes = piece.as_ref().map_or(0, Bytes::len);
+        if let Some(takes) = exchange(session).map(|exchange| exchange.to_take(bytes)) {
+            session.set_write_timeout(Some(takes));
+        }
+        Ok(None)
+    }
+
     fn fail_to_connect(&self, _: &mut Session, peer: &HttpPeer, passage: &mut Passage, mut error: BError) -> BError {
         passage.connects += 1;
         let another = self.upstream.move_on(peer._address.as_inet());
@@ -315,6 +351,12 @@ impl ProxyHttp for Gate {
         if *error.esource() == pingora::ErrorSource::Upstream {
             self.metrics.upstream_failed();
             self.tell(error);
+        }
+        if *error.esource() == pingora::ErrorSource::Downstream
+            && *error.etype() == ErrorType::WriteTimedout
+            && let Some(exchange) = exchange(session)
+        {
+            exchange.answer_was_slow();
         }
         let reply = failure::reply(error);
         let error_code = reply.as_ref().map_or(0, |reply| reply.status);

@@ -1,6 +1,8 @@
 //! From bound sockets to a running server, and back: what Pingora's own `Server` would do, with our runtime, our
 //! signals, errors that are returned, and a drain that ends when the last request does.
 
+mod streams;
+
 use std::{
     future::Future,
     io,
@@ -148,7 +150,8 @@ pub async fn run(
     let _ = timeout(FIRST_LOOK_UP, upstream.resolve()).await;
     let _resolver = AbortOnDropHandle::new(tokio::spawn(async move { upstream.keep_fresh().await }));
     let listeners = bound.sockets.into_iter().map(Socket::into_listener).collect::<Result<_, _>>()?;
-    let mut doors = Doors::open(listeners, &seats, &bounds, &proxy);
+    let max_requests = config.listen.connections.max_requests;
+    let mut doors = Doors::open(listeners, &seats, &bounds, &proxy, max_requests);
     ready.store(true, Ordering::Release);
     tracing::info!(addresses, admin = %bound.admin_address, "ready");
     let _probe = AbortOnDropHandle::new(tokio::spawn(probe.watch()));
@@ -182,14 +185,28 @@ struct Doors {
 }
 
 impl Doors {
-    fn open(listeners: Vec<Listener>, seats: &Arc<Seats>, bounds: &Arc<Bounds>, proxy: &Arc<HttpProxy<Gate>>) -> Self {
+    fn open(
+        listeners: Vec<Listener>,
+        seats: &Arc<Seats>,
+        bounds: &Arc<Bounds>,
+        proxy: &Arc<HttpProxy<Gate>>,
+        max_requests: u32,
+    ) -> Self {
         let (stop, stopping) = watch::channel(false);
         let (mut accepting, connections) = (JoinSet::new(), TaskTracker::new());
         for listener in listeners {
             let (proxy, shutdown) = (Arc::clone(proxy), stopping.clone());
-            let serve = move |connection: Connection| {
+            let http2 = listener.speaks_http2();
+            let serve = move |mut connection: Connection| {
                 let (proxy, shutdown) = (Arc::clone(&proxy), shutdown.clone());
                 async move {
+                    if http2 {
+                        match begins_with_http2(&mut connection, shutdown.clone()).await {
+                            None => return,
+                            Some(true) => return streams::serve(&proxy, connection, shutdown, max_requests).await,
+                            Some(false) => {}
+                        }
+                    }
                     proxy.process_new(Box::new(connection), &shutdown).await;
                 }
             };
@@ -209,6 +226,15 @@ impl Doors {
     }
 }
 
+/// `None` if the connection is over before that is known.
+async fn begins_with_http2(connection: &mut Connection, mut stopping: watch::Receiver<bool>) -> Option<bool> {
+    tokio::select! {
+        biased;
+        begins = listen::starts_http2(connection) => begins.ok(),
+        _ = stopping.wait_for(|stop| *stop) => None,
+    }
+}
+
 /// Pingora around the gate, with its options.
 fn proxy(gate: Gate, max_requests: u32) -> Result<HttpProxy<Gate>, StartError> {
     let conf = Arc::new(ServerConf {
@@ -221,7 +247,6 @@ fn proxy(gate: Gate, max_requests: u32) -> Result<HttpProxy<Gate>, StartError> {
     let mut options = HttpServerOptions::default();
     // It counts those that come after the first.
     options.keepalive_request_limit = Some(max_requests.saturating_sub(1));
-    options.h2_idle_timeout = Some(Duration::from_secs(60));
     proxy.server_options = Some(options);
     Ok(proxy)
 }

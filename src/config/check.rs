@@ -101,9 +101,9 @@ fn listen(mut section: Section<'_>) -> Option<Listen> {
     }
     if let Some(addresses) = &addresses {
         check_addresses(&section, addresses);
-        let faceless = |address: &Address| match address {
-            Address::Unix(_) => !trust_unix,
-            Address::Tcp(tcp) => tcp.ip().is_loopback() && trusted_proxies.is_empty(),
+        let faceless = |address: &Address| match address.tcp() {
+            None => !trust_unix,
+            Some(tcp) => tcp.ip().is_loopback() && trusted_proxies.is_empty(),
         };
         if addresses.iter().all(faceless) {
             let rule = "makes everyone one client to the limits: every listener is local and nobody on it is trusted";
@@ -126,8 +126,12 @@ fn check_addresses(section: &Section<'_>, addresses: &[Address]) {
         section.fault("addresses", "must have at least one address");
     }
     for (index, address) in addresses.iter().enumerate() {
-        let twin = addresses.iter().take(index).any(|earlier| earlier == address);
-        if twin && !matches!(address, Address::Tcp(tcp) if tcp.port() == 0) {
+        let is_twin = |earlier: &Address| match (earlier.tcp(), address.tcp()) {
+            (None, None) => earlier == address,
+            (earlier, tcp) => earlier == tcp,
+        };
+        let any = address.tcp().is_some_and(|tcp| tcp.port() == 0);
+        if !any && addresses.iter().take(index).any(is_twin) {
             section.item_fault("addresses", index, "must not be listed twice");
         }
     }
@@ -139,7 +143,8 @@ fn admin(mut section: Section<'_>, listen: Option<&Listen>) -> Option<Admin> {
         if !address.ip().is_loopback() {
             section.warn("address", "shows metrics to the network, without asking who looks");
         }
-        if address.port() != 0 && listen.is_some_and(|listen| listen.addresses.contains(&Address::Tcp(address))) {
+        let taken = |listen: &Listen| listen.addresses.iter().any(|other| other.tcp() == Some(address));
+        if address.port() != 0 && listen.is_some_and(taken) {
             section.fault("address", "must differ from listen.addresses");
         }
     }
@@ -161,7 +166,7 @@ fn upstream(mut section: Section<'_>, listen: Option<&Listen>) -> Option<Upstrea
 
 /// Whether a URL leads to the very address that is listened on.
 fn is_at(address: &Address, url: &Url) -> bool {
-    let Address::Tcp(address) = address else { return false };
+    let Some(address) = address.tcp() else { return false };
     let ip = match url.host() {
         Some(Host::Ipv4(ip)) => Some(IpAddr::from(ip)),
         Some(Host::Ipv6(ip)) => Some(IpAddr::from(ip)),

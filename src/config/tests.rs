@@ -139,7 +139,11 @@ fn a_good_file_with_the_defaults() {
 /// Section, line, the fault after `x.toml:12: `.
 const BAD: &[(&str, &str, &str)] = &[
     ("listen", r#"addresses = []"#, "listen.addresses = []: must have at least one address"),
-    ("listen", r#"addresses = ["8080"]"#, r#"listen.addresses[0] = "8080": must be ip:port or unix:/path"#),
+    (
+        "listen",
+        r#"addresses = ["8080"]"#,
+        r#"listen.addresses[0] = "8080": must be ip:port, h2c:ip:port or unix:/path"#,
+    ),
     (
         "listen",
         r#"addresses = ["unix:run/x"]"#,

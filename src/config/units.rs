@@ -65,7 +65,7 @@ pub(super) fn rate(text: &str) -> Result<Option<Rate>, String> {
     Ok(Some(Rate { count, period }))
 }
 
-/// `0.0.0.0:8080`, `[::]:8080`, `unix:/run/resetgate.sock`.
+/// `0.0.0.0:8080`, `[::]:8080`, `h2c:127.0.0.1:8082`, `unix:/run/resetgate.sock`.
 pub(super) fn address(text: &str) -> Result<Address, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         let path = PathBuf::from(path);
@@ -74,7 +74,11 @@ pub(super) fn address(text: &str) -> Result<Address, String> {
             false => Err("must have an absolute path after unix:".to_owned()),
         };
     }
-    text.parse().map(Address::Tcp).map_err(|_| "must be ip:port or unix:/path".to_owned())
+    let address = match text.strip_prefix("h2c:") {
+        Some(rest) => rest.parse().map(Address::H2c),
+        None => text.parse().map(Address::Tcp),
+    };
+    address.map_err(|_| "must be ip:port, h2c:ip:port or unix:/path".to_owned())
 }
 
 /// `127.0.0.1:9090`

@@ -25,7 +25,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Bounds, Peer, alarm::Alarm, pace::Pace, seats::Seat};
+use super::{Bounds, Line, Peer, alarm::Alarm, pace::Pace, seats::Seat};
 use crate::telemetry::metrics::Slow;
 
 /// Bytes that are read in search of a head's end. Pingora would keep a mebibyte of each, and begin anew with every read. A
@@ -55,6 +55,8 @@ enum Phase {
     Answer,
     /// Nothing; with the next read, its next request.
     Over,
+    /// Frames of HTTP/2, whose streams have bounds of their own ([`super::streams`]).
+    Frames,
 }
 
 /// What follows a request's head.
@@ -79,6 +81,8 @@ pub struct Connection {
     /// When the present phase began, if that is [`Phase::Idle`] or [`Phase::Head`].
     since: Instant,
     head_bytes: usize,
+    /// To be read once more.
+    unread: BytesMut,
     /// Of the body that is awaited.
     coming: Option<Box<Pace>>,
     alarm: Alarm,
@@ -89,7 +93,7 @@ pub struct Connection {
     taken_at_once: usize,
     write_alarm: Alarm,
     /// Given back last, when the descriptor has been.
-    seat: Seat,
+    seat: Arc<Seat>,
 }
 
 impl Connection {
@@ -104,13 +108,14 @@ impl Connection {
             phase: AtomicU8::new(Phase::Idle as u8),
             since: now,
             head_bytes: 0,
+            unread: BytesMut::new(),
             coming: None,
             alarm: Alarm::default(),
             unsent: BytesMut::new(),
             taking: None,
             taken_at_once: 0,
             write_alarm: Alarm::default(),
-            seat,
+            seat: Arc::new(seat),
         }
     }
 
@@ -144,6 +149,17 @@ impl Connection {
         self.began.elapsed() >= self.bounds.max_lifetime
     }
 
+    /// To be told when it speaks HTTP/2; what is returned keeps its time from now on.
+    pub(crate) fn multiplexes(&self) -> Line {
+        self.enter(Phase::Frames);
+        Line::new(self.peer, Arc::clone(&self.seat), Arc::clone(&self.bounds), self.began)
+    }
+
+    /// Puts back all that was read: the beginning of a head.
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        self.unread = bytes.into();
+    }
+
     fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
@@ -162,7 +178,7 @@ impl Connection {
             self.enter(Phase::Body);
         }
         if self.is_in(Phase::Idle) && pending {
-            let until = self.since + self.idle_timeout();
+            let until = self.since + self.bounds.idle_timeout(&self.seat);
             return unless(self.alarm.rings_at(until, cx).is_ready());
         }
         if self.is_in(Phase::Head) {
@@ -194,12 +210,6 @@ impl Connection {
         self.unless_slow(slow, Slow::Body)
     }
 
-    /// Load balancers keep theirs for a minute, and must not be the ones to find out that a connection is gone.
-    fn idle_timeout(&self) -> Duration {
-        let idle = self.bounds.idle_timeout;
-        if self.seat.is_of_a_proxy() { idle + idle / 4 } else { idle }
-    }
-
     fn unless_slow(&self, slow: bool, at: Slow) -> io::Result<()> {
         if slow {
             self.bounds.metrics.connection_was_slow(at);
@@ -227,6 +237,7 @@ impl Connection {
             let waited = self.taking.as_mut().map_or(Duration::ZERO, |pace| pace.moved(bytes, Instant::now()));
             self.taken_at_once = if waited < PAUSE { self.taken_at_once.saturating_add(bytes) } else { 0 };
         }
+        self.seat.is_held_up(written.is_pending());
         if written.is_ready() {
             return written;
         }
@@ -277,6 +288,11 @@ impl AsyncRead for Connection {
             (self.coming, self.taking) = (None, None);
             self.write_alarm.clear();
             self.seat.waits();
+        }
+        if !self.unread.is_empty() {
+            let most = buf.remaining().min(self.unread.len());
+            buf.put_slice(&self.unread.split_to(most));
+            return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);

@@ -65,7 +65,8 @@ impl Pace {
     }
 }
 
-fn time_of(bytes: u64, rate: u32) -> Duration {
+/// What so many bytes take at so many a second.
+pub(super) fn time_of(bytes: u64, rate: u32) -> Duration {
     Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / u64::from(rate.max(1)))
 }
 

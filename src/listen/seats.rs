@@ -16,7 +16,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -102,6 +102,7 @@ pub(super) struct Slot {
 pub(super) struct Seat {
     slot: Arc<Slot>,
     seats: Arc<Seats>,
+    held_up: AtomicBool,
 }
 
 /// What became of a look at somebody's longest wait.
@@ -154,7 +155,7 @@ impl Seats {
             held.waiting.insert((now, slot.number), Arc::clone(&slot));
         });
         self.metrics.connections(book.taken);
-        Some(Seat { slot, seats: Arc::clone(self) })
+        Some(Seat { slot, seats: Arc::clone(self), held_up: AtomicBool::new(false) })
     }
 
     /// To be told what serves a connection, and ends if it must go. One of HTTP/2 is one task as well.
@@ -293,6 +294,16 @@ impl Seat {
     /// Whether its peer speaks for many.
     pub(super) fn is_of_a_proxy(&self) -> bool {
         self.slot.holder.proxy
+    }
+
+    /// To be told whether its client has yet to take what was written.
+    pub(super) fn is_held_up(&self, held_up: bool) {
+        self.held_up.store(held_up, Ordering::Relaxed);
+    }
+
+    /// Whether all that was written is on its way.
+    pub(super) fn has_sent_all(&self) -> bool {
+        !self.held_up.load(Ordering::Relaxed)
     }
 
     /// From now on it waits for a request.

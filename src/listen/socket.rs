@@ -50,6 +50,10 @@ pub fn bind(address: &Address) -> Result<Socket, BindError> {
             let (socket, address) = bind_tcp(*address)?;
             Ok(Socket { address: Address::Tcp(address), bound: Bound::Tcp(socket) })
         }
+        Address::H2c(address) => {
+            let (socket, address) = bind_tcp(*address)?;
+            Ok(Socket { address: Address::H2c(address), bound: Bound::Tcp(socket) })
+        }
         Address::Unix(path) => {
             unix(path).map_err(|source| BindError { address: format!("unix:{}", path.display()), source })
         }
@@ -72,11 +76,12 @@ impl Socket {
 
     /// Hands it to the runtime that this runs in.
     pub(crate) fn into_listener(self) -> io::Result<Listener> {
+        let http2 = matches!(self.address, Address::H2c(_));
         let (kind, file) = match self.bound {
             Bound::Tcp(socket) => (Kind::Tcp(TcpListener::from_std(socket)?), None),
             Bound::Unix(socket, file) => (Kind::Unix(UnixListener::from_std(socket)?), Some(file)),
         };
-        Ok(Listener { kind, _file: file })
+        Ok(Listener { kind, http2, _file: file })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading a request's body within bounds. Pingora bounds neither its size nor the time that it takes as a whole.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Version, header};
@@ -112,7 +112,12 @@ impl Drop for Piece {
 }
 
 async fn chunk(session: &mut Session) -> Result<Option<Bytes>, Fault> {
-    session.read_request_body().await.map_err(|error| match error.etype() {
+    let exchange = super::exchange(session).map(Arc::clone);
+    let piece = match exchange {
+        Some(exchange) => exchange.in_time(session.read_request_body()).await.map_err(|_| Fault::Slow)?,
+        None => session.read_request_body().await,
+    };
+    piece.map_err(|error| match error.etype() {
         _ if is_late(&error) => Fault::Slow,
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => Fault::Gone(error.into_down()),
         _ => Fault::Malformed,

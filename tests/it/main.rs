@@ -10,6 +10,7 @@ mod edge;
 mod engine_errors;
 mod flow;
 mod flows_contract;
+mod h2;
 mod http_edges;
 mod lanes;
 mod layers;

@@ -41,7 +41,7 @@ impl Gate {
 }
 
 /// Spellings that are not the reset path's and that some reader takes for it, or for something below it.
-const SPELLINGS: &[&str] = &[
+pub(crate) const SPELLINGS: &[&str] = &[
     // below
     "/openidm/selfservice/reset/x",
     "/openidm/selfservice/reset/x.css",

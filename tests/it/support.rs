@@ -3,6 +3,7 @@
 pub(crate) mod answer;
 pub(crate) mod clock;
 pub(crate) mod engine;
+pub(crate) mod http2;
 pub(crate) mod link;
 pub(crate) mod raw;
 pub(crate) mod upstream;

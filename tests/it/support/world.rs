@@ -76,6 +76,8 @@ pub(crate) struct World {
     pub(crate) store_link: Link,
     pub(crate) smtp_link: Link,
     pub(crate) gate: SocketAddr,
+    /// Where it speaks HTTP/2 as well.
+    pub(crate) http2: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) http: reqwest::Client,
     stop: watch::Sender<u8>,
@@ -110,7 +112,7 @@ impl World {
             Some(clock) => App::start_by(config, clock).await.unwrap(),
             None => App::start(config).await.unwrap(),
         };
-        let Some(Address::Tcp(gate)) = app.addresses().first().cloned() else { panic!("a TCP address") };
+        let [Address::Tcp(gate), Address::H2c(http2)] = app.addresses()[..] else { panic!("two TCP addresses") };
         let admin = app.admin_address();
         let stop = watch::Sender::new(0_u8);
         let urgency = |level| {
@@ -122,7 +124,7 @@ impl World {
         let (drain, cut) = (urgency(1), urgency(2));
         let running = tokio::spawn(async move { app.run(drain, cut).await.unwrap() });
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { store, mailbox, store_link, smtp_link, gate, admin, http, stop, running, _folder: folder }
+        Self { store, mailbox, store_link, smtp_link, gate, http2, admin, http, stop, running, _folder: folder }
     }
 
     pub(crate) fn url(&self, target: &str) -> String {
@@ -262,7 +264,7 @@ fn write(folder: &Path, plan: &Plan, upstream: SocketAddr, store: SocketAddr, sm
     let toml = format!(
         r#"
 [listen]
-addresses = ["127.0.0.1:0"]
+addresses = ["127.0.0.1:0", "h2c:127.0.0.1:0"]
 {listen}
 [admin]
 address = "127.0.0.1:0"

@@ -100,7 +100,7 @@ pub struct Connections {
     pub min_rate: u32,
     /// After which the next answer is a connection's last.
     pub max_lifetime: Duration,
-    /// Of which the last is answered with `Connection: close`; at least one.
+    /// Of which the last is answered with `Connection: close`, or comes with `GOAWAY`; at least one.
     pub max_requests: u32,
 }
 

@@ -152,6 +152,21 @@ const BAD: &[(&str, &str, &str)] = &[
     ("listen", r#"addresses = ["[::]:80", "[::]:80"]"#, r#"listen.addresses[1] = "[::]:80": must not be listed twice"#),
     (
         "listen",
+        r#"addresses = ["h2c:8080"]"#,
+        r#"listen.addresses[0] = "h2c:8080": must be ip:port, h2c:ip:port or unix:/path"#,
+    ),
+    (
+        "listen",
+        r#"addresses = ["h2c:unix:/x"]"#,
+        r#"listen.addresses[0] = "h2c:unix:/x": must be ip:port, h2c:ip:port or unix:/path"#,
+    ),
+    (
+        "listen",
+        r#"addresses = ["[::]:80", "h2c:[::]:80"]"#,
+        r#"listen.addresses[1] = "h2c:[::]:80": must not be listed twice"#,
+    ),
+    (
+        "listen",
         r#"trusted_proxies = ["10.0.0.0/8", "10.0.0.0/33"]"#,
         r#"listen.trusted_proxies[1] = "10.0.0.0/33": must be an address, a network such as 10.0.0.0/8, or "unix""#,
     ),
@@ -427,6 +442,22 @@ fn every_bad_value_is_one_fault_with_its_line() {
         let faults = folder.faults(&toml);
         assert_eq!(faults, [format!("x.toml:{at}: {fault}")]);
     }
+}
+
+#[test]
+fn a_listener_is_marked_for_http2() {
+    let folder = Folder::new();
+    let config = folder.good(&with("listen", r#"addresses = ["0.0.0.0:8080", "h2c:[::1]:8082"]"#));
+    let (plain, marked) = ("0.0.0.0:8080".parse().unwrap(), "[::1]:8082".parse().unwrap());
+    assert_eq!(config.listen.addresses, [Address::Tcp(plain), Address::H2c(marked)]);
+    assert_eq!(config.listen.addresses[1].to_string(), "h2c:[::1]:8082");
+    folder.good(&with("listen", r#"addresses = ["127.0.0.1:0", "h2c:127.0.0.1:0"]"#));
+    // It is an address as any other to what must not be at it.
+    let marked = with("listen", r#"addresses = ["h2c:127.0.0.1:8081"]"#);
+    assert_eq!(folder.faults(&marked).len(), 1);
+    let marked = with("listen", r#"addresses = ["h2c:127.0.0.1:9090", "0.0.0.0:8080"]"#);
+    let faults = folder.faults(&marked);
+    assert!(matches!(&faults[..], [fault] if fault.contains("admin.address")), "{faults:?}");
 }
 
 #[test]

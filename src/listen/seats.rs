@@ -16,7 +16,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -60,6 +60,8 @@ pub(crate) struct Seats {
     book: Mutex<Book>,
     /// The microsecond in which a full house was last told of.
     told: AtomicU64,
+    /// Of HTTP/2, of all clients.
+    streams: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +86,7 @@ struct Held {
     taken: usize,
     waiting: BTreeMap<Turn, Arc<Slot>>,
     rank: Option<Rank>,
+    streams: Arc<AtomicUsize>,
 }
 
 /// What is known of one connection.
@@ -95,6 +98,8 @@ pub(super) struct Slot {
     /// Where it stands in its holder's list. Changed under the lock only.
     listed: AtomicU64,
     task: OnceLock<AbortHandle>,
+    /// Its holder's, of HTTP/2.
+    streams: Arc<AtomicUsize>,
 }
 
 /// One connection's place; given back when dropped.
@@ -104,6 +109,10 @@ pub(super) struct Seat {
     seats: Arc<Seats>,
     held_up: AtomicBool,
 }
+
+/// One stream's place; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Seat>);
 
 /// What became of a look at somebody's longest wait.
 enum Found {
@@ -126,6 +135,7 @@ impl Seats {
             metrics,
             book: Mutex::default(),
             told: AtomicU64::new(0),
+            streams: AtomicUsize::new(0),
         }
     }
 
@@ -149,9 +159,11 @@ impl Seats {
             state: AtomicU64::new(now),
             listed: AtomicU64::new(now),
             task: OnceLock::new(),
+            streams: book.holders.get(&holder).map(|held| Arc::clone(&held.streams)).unwrap_or_default(),
         });
         book.update(holder, |held| {
             held.taken += 1;
+            held.streams = Arc::clone(&slot.streams);
             held.waiting.insert((now, slot.number), Arc::clone(&slot));
         });
         self.metrics.connections(book.taken);
@@ -306,6 +318,23 @@ impl Seat {
         !self.held_up.load(Ordering::Relaxed)
     }
 
+    /// A place for a stream, which works as hard as a connection: a client, and all of them, may have as many of the one
+    /// as of the other.
+    pub(super) fn stream(self: &Arc<Self>) -> Option<Place> {
+        let (slot, seats) = (&self.slot, &self.seats);
+        let own = slot.streams.fetch_add(1, Ordering::Relaxed);
+        let all = seats.streams.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(self));
+        let cap = match slot.holder.proxy {
+            false if own >= seats.max_per_client => Cap::Client,
+            _ if all >= seats.max => Cap::Total,
+            _ => return Some(place),
+        };
+        seats.metrics.connection_refused(cap);
+        seats.tell(cap);
+        None
+    }
+
     /// From now on it waits for a request.
     pub(super) fn waits(&self) {
         let (now, state) = (self.seats.now(), &self.slot.state);
@@ -331,6 +360,13 @@ impl Seat {
             // Only an eviction can come between.
             waiting => state.compare_exchange(waiting, BUSY, Ordering::AcqRel, Ordering::Acquire).is_ok(),
         }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.slot.streams.fetch_sub(1, Ordering::Relaxed);
+        self.0.seats.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

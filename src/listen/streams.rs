@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     Bounds, Peer,
     pace::{Pace, time_of},
-    seats::Seat,
+    seats::{Place, Seat},
 };
 use crate::telemetry::metrics::Slow;
 
@@ -43,15 +43,16 @@ impl Line {
         Self { peer, seat, bounds, began }
     }
 
-    /// A stream of its own.
-    pub(crate) fn exchange(&self) -> Exchange {
-        Exchange {
+    /// One more stream of it; `None` if its client, or all clients, have as many as they may.
+    pub(crate) fn exchange(&self) -> Option<Exchange> {
+        Some(Exchange {
+            _place: self.seat.stream()?,
             peer: self.peer,
             bounds: Arc::clone(&self.bounds),
             coming: Mutex::new(None),
             changed: Notify::new(),
             largest: AtomicUsize::new(OWN),
-        }
+        })
     }
 
     /// To be told when it has a stream. False if it had to go just before.
@@ -88,6 +89,7 @@ impl Line {
 /// A request and its answer on a stream, as the gate sees it.
 #[derive(Debug)]
 pub(crate) struct Exchange {
+    _place: Place,
     peer: Peer,
     bounds: Arc<Bounds>,
     /// Of the body that is awaited, where nobody else times it.

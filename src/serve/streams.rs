@@ -46,6 +46,7 @@ const MAX_REFUSED: u32 = 32;
 const LEAVING: Duration = Duration::from_secs(2);
 
 /// What a connection's task goes on for.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 enum Event {
     /// A stream, or the end.
     Accepted(pingora::Result<Option<H2Accept>>),
@@ -105,8 +106,8 @@ fn options() -> H2Options {
 
 impl Door<'_> {
     async fn run(mut self) {
-        while let Some(event) = self.next().await {
-            match event {
+        loop {
+            match self.next().await {
                 Event::Accepted(Ok(Some(H2Accept::Session(session)))) => {
                     if !self.take(session) {
                         return;
@@ -128,7 +129,7 @@ impl Door<'_> {
         while streams.join_next().await.is_some() {}
     }
 
-    async fn next(&mut self) -> Option<Event> {
+    async fn next(&mut self) -> Event {
         let until = match (self.leaving, self.quiet) {
             (Some(leaving), Some(_)) => Some(leaving + LEAVING),
             (Some(_), None) => None,
@@ -145,12 +146,12 @@ impl Door<'_> {
             let over = streams.is_empty() && !http2.has_streams() && line.has_sent_all();
             if over && quiet.is_none() { Poll::Ready(Event::Quiet) } else { Poll::Pending }
         });
-        Some(tokio::select! {
+        tokio::select! {
             biased;
             _ = stopping.wait_for(|stop| *stop), if leaving.is_none() => Event::Stop,
             event = frames => event,
             () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => Event::Late,
-        })
+        }
     }
 
     /// Serves a stream. False if the connection had to go just before.
@@ -159,17 +160,20 @@ impl Door<'_> {
             return false;
         }
         self.quiet = None;
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 && self.leaving.is_none() {
+            self.leave();
+        }
         let too_late = self.leaving.is_some_and(|since| since.elapsed() >= LEAVING);
         if too_late || self.streams.len() >= MAX_RUNNING {
             session.shutdown_with_reason(Reason::REFUSED_STREAM);
             self.refuse();
             return true;
         }
-        self.left = self.left.saturating_sub(1);
-        if self.left == 0 && self.leaving.is_none() {
-            self.leave();
-        }
-        let exchange = Arc::new(self.line.exchange());
+        let Some(exchange) = self.line.exchange().map(Arc::new) else {
+            session.shutdown_with_reason(Reason::REFUSED_STREAM);
+            return true;
+        };
         as_of_one_connection(session.req_header_mut(), &exchange);
         let (proxy, stopping) = (Arc::clone(self.proxy), self.stopping.clone());
         self.streams.spawn(async move {

@@ -131,7 +131,12 @@ impl Metrics {
                 "Connections closed for another while they waited for a request",
                 &[("cap", CAPS)],
             )?,
-            refused: family(r, "refused_connections", "Connections that there was no room for", &[("cap", CAPS)])?,
+            refused: family(
+                r,
+                "refused_connections",
+                "Connections, or streams of HTTP/2, that there was no room for",
+                &[("cap", CAPS)],
+            )?,
             slow: family(
                 r,
                 "slow_connections",

@@ -410,6 +410,27 @@ async fn one_too_many_ends_a_connection_without_a_stream() {
 }
 
 #[tokio::test]
+async fn a_client_has_as_many_streams_as_connections() {
+    let (listener, world) = by_hand("max_connections_per_client = 3").await;
+    let anna = Ipv4Addr::new(127, 0, 0, 2);
+    let mut both =
+        [Http2::from(anna, world.http2, &Builder::new()).await, Http2::from(anna, world.http2, &Builder::new()).await];
+    let (mut answers, mut upstream) = (Vec::new(), Vec::new());
+    for n in 0..3 {
+        answers.push(both[n % 2].open(request("GET", "/slow", &[]), false).await);
+        upstream.push(taken(&listener).await);
+    }
+    for http2 in &mut both {
+        assert_eq!(http2.get(PATH).await.unwrap_err().reason(), Some(Reason::REFUSED_STREAM));
+    }
+    assert_eq!(world.metric("refused_connections_total{cap=\"client\"}").await, "2");
+    assert_eq!(Http2::to(world.http2).await.get(PATH).await.unwrap().status, 200);
+    give(&mut upstream[0], "late").await;
+    assert_eq!(read(answers.remove(0).0.await.unwrap()).await.unwrap().body, "late");
+    world.until(async || both[1].get(PATH).await.is_ok()).await;
+}
+
+#[tokio::test]
 async fn limits_know_the_client() {
     let limits = "client = \"3/1h\"\nstart_per_client = \"0\"\nstart_total = \"0\"\nmail_total = \"0\"";
     let world = World::with(Plan { limits, ..Plan::default() }).await;

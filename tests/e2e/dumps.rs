@@ -26,7 +26,9 @@ async fn demo(folder: &Path) -> Program {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -c unlimited 2>/dev/null; exec ./resetgate demo"]).current_dir(folder);
+    // What runs in the background of a shell may have been told to ignore SIGQUIT, and would pass that on.
+    let run = "ulimit -c unlimited 2>/dev/null; exec env --default-signal=ABRT,QUIT,TRAP ./resetgate demo";
+    command.args(["-c", run]).current_dir(folder);
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
         command.uid(NOBODY).gid(NOBODY);
     }

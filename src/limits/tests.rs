@@ -364,13 +364,16 @@ fn a_full_store_makes_room_by_itself_once_budgets_are_whole() {
     for address in 0..2000 {
         limits.check(Rule::Client, v4(address));
     }
-    clock.advance(60 * SECOND);
-    for address in 5000..5010 {
-        for _ in 0..3 {
-            assert_eq!(limits.check(Rule::Client, v4(address)), Decision::Allowed);
+    // As often as it is full.
+    for round in 3..6 {
+        clock.advance(60 * SECOND);
+        for address in (0..10).map(|n| round * 1000 + n) {
+            for _ in 0..3 {
+                assert_eq!(limits.check(Rule::Client, v4(address)), Decision::Allowed);
+            }
         }
+        assert_eq!(limits.len(), 10);
     }
-    assert_eq!(limits.len(), 10);
 }
 
 #[test]
@@ -473,6 +476,14 @@ fn later_starts_leave_three_quarters_of_everyones_to_first_ones() {
 }
 
 #[test]
+fn of_much_that_is_everyones_a_quarter_is_for_later_starts() {
+    let config = config::Limits { start_total: rate(400, 4000 * SECOND), ..config_of_starts() };
+    let (_, limits) = made(&config);
+    assert!((0..60).all(|_| start(&limits, 1).is_ok()));
+    assert_eq!((0..60).filter(|_| start(&limits, 2).is_ok()).count(), 40, "a hundred in all");
+}
+
+#[test]
 fn a_small_limit_on_everyones_starts_holds_for_one_client_as_it_is_written() {
     let config = config::Limits { start_total: rate(5, 60 * SECOND), ..config_of_starts() };
     let (_, limits) = made(&config);
@@ -491,6 +502,8 @@ fn a_start_that_everyones_limit_refuses_costs_the_client_nothing() {
         assert_eq!(start(&limits, address), Err(Rule::StartTotal));
     }
     assert_eq!(limits.len(), kept, "nor is it remembered");
+    assert_eq!(start(&limits, 0), Err(Rule::StartTotal));
+    assert_eq!(limits.len(), kept, "but what it had used before is");
     for _ in 0..100 {
         assert_eq!(start(&limits, 200), Err(Rule::StartTotal));
     }

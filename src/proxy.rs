@@ -20,10 +20,7 @@ mod users;
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -58,8 +55,14 @@ use crate::{
         ports::{Events, Limits},
         wire::{Reply, reason},
     },
-    telemetry::metrics::{Denial, Metrics},
+    telemetry::{
+        metrics::{Denial, Metrics},
+        throttle::Throttle,
+    },
 };
+
+/// How often a failure of the upstream is told; the metrics count each.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// Tries to connect for one request, each to another address.
 const CONNECTS: u8 = 2;
@@ -91,8 +94,8 @@ pub struct Gate {
     edge: Edge,
     upstream: Arc<Upstream>,
     started: Instant,
-    /// The second, counted from the start, in which a failure of the upstream was last told.
-    told: AtomicU64,
+    /// How often a failure of the upstream is told.
+    told: Throttle,
 }
 
 impl Gate {
@@ -117,7 +120,7 @@ impl Gate {
             edge: Edge::new(&config.edge),
             upstream,
             started: Instant::now(),
-            told: AtomicU64::new(0),
+            told: Throttle::new(TOLD_EVERY),
         }
     }
 
@@ -150,10 +153,9 @@ impl Gate {
 }
 
 impl Gate {
-    /// Says what kind of failure the upstream's is, at most once a second; the metrics count each.
+    /// Says what kind of failure the upstream's is, at most every [`TOLD_EVERY`].
     fn tell(&self, error: &Error) {
-        let now = self.started.elapsed().as_secs() + 1;
-        if self.told.swap(now, Ordering::Relaxed) != now {
+        if self.told.pass(self.started.elapsed()).is_some() {
             tracing::warn!(kind = error.etype().as_str(), "a request could not be passed on");
         }
     }

@@ -18,7 +18,7 @@ use tokio::{
 use super::Unusable;
 use crate::{
     reset::ports::{Down, Secret},
-    telemetry::gate::Gate,
+    telemetry::throttle::Throttle,
 };
 
 /// Names a call in the store's own logs; IDM takes it over where it is told to trust it.
@@ -137,7 +137,7 @@ pub(super) struct Http {
     run: u64,
     calls: AtomicU64,
     started: Instant,
-    said: [[Gate; KINDS]; Name::ALL],
+    said: [[Throttle; KINDS]; Name::ALL],
 }
 
 impl Http {
@@ -173,7 +173,7 @@ impl Http {
             run: RandomState::new().hash_one(std::process::id()),
             calls: AtomicU64::new(0),
             started: Instant::now(),
-            said: std::array::from_fn(|_| std::array::from_fn(|_| Gate::new(QUIET))),
+            said: std::array::from_fn(|_| std::array::from_fn(|_| Throttle::new(QUIET))),
         })
     }
 
@@ -239,9 +239,8 @@ impl<'a> Call<'a> {
 
     /// Puts the failure into the log, and makes of it what the engine may know.
     pub(super) fn failed(&self, failure: Failure) -> Down {
-        let now = u64::try_from(self.http.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let gate = self.http.said.get(self.name as usize).and_then(|kinds| kinds.get(failure.kind as usize));
-        if let Some(skipped) = gate.and_then(|gate| gate.pass(now)) {
+        let throttle = self.http.said.get(self.name as usize).and_then(|kinds| kinds.get(failure.kind as usize));
+        if let Some(skipped) = throttle.and_then(|throttle| throttle.pass(self.http.started.elapsed())) {
             tracing::warn!(
                 call = self.name.as_str(),
                 kind = ?failure.kind,

@@ -29,7 +29,10 @@ use super::Peer;
 use crate::{
     config::Listen,
     reset::ports::Client,
-    telemetry::metrics::{Cap, Metrics},
+    telemetry::{
+        metrics::{Cap, Metrics},
+        throttle::Throttle,
+    },
 };
 
 /// How often a full house is told of.
@@ -58,8 +61,8 @@ pub(crate) struct Seats {
     began: Instant,
     metrics: Arc<Metrics>,
     book: Mutex<Book>,
-    /// The microsecond in which a full house was last told of.
-    told: AtomicU64,
+    /// How often a full house is told of.
+    told: Throttle,
     /// Of HTTP/2, of all clients.
     streams: AtomicUsize,
 }
@@ -134,7 +137,7 @@ impl Seats {
             began: Instant::now(),
             metrics,
             book: Mutex::default(),
-            told: AtomicU64::new(0),
+            told: Throttle::new(TOLD_EVERY),
             streams: AtomicUsize::new(0),
         }
     }
@@ -220,9 +223,7 @@ impl Seats {
 
     /// Without the address: the log is not where to look for who connects.
     fn tell(&self, cap: Cap) {
-        let (now, told) = (self.now(), self.told.load(Ordering::Relaxed));
-        let due = told == 0 || now.saturating_sub(told) >= micros(TOLD_EVERY);
-        if due && self.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if self.told.pass(self.began.elapsed()).is_some() {
             let cap = match cap {
                 Cap::Client => "max_connections_per_client",
                 Cap::Total => "max_connections",

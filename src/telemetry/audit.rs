@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use tracing::Level;
 
 use super::{
-    gate::Gate,
     labels::{RULES, SERVICES, lane, rule, service, why},
     metrics::Metrics,
+    throttle::Throttle,
 };
 use crate::reset::ports::{Clock, Decoy, Digest, Event, Events};
 
@@ -27,23 +27,23 @@ const ALARM: Duration = Duration::from_secs(60);
 pub struct Recorder {
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
-    limited: Vec<Gate>,
-    observed: Vec<Gate>,
-    near: Vec<Gate>,
-    services: Vec<Gate>,
-    outbox: Gate,
-    codes: Gate,
-    floors: Gate,
-    submits: Gate,
-    keys: Gate,
-    full_look_ups: Gate,
-    look_ups: Gate,
+    limited: Vec<Throttle>,
+    observed: Vec<Throttle>,
+    near: Vec<Throttle>,
+    services: Vec<Throttle>,
+    outbox: Throttle,
+    codes: Throttle,
+    floors: Throttle,
+    submits: Throttle,
+    keys: Throttle,
+    full_look_ups: Throttle,
+    look_ups: Throttle,
 }
 
 impl Recorder {
     /// A recorder that counts in `metrics`; `clock` says when a second is over.
     pub fn new(metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
-        let gates = |of: &[&str]| of.iter().map(|_| Gate::new(QUIET)).collect();
+        let gates = |of: &[&str]| of.iter().map(|_| Throttle::new(QUIET)).collect();
         Self {
             metrics,
             clock,
@@ -51,17 +51,17 @@ impl Recorder {
             observed: gates(RULES),
             near: gates(RULES),
             services: gates(SERVICES),
-            outbox: Gate::new(QUIET),
-            codes: Gate::new(QUIET),
-            floors: Gate::new(ALARM),
-            submits: Gate::new(QUIET),
-            keys: Gate::new(QUIET),
-            full_look_ups: Gate::new(QUIET),
-            look_ups: Gate::new(ALARM),
+            outbox: Throttle::new(QUIET),
+            codes: Throttle::new(QUIET),
+            floors: Throttle::new(ALARM),
+            submits: Throttle::new(QUIET),
+            keys: Throttle::new(QUIET),
+            full_look_ups: Throttle::new(QUIET),
+            look_ups: Throttle::new(ALARM),
         }
     }
 
-    fn gate(&self, event: Event) -> Option<&Gate> {
+    fn throttle(&self, event: Event) -> Option<&Throttle> {
         match event {
             Event::Limited { rule } => self.limited.get(rule as usize),
             Event::LimitObserved { rule } => self.observed.get(rule as usize),
@@ -82,9 +82,9 @@ impl Recorder {
 impl Events for Recorder {
     fn record(&self, event: Event) {
         self.metrics.count(event);
-        let skipped = match self.gate(event) {
+        let skipped = match self.throttle(event) {
             None => 0,
-            Some(gate) => match gate.pass(self.clock.now().millis()) {
+            Some(throttle) => match throttle.pass(Duration::from_millis(self.clock.now().millis())) {
                 Some(skipped) => skipped,
                 None => return,
             },

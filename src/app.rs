@@ -80,7 +80,7 @@ impl App {
         let events: Arc<dyn Events> = Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock)));
         let governor = Arc::new(Governor::new(&config.limits, &clock, &events, hash_key.expose()));
         let limits: Arc<dyn Limits> = governor.clone();
-        let rules = Rules { tries: config.codes.tries, mail_gap: config.reset.mail_gap };
+        let rules = Rules::of(&config);
         let flows = Arc::new(MemoryFlows::new(config.codes.capacity, rules, Arc::clone(&clock)));
         config.mail.capacity = config.outbox_places();
         config.mail.later = config.later_places();
@@ -133,15 +133,7 @@ impl App {
             clock,
             events: Arc::clone(&events),
         };
-        let settings = Settings {
-            link_lifetime: config.reset.link_lifetime,
-            token_expiry: config.reset.process.token_expiry,
-            answer_floor: config.reset.answer_floor,
-            digits: config.codes.digits,
-            crest_ids: config.reset.crest_ids,
-            reveal_unknown_accounts: config.reset.reveal_unknown_accounts,
-        };
-        let engine = Arc::new(Engine::new(&config.reset.process, settings, ports).await);
+        let engine = Arc::new(Engine::new(&config.reset.process, settings(&config), ports).await);
         let bound = serve::bind(&config.listen, &config.admin)?;
         Ok(Self { config, bound, parts: Parts { engine, limits, events, in_flight, outbox, metrics }, tidying })
     }
@@ -168,6 +160,18 @@ impl App {
         // Named, so that it lives until the end.
         let _tidying = self.tidying;
         Ok(serve::run(self.bound, &self.config, self.parts, drain, cut).await?)
+    }
+}
+
+/// What the engine itself needs of the configuration.
+pub const fn settings(config: &Config) -> Settings {
+    Settings {
+        link_lifetime: config.reset.link_lifetime,
+        token_expiry: config.reset.process.token_expiry,
+        answer_floor: config.reset.answer_floor,
+        digits: config.codes.digits,
+        crest_ids: config.reset.crest_ids,
+        reveal_unknown_accounts: config.reset.reveal_unknown_accounts,
     }
 }
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
-use crate::reset::ports::{Claim, Digest, FlowRef, Lane, NewCode, Opened, Settled, Time};
+use crate::{
+    config::Config,
+    reset::ports::{Claim, Digest, FlowRef, Lane, NewCode, Opened, Settled, Time},
+};
 
 /// Codes that may be live for one account at a time; the mail budget normally keeps them far fewer.
 const MAX_CODES: usize = 16;
@@ -20,6 +23,13 @@ pub struct Rules {
     pub tries: u32,
     /// Within it of a mail, another start joins its code.
     pub mail_gap: Duration,
+}
+
+impl Rules {
+    /// As configured.
+    pub const fn of(config: &Config) -> Self {
+        Self { tries: config.codes.tries, mail_gap: config.reset.mail_gap }
+    }
 }
 
 /// The few live flows of one account.

@@ -7,6 +7,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use resetgate::{
+    app,
     clock::SystemClock,
     config::{self, Address},
     flows::{
@@ -18,7 +19,7 @@ use resetgate::{
     mail,
     proxy::InFlight,
     reset::{
-        Engine, Ports, Settings,
+        Engine, Ports,
         ports::{Client, Clock, Decision, Events, LimitKey, Limits, Rule, Start},
     },
     serve::{self, Parts},
@@ -119,7 +120,7 @@ async fn parts(config: &config::Config, limits: Arc<dyn Limits>) -> Parts {
     let email = config.reset.process.email().unwrap();
     let outbox =
         mail::start(&config.mail, email, false, Arc::clone(&limits), Arc::clone(&clock), Arc::clone(&events)).unwrap();
-    let rules = Rules { tries: config.codes.tries, mail_gap: config.reset.mail_gap };
+    let rules = Rules::of(config);
     let ports = Ports {
         accounts: Arc::new(Crest::new(&config.identity).unwrap()),
         flows: Arc::new(MemoryFlows::new(10, rules, Arc::clone(&clock))),
@@ -130,14 +131,6 @@ async fn parts(config: &config::Config, limits: Arc<dyn Limits>) -> Parts {
         clock,
         events: Arc::clone(&events),
     };
-    let settings = Settings {
-        link_lifetime: config.reset.link_lifetime,
-        token_expiry: config.reset.process.token_expiry,
-        answer_floor: config.reset.answer_floor,
-        digits: None,
-        crest_ids: false,
-        reveal_unknown_accounts: false,
-    };
-    let engine = Arc::new(Engine::new(&config.reset.process, settings, ports).await);
+    let engine = Arc::new(Engine::new(&config.reset.process, app::settings(config), ports).await);
     Parts { engine, limits, events, in_flight: Arc::new(InFlight::new(10)), outbox, metrics }
 }

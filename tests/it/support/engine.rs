@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use resetgate::{
+    app,
     config::{self, Config},
     flows::{
         memory::{MemoryFlows, Rules},
@@ -229,7 +230,7 @@ impl Machine {
         install_crypto();
         let (people, mails, events) = (Arc::new(People::default()), Mails::default(), Arc::new(Counted::default()));
         let noted: Arc<dyn Events> = events.clone();
-        let rules = Rules { tries: config.codes.tries, mail_gap: config.reset.mail_gap };
+        let rules = Rules::of(config);
         let flows = Arc::new(MemoryFlows::new(config.codes.capacity, rules, clock.clone()));
         let governor = Arc::new(Governor::new(&config.limits, &clock, &noted, &[7; 32]));
         let ports = Ports {
@@ -242,14 +243,7 @@ impl Machine {
             clock,
             events: noted,
         };
-        let settings = Settings {
-            link_lifetime: config.reset.link_lifetime,
-            token_expiry: config.reset.process.token_expiry,
-            answer_floor: floor,
-            digits: config.codes.digits,
-            crest_ids: false,
-            reveal_unknown_accounts: false,
-        };
+        let settings = Settings { answer_floor: floor, ..app::settings(config) };
         let engine = Arc::new(Engine::new(&config.reset.process, settings, ports).await);
         Self { clock: manual, people, events, flows, governor, mails, engine }
     }

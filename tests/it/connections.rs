@@ -5,11 +5,11 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
     time::{advance, pause, resume, sleep},
 };
 
 use crate::support::{
+    connections::{by_hand, give, listening, open, slow, taken},
     raw::{Raw, request},
     upstream::Upstream,
     world::{PATH, Plan, World},
@@ -22,40 +22,9 @@ const CARL: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 4);
 const SUBMIT: &str = "/openidm/selfservice/reset?_action=submitRequirements";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
-async fn listening(listen: &'static str) -> World {
-    World::with(Plan { listen, ..Plan::default() }).await
-}
-
-/// A gate in front of a server that hands over its connections one by one.
-async fn by_hand(listen: &'static str) -> (TcpListener, World) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let upstream = Some(format!("url = \"http://{}\"", listener.local_addr().unwrap()));
-    (listener, World::with(Plan { upstream, listen, ..Plan::default() }).await)
-}
-
-/// The next request that the server by hand gets; what is returned keeps it waiting.
-async fn taken(listener: &TcpListener) -> TcpStream {
-    let (mut stream, _) = listener.accept().await.unwrap();
-    let mut read = Vec::new();
-    while !read.windows(4).any(|window| window == b"\r\n\r\n") {
-        stream.read_buf(&mut read).await.unwrap();
-    }
-    stream
-}
-
-async fn give(stream: &mut TcpStream, body: &str) {
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(answer.as_bytes()).await.unwrap();
-}
-
 async fn reads(raw: &mut Raw) -> u16 {
     raw.send(request("GET", PATH, &[], None)).await;
     raw.answer().await.expect("an answer").status
-}
-
-/// Waits until so many connections are open.
-async fn open(world: &World, connections: usize) {
-    world.until(async || world.metric("open_connections").await == connections.to_string()).await;
 }
 
 async fn evicted(world: &World, cap: &str) -> String {
@@ -64,10 +33,6 @@ async fn evicted(world: &World, cap: &str) -> String {
 
 async fn refused(world: &World, cap: &str) -> String {
     world.metric(&format!("refused_connections_total{{cap=\"{cap}\"}}")).await
-}
-
-async fn slow(world: &World, at: &str) -> String {
-    world.metric(&format!("slow_connections_total{{at=\"{at}\"}}")).await
 }
 
 #[tokio::test]

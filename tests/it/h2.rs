@@ -7,14 +7,14 @@ use h2::{Reason, client::Builder};
 use http::HeaderMap;
 use resetgate::serve::Ended;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::AsyncReadExt,
     time::{advance, pause, resume},
 };
 
 use crate::{
     paths::SPELLINGS,
     support::{
+        connections::{by_hand, give, listening, open, slow, taken},
         http2::{Frames, GOAWAY, HEADERS, Http2, RESET, read, request},
         raw::{self, Raw},
         upstream::Upstream,
@@ -26,42 +26,8 @@ const SUBMIT: &str = "/openidm/selfservice/reset?_action=submitRequirements";
 const JSON: (&str, &str) = ("content-type", "application/json");
 const START: &str = r#"{"input":{}}"#;
 
-async fn listening(listen: &'static str) -> World {
-    World::with(Plan { listen, ..Plan::default() }).await
-}
-
 async fn in_front_of(upstream: &Upstream) -> World {
     World::with(Plan { upstream: Some(format!("url = \"http://{}\"", upstream.address)), ..Plan::default() }).await
-}
-
-/// A gate in front of a server that hands over its connections one by one.
-async fn by_hand(listen: &'static str) -> (TcpListener, World) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let upstream = Some(format!("url = \"http://{}\"", listener.local_addr().unwrap()));
-    (listener, World::with(Plan { upstream, listen, ..Plan::default() }).await)
-}
-
-/// The next request that the server by hand gets; what is returned keeps it waiting.
-async fn taken(listener: &TcpListener) -> TcpStream {
-    let (mut stream, _) = listener.accept().await.unwrap();
-    let mut read = Vec::new();
-    while !read.windows(4).any(|window| window == b"\r\n\r\n") {
-        stream.read_buf(&mut read).await.unwrap();
-    }
-    stream
-}
-
-async fn give(stream: &mut TcpStream, body: &str) {
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(answer.as_bytes()).await.unwrap();
-}
-
-async fn open(world: &World, connections: usize) {
-    world.until(async || world.metric("open_connections").await == connections.to_string()).await;
-}
-
-async fn slow(world: &World, at: &str) -> String {
-    world.metric(&format!("slow_connections_total{{at=\"{at}\"}}")).await
 }
 
 #[tokio::test]

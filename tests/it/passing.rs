@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use crate::support::{
+    connections::{by_hand, read_head},
     link::Mode,
     raw::{Raw, request},
     upstream::Upstream,
@@ -206,26 +207,9 @@ async fn bodies_pass_however_they_are_framed() {
     assert_eq!(raw.answer().await.expect("the connection is kept").body, "");
 }
 
-/// A server that hands over its connections one by one.
-async fn by_hand() -> (TcpListener, World) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let world = in_front_of_url(&format!("url = \"http://{}\"", listener.local_addr().unwrap())).await;
-    (listener, world)
-}
-
-async fn read_head(stream: &mut TcpStream) -> Vec<u8> {
-    let mut read = Vec::new();
-    loop {
-        stream.read_buf(&mut read).await.unwrap();
-        if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
-            return read.split_off(end + 4);
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_large_body_streams_up() {
-    let (listener, world) = by_hand().await;
+    let (listener, world) = by_hand("").await;
     let mut client = TcpStream::connect(world.gate).await.unwrap();
     let head = format!("PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n");
     client.write_all(head.as_bytes()).await.unwrap();
@@ -275,7 +259,7 @@ async fn a_large_body_streams_up() {
 
 #[tokio::test]
 async fn a_large_answer_streams_down() {
-    let (listener, world) = by_hand().await;
+    let (listener, world) = by_hand("").await;
     let mut client = Raw::to(world.gate).await;
     client.send(request("GET", "/a", &[], None)).await;
     let (mut upstream, _) = listener.accept().await.unwrap();
@@ -343,7 +327,7 @@ async fn an_upstream_that_is_not_there_is_a_502_of_ours() {
 #[tokio::test]
 async fn what_is_no_answer_is_a_502_of_ours() {
     for nonsense in ["", "nonsense\r\n\r\n", "HTTP/1.1 xyz\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"] {
-        let (listener, world) = by_hand().await;
+        let (listener, world) = by_hand("").await;
         let server = tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 read_head(&mut client).await;

@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod clock;
+pub(crate) mod connections;
 pub(crate) mod engine;
 pub(crate) mod http2;
 pub(crate) mod link;

@@ -7,31 +7,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly RUNS=${RUNS:-3} SECONDS_EACH=${SECONDS_EACH:-5} GIB=$((1 << 30))
 readonly RESET=/openidm/selfservice/reset
 
-for tool in wrk taskset curl; do
-    command -v "$tool" >/dev/null || { echo "compare: $tool is missing (apt-get install wrk util-linux curl)" >&2; exit 1; }
-done
+. benches/gate.sh
+need "wrk util-linux curl" wrk taskset curl
 export no_proxy=127.0.0.1
 
 # GATE and PEER name programs that are built already, such as of another version.
-gate=${GATE-} peer=${PEER-}
-if [[ -z $gate ]]; then
-    cargo build --locked --release --bin resetgate
-    gate=${CARGO_TARGET_DIR:-target}/release/resetgate
-fi
-if [[ -z $peer ]]; then
-    peer=$(cargo build --locked --release --bench peer --message-format=json |
-        sed -n 's/.*"name":"peer".*"executable":"\([^"]*\)".*/\1/p')
-fi
-
-dir=$(mktemp -d)
-children=()
-end() {
-    # Pingora's own server would take five minutes to end on anything less.
-    kill -KILL "${children[@]}" 2>/dev/null || true
-    wait 2>/dev/null || true
-    rm -rf "$dir"
-}
-trap end EXIT
+build_gate
+peer=${PEER-}
+[[ -n $peer ]] || peer=$(bench peer)
 
 # Starts a peer on a processor. Its port: $port, its process: $pid.
 start() { # processor, arguments
@@ -47,35 +30,7 @@ start() { # processor, arguments
 start 1 upstream
 upstream=$port
 
-cat >"$dir/resetgate.toml" <<TOML
-[listen]
-addresses = ["127.0.0.1:0"]
-[admin]
-address = "127.0.0.1:0"
-[upstream]
-url = "http://127.0.0.1:$upstream"
-[identity]
-kind = "crest"
-url = "http://127.0.0.1:$upstream/openidm"
-auth = { kind = "openidm", username = "resetgate", password = "env:BENCH_PASSWORD" }
-[reset]
-process = "selfservice-reset.json"
-[token]
-ephemeral = true
-[limits]
-client = "1000000/1s" # counted as usual, and never refused
-TOML
-cp conf/selfservice-reset.json "$dir/"
-mkfifo "$dir/log.gate"
-BENCH_PASSWORD=x taskset -c 0 "$gate" run --config "$dir/resetgate.toml" 2>"$dir/log.gate" &
-gate_pid=$!
-children+=("$gate_pid")
-exec 9<"$dir/log.gate"
-while read -r line <&9; do
-    gate_port=$(sed -n 's/.*"addresses":"127.0.0.1:\([0-9]*\)".*/\1/p' <<<"$line")
-    [[ -z $gate_port ]] || break
-done
-cat <&9 >/dev/null &
+run_gate "$upstream"
 rss() { awk '/^VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$1/status"; }
 at_rest=$(rss "$gate_pid")
 

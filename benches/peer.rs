@@ -1,5 +1,6 @@
 //! What resetgate is compared with, and what it stands in front of: each is told apart by the first argument, prints its
-//! port, and serves until it is killed. Only `benches/compare.sh` builds it.
+//! port, and serves until it is killed. Only `benches/compare.sh` and
+//! `benches/slow_clients.sh` build it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

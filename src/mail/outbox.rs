@@ -5,7 +5,8 @@
 //!
 //! A decoy takes a place, waits its turn behind the mails before it, stays for as long as recent mails did, and backs
 //! off while mails fail. So how full the outbox is, and how fast it empties, tells nothing of who exists. It takes
-//! neither of the pace nor a hand (but to find out, where no mail does, whether the relay is back): strangers make decoys at will, and no mail may wait for them.
+//! neither of the pace nor a hand (but to find out, where no mail does, whether the relay is back): strangers make decoys
+//! at will, and no mail may wait for them.
 
 mod health;
 mod places;

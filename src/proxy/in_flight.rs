@@ -36,7 +36,7 @@ impl InFlight {
         Self { taken: Mutex::default(), capacity }
     }
 
-    /// InFlight taken at the moment.
+    /// Seats taken at the moment.
     pub fn taken(&self) -> usize {
         self.taken.lock().all
     }

@@ -34,8 +34,8 @@ run_gate "$upstream"
 rss() { awk '/^VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$1/status"; }
 at_rest=$(rss "$gate_pid")
 
-curl -sS -o "$dir/get" "http://127.0.0.1:$gate_port$RESET"
-start 0 constant "$(stat -c %s "$dir/get")"
+curl -sS -o "$dir/answer" "http://127.0.0.1:$gate_port$RESET"
+start 0 constant "$(stat -c %s "$dir/answer")"
 constant_port=$port constant_pid=$pid
 start 0 proxy "127.0.0.1:$upstream"
 proxy_port=$port proxy_pid=$pid

@@ -2,15 +2,21 @@
 //! it into this and reports every fault at once.
 
 mod check;
+mod codes;
 mod connections;
 mod edge;
 mod fault;
+mod identity;
 mod limits;
+mod listen;
 mod mail;
+mod plaintext;
 mod process;
 mod raw;
+mod reset;
 mod secret;
 mod units;
+mod upstream;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,34 @@
+//! `[codes]`: the one-time codes.
+
+use super::{Codes, LimitName, Limits, raw::Section, units};
+
+/// Fewer than these are worth a warning: at fifteen guesses an hour for each of ten thousand accounts, eight digits take a
+/// month to guess one.
+const SAFE_DIGITS: u32 = 8;
+
+/// Reads the section.
+pub(super) fn codes(mut section: Section<'_>, limits: Option<&Limits>) -> Option<Codes> {
+    section.or("store", "memory", |text| match text.split_once("://") {
+        Some(("redis" | "rediss", _)) => Err("is not built yet; must be \"memory\"".to_owned()),
+        None if text == "memory" => Ok(()),
+        _ => Err("must be \"memory\"".to_owned()),
+    });
+    section.flag("allow_plaintext");
+    let typed = section.or("format", "opaque", |text| units::one_of(text, &[("opaque", false), ("digits", true)]));
+    let digits = section.number("digits", 8, 6..=10);
+    if typed == Some(true) {
+        let unguarded =
+            |limits: &Limits| limits.code_per_account.is_none() || limits.observe.contains(&LimitName::CodePerAccount);
+        if limits.is_some_and(unguarded) {
+            section.fault("format", "needs limits.code_per_account: digits can be guessed");
+        }
+        if digits.is_some_and(|digits| digits < SAFE_DIGITS) {
+            section.warn("digits", "lets somebody who knows ten thousand accounts guess one of them in hours");
+        }
+    }
+    let tries = section.number("tries", 5, 1..=100);
+    let capacity = section.number("capacity", 1_000_000, 1..=50_000_000);
+    section.finish();
+    let digits = typed?.then_some(digits?);
+    Some(Codes { tries: tries?, digits, capacity: usize::try_from(capacity?).ok()? })
+}

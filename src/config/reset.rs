@@ -1,0 +1,74 @@
+//! `[reset]`: the path, the process file, and how long things last.
+
+use std::time::Duration;
+
+use super::{
+    Rate, Reset,
+    process::{self, ProcessFile},
+    raw::Section,
+    secret::{Surroundings, read},
+    units,
+};
+
+/// Reads the process file that the section names.
+pub(super) fn process_file<'n>(section: &mut Section<'n>, around: &Surroundings<'_>) -> Option<ProcessFile<'n>> {
+    let notes = section.notes();
+    let (path, text) = section.required("process", |text| {
+        let path = around.path(text);
+        read(&path).map(|text| (path, text))
+    })?;
+    process::load(&path, text, notes)
+}
+
+/// Reads the rest of it.
+pub(super) fn reset(
+    mut section: Section<'_>,
+    file: Option<ProcessFile<'_>>,
+    mail_per_account: Option<Rate>,
+) -> Option<Reset> {
+    let path = section.or("path", "/openidm/selfservice/reset", units::path);
+    let link_lifetime = section.or("link_lifetime", "20m", units::duration_in("1s"..="24h"));
+    let answer_floor = section.or("answer_floor", "250ms", units::duration_in("1ms"..="10s"));
+    let repeat_window = section.or("repeat_window", "60s", units::duration_in("1s"..="10m"));
+    let mail_gap = section.or("mail_gap", "60s", units::duration_in("0s"..="1h"));
+    let max_in_flight = section.number("max_in_flight", 4096, 1..=100_000);
+    let crest_ids = section.flag("crest_ids");
+    let reveal_unknown_accounts = section.flag("reveal_unknown_accounts");
+    if reveal_unknown_accounts {
+        section.warn("reveal_unknown_accounts", "tells strangers who has an account");
+    }
+    if let Some(life) = link_lifetime {
+        check_reach(&section, life, mail_gap, mail_per_account);
+    }
+    let mut cors = section.section("cors");
+    let cors_origins = cors.list("origins", &[], units::origin);
+    cors.finish();
+    section.finish();
+    Some(Reset {
+        path: path?,
+        process: file?.process?,
+        link_lifetime: link_lifetime?,
+        answer_floor: answer_floor?,
+        repeat_window: repeat_window?,
+        mail_gap: mail_gap?,
+        crest_ids,
+        reveal_unknown_accounts,
+        cors_origins: cors_origins?,
+        max_in_flight: usize::try_from(max_in_flight?).ok()?,
+    })
+}
+
+/// At any moment an owner either can get a mail or holds a live link, whatever strangers have asked for.
+fn check_reach(section: &Section<'_>, life: Duration, gap: Option<Duration>, mails: Option<Rate>) {
+    const OR: &str = "or an owner could be without mail and without link";
+    if let Some(refill) = mails.map(|rate| rate.refill()).filter(|refill| life < *refill) {
+        let refill = refill.as_secs_f64();
+        section.fault(
+            "link_lifetime",
+            &format!("must be at least one refill of limits.mail_per_account, {refill}s, {OR}"),
+        );
+    }
+    if gap.is_some_and(|gap| gap > life) {
+        section.fault("mail_gap", &format!("must not be longer than reset.link_lifetime, {OR}"));
+    }
+}

@@ -15,6 +15,7 @@ mod process;
 mod raw;
 mod reset;
 mod secret;
+mod tls;
 mod units;
 mod upstream;
 
@@ -26,7 +27,11 @@ use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use url::Url;
 
-pub use self::{check::load, fault::Fault};
+pub use self::{
+    check::{Texts, load},
+    fault::Fault,
+    tls::{ClientTls, Pair},
+};
 pub use crate::reset::{process::Process, secret::Secret};
 
 /// Everything.
@@ -54,6 +59,8 @@ pub struct Config {
     pub mail: Mail,
     /// What is printed.
     pub log: Log,
+    /// The files that the configuration file names, which may change while it stays as it is.
+    pub files: Vec<PathBuf>,
 }
 
 impl Config {

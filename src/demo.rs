@@ -11,22 +11,17 @@ pub mod store;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    num::NonZeroU32,
-    time::Duration,
+    path::PathBuf,
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom, SystemRandom};
 use thiserror::Error;
 use tokio::net::TcpListener;
-use url::Url;
 
 pub use self::introduction::{introduction, walk};
 use self::{mailbox::Mailbox, store::Store};
-use crate::config::{
-    Address, Admin, ClientHeader, Codes, Config, Connections, Edge, Identity, Limits, Listen, Log, LogFormat, Mail,
-    Process, Rate, Reset, Secret, Smtp, SmtpTls, Token, TokenKey, Transport, Upstream,
-};
+use crate::config::{self, Config, Secret, Texts};
 
 /// Where each part listens if nothing else does; else the system chooses.
 mod port {
@@ -54,12 +49,9 @@ pub enum Fault {
     /// The machine gives no randomness for a key.
     #[error("no randomness for a key")]
     Randomness,
-    /// The built-in process file does not fit this program.
-    #[error("the demo's process is not valid: {0}")]
-    Process(String),
-    /// An address cannot be written as a URL.
-    #[error("an address is not a URL: {0}")]
-    Url(#[from] url::ParseError),
+    /// The built-in configuration does not fit this program.
+    #[error("the demo's configuration is not valid: {0:?}")]
+    Config(Vec<config::Fault>),
 }
 
 /// Starts everything around the gate.
@@ -96,78 +88,38 @@ async fn bind(usual: u16) -> io::Result<TcpListener> {
 /// # Errors
 /// See [`Fault`]; none is the user's.
 pub fn config(around: &Surroundings, listen: SocketAddr, admin: SocketAddr) -> Result<Config, Fault> {
-    let upstream = format!("http://{}", around.store.address());
-    let smtp = around.mailbox.smtp_address();
-    Ok(Config {
-        listen: Listen {
-            addresses: vec![Address::Tcp(listen)],
-            trusted_proxies: Vec::new(),
-            trust_unix: false,
-            client_header: ClientHeader::XForwardedFor,
-            connections: Connections::default(),
-        },
-        admin: Admin { address: admin },
-        upstream: Upstream { url: Url::parse(&upstream)? },
-        // The store has no process of its own, and whoever looks for one there is counted.
-        edge: Edge { watch_upstream: Duration::ZERO, ..Edge::default() },
-        identity: Identity {
-            url: Url::parse(&format!("{upstream}/openidm"))?,
-            username: store::SERVICE_USER.to_owned(),
-            password: Secret::new(around.service_password.expose().clone()),
-            max_concurrent: 256,
-        },
-        reset: Reset {
-            path: "/openidm/selfservice/reset".to_owned(),
-            process: process(listen)?,
-            link_lifetime: MINUTE * 20,
-            answer_floor: Duration::from_millis(250),
-            repeat_window: MINUTE,
-            mail_gap: MINUTE,
-            crest_ids: false,
-            reveal_unknown_accounts: false,
-            cors_origins: Vec::new(),
-            max_in_flight: 4096,
-        },
-        token: Token { keys: vec![TokenKey(Secret::of(random()?))] },
-        codes: Codes { tries: 5, digits: None, capacity: 1_000_000 },
-        limits: Limits {
-            client: rate(300, MINUTE),
-            start_per_client: rate(30, MINUTE * 10),
-            start_total: rate(1200, MINUTE),
-            mail_per_account: rate(3, MINUTE * 60),
-            mail_total: rate(120, MINUTE),
-            code_per_account: rate(15, MINUTE * 60),
-            overrides: vec![],
-            observe: vec![],
-            capacity: 10_000,
-        },
-        mail: Mail {
-            transport: Transport::Smtp(Smtp {
-                host: smtp.ip().to_string(),
-                port: smtp.port(),
-                tls: SmtpTls::None,
-                ca: None,
-                credentials: None,
-            }),
-            from: "info@example.com".to_owned(),
-            helo: None,
-            capacity: 1_000,
-            later: 1_000,
-        },
-        log: Log { format: LogFormat::Text },
-    })
-}
-
-const MINUTE: Duration = Duration::from_secs(60);
-
-fn rate(count: u32, period: Duration) -> Option<Rate> {
-    NonZeroU32::new(count).map(|count| Rate { count, period })
-}
-
-fn process(gate: SocketAddr) -> Result<Process, Fault> {
-    let text = PROCESS.replace("%gate%", &format!("http://{gate}"));
-    let (process, _warnings) = Process::parse(&text).map_err(|faults| Fault::Process(format!("{faults:?}")))?;
-    Ok(process)
+    let (store, smtp) = (around.store.address(), around.mailbox.smtp_address());
+    let toml = format!(
+        r#"
+[listen]
+addresses = ["{listen}"]
+[admin]
+address = "{admin}"
+[upstream]
+url = "http://{store}"
+[edge]
+watch_upstream = "0s" # the store has no process of its own, and whoever looks for one there is counted
+[identity]
+kind = "crest"
+url = "http://{store}/openidm"
+auth = {{ kind = "openidm", username = "{user}", password = "env:PASSWORD" }}
+[reset]
+process = "selfservice-reset.json"
+[token]
+ephemeral = true
+[mail]
+transport = "smtp://{smtp}"
+from = "info@example.com"
+[log]
+format = "text"
+"#,
+        user = store::SERVICE_USER,
+    );
+    let process = PROCESS.replace("%gate%", &format!("http://{listen}"));
+    let texts = Texts { path: PathBuf::from("demo.toml"), toml, process: Some(process) };
+    let secret = |_: &str| Some(around.service_password.expose().clone());
+    // It warns of what a demo is: local, and over when it ends.
+    texts.check(&secret).map(|(config, _warnings)| config).map_err(Fault::Config)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Fault> {
@@ -186,7 +138,7 @@ mod tests {
         let (listen, admin) = addresses().await.unwrap();
         assert!(listen != admin && listen.ip().is_loopback());
         let config = config(&around, listen, admin).unwrap();
-        assert_eq!(config.listen.addresses, [Address::Tcp(listen)]);
+        assert_eq!(config.listen.addresses, [config::Address::Tcp(listen)]);
         assert_eq!(config.upstream.url.as_str(), format!("http://{}/", around.store.address()));
         assert_eq!(config.identity.url.path(), "/openidm");
         let email = config.reset.process.email().unwrap();
@@ -197,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_process_gives_no_cause_for_warnings() {
-        assert_eq!(Process::parse(PROCESS).unwrap().1, []);
+        assert_eq!(config::Process::parse(PROCESS).unwrap().1, []);
     }
 
     #[tokio::test]

@@ -1,6 +1,10 @@
 //! From the file to [`Config`]: reads every section to its end, and only then says whether there is a configuration.
 
-use std::{fs, path::Path};
+use std::{
+    cell::RefCell,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use toml::de::DeTable;
 
@@ -25,16 +29,46 @@ use super::{
 /// # Errors
 /// Every fault of every file, those of the configuration file first, each file's by line.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
-    let text = fs::read_to_string(path).map_err(|e| vec![Fault::of_file(path, format!("cannot be read: {e}"))])?;
-    let (table, errors) = DeTable::parse_recoverable(&text);
-    let notes = Notes::new(path, &text);
-    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-    let config = read_all(Section::root(table.get_ref(), &notes), &Surroundings { folder, env });
-    notes.syntax(&errors);
-    let (faults, warnings) = (notes.faults.take(), notes.warnings.take());
-    match config {
-        Some(config) if faults.is_empty() => Ok((config, sorted(path, warnings))),
-        _ => Err(sorted(path, faults)),
+    Texts::read(path).map_err(|fault| vec![fault])?.check(env)
+}
+
+/// What an operator writes: it is read when they say so, while keys and certificates change by themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Texts {
+    /// The configuration file, from whose folder on all that it names is.
+    pub path: PathBuf,
+    /// Its text.
+    pub toml: String,
+    /// The text of the process file; none, as long as it is to be read from where the configuration says.
+    pub process: Option<String>,
+}
+
+impl Texts {
+    /// Reads the configuration file.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn read(path: &Path) -> Result<Self, Fault> {
+        let toml = fs::read_to_string(path).map_err(|e| Fault::of_file(path, format!("cannot be read: {e}")))?;
+        Ok(Self { path: path.to_owned(), toml, process: None })
+    }
+
+    /// Checks them, and reads all else that they name. The second part of a success is what is unwise.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn check(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
+        let (table, errors) = DeTable::parse_recoverable(&self.toml);
+        let notes = Notes::new(&self.path, &self.toml);
+        let folder = self.path.parent().map(Path::to_owned).unwrap_or_default();
+        let around = Surroundings { folder, env, process: self.process.as_deref(), files: RefCell::default() };
+        let config = read_all(Section::root(table.get_ref(), &notes), &around);
+        notes.syntax(&errors);
+        let (faults, warnings) = (notes.faults.take(), notes.warnings.take());
+        match config {
+            Some(config) if faults.is_empty() => Ok((config, sorted(&self.path, warnings))),
+            _ => Err(sorted(&self.path, faults)),
+        }
     }
 }
 
@@ -71,6 +105,7 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
         limits: limits?,
         mail: mail?,
         log: log?,
+        files: around.files.take(),
     })
 }
 

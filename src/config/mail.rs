@@ -4,7 +4,7 @@ use super::{
     Mail, Secret, Smtp, SmtpTls, Transport,
     process::ProcessFile,
     raw::{MISSING, Section},
-    secret::{EXPOSED, Surroundings, read},
+    secret::{EXPOSED, Surroundings},
     units,
 };
 
@@ -17,7 +17,7 @@ pub(super) fn mail(
     let allow_plaintext = section.flag("allow_plaintext");
     let credentials = credentials(&mut section, around);
     let ca = section.optional("ca", |text| {
-        let pem = read(&around.path(text))?;
+        let pem = around.read(text)?;
         if pem.contains("-----BEGIN CERTIFICATE-----") {
             Ok(pem)
         } else {

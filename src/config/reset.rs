@@ -6,7 +6,7 @@ use super::{
     Rate, Reset,
     process::{self, ProcessFile},
     raw::Section,
-    secret::{Surroundings, read},
+    secret::Surroundings,
     units,
 };
 
@@ -14,8 +14,8 @@ use super::{
 pub(super) fn process_file<'n>(section: &mut Section<'n>, around: &Surroundings<'_>) -> Option<ProcessFile<'n>> {
     let notes = section.notes();
     let (path, text) = section.required("process", |text| {
-        let path = around.path(text);
-        read(&path).map(|text| (path, text))
+        let given = around.process.map(|given| Ok(given.to_owned()));
+        given.unwrap_or_else(|| around.read(text)).map(|found| (around.path(text), found))
     })?;
     process::load(&path, text, notes)
 }

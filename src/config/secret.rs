@@ -1,10 +1,6 @@
 //! Secrets come from the environment or from files, never from the configuration itself.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::{cell::RefCell, fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use base64::{
     Engine as _,
@@ -19,6 +15,10 @@ use super::{Secret, Token, TokenKey, raw::Section};
 pub(super) struct Surroundings<'e> {
     pub(super) folder: PathBuf,
     pub(super) env: &'e dyn Fn(&str) -> Option<String>,
+    /// The process file's text, where that is given.
+    pub(super) process: Option<&'e str>,
+    /// The files that the TOML file names, as they were read.
+    pub(super) files: RefCell<Vec<PathBuf>>,
 }
 
 /// A secret, and whether others on this machine may read the file that it is in.
@@ -33,6 +33,13 @@ impl Surroundings<'_> {
         self.folder.join(text)
     }
 
+    /// Reads a file that the TOML file names; the error is the rule.
+    pub(super) fn read(&self, text: &str) -> Result<String, String> {
+        let path = self.path(text);
+        self.files.borrow_mut().push(path.clone());
+        fs::read_to_string(path).map_err(|e| format!("must name a file that can be read: {e}"))
+    }
+
     /// What a secret's reference points to.
     pub(super) fn secret(&self, reference: &str) -> Result<Found, String> {
         if !is_reference(reference) {
@@ -42,9 +49,9 @@ impl Surroundings<'_> {
             let text = (self.env)(name).map(Secret::new);
             Found { text: text.ok_or("must name an environment variable that is set")?, exposed: false }
         } else {
-            let path = self.path(reference.strip_prefix("file:").unwrap_or_default());
-            let mut text = read(&path).map(Secret::new)?;
-            let mode = fs::metadata(&path).map(|meta| meta.permissions().mode()).unwrap_or_default();
+            let name = reference.strip_prefix("file:").unwrap_or_default();
+            let mut text = self.read(name).map(Secret::new)?;
+            let mode = fs::metadata(self.path(name)).map(|meta| meta.permissions().mode()).unwrap_or_default();
             // The line's end, cut off in place.
             let text_mut = text.expose_mut();
             if text_mut.ends_with('\n') {
@@ -59,11 +66,6 @@ impl Surroundings<'_> {
 
 /// Said of a secret's file whose mode lets others in.
 pub(super) const EXPOSED: &str = "names a file that others on this machine may read; chmod 600 it";
-
-/// Reads a file that the configuration names; the error is the rule.
-pub(super) fn read(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|e| format!("must name a file that can be read: {e}"))
-}
 
 /// Whether a text says where a secret is, so that it can be shown.
 pub(super) fn is_reference(text: &str) -> bool {

@@ -6,6 +6,7 @@ mod desk;
 mod edge;
 mod failure;
 pub mod framing;
+mod generation;
 mod headers;
 mod in_flight;
 mod intercept;
@@ -24,6 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -39,19 +41,15 @@ use tokio_util::task::TaskTracker;
 
 pub use self::in_flight::InFlight;
 use self::{
-    client::{Caller, Clients},
+    client::Caller,
     desk::Desk,
-    edge::Edge,
-    origin::Origins,
     respond::Dress,
-    route::{Route, Router, Why},
+    route::{Route, Why},
 };
-pub(crate) use self::{probe::Probe, upstream::Upstream};
+pub(crate) use self::{generation::Generation, probe::Probe, upstream::Upstream};
 use crate::{
-    config::Config,
     listen::{Connection, Exchange},
     reset::{
-        Engine,
         ports::{Events, Limits},
         wire::{Reply, reason},
     },
@@ -69,6 +67,7 @@ const CONNECTS: u8 = 2;
 
 /// One request's state.
 pub struct Passage {
+    generation: Arc<Generation>,
     caller: Option<Caller>,
     connects: u8,
     /// Whether it was for the reset path, or passed; neither, if it was refused.
@@ -84,41 +83,32 @@ enum Course {
 
 /// The proxy, as Pingora runs it.
 pub struct Gate {
-    router: Router,
-    clients: Clients,
-    origins: Origins,
+    generation: Arc<ArcSwap<Generation>>,
     limits: Arc<dyn Limits>,
     events: Arc<dyn Events>,
     metrics: Arc<Metrics>,
     desk: Desk,
-    edge: Edge,
-    upstream: Arc<Upstream>,
     started: Instant,
     /// How often a failure of the upstream is told.
     told: Throttle,
 }
 
 impl Gate {
-    /// A proxy in front of `upstream`. Submits take one of `seats` and run on `work`, which a drain must wait for.
+    /// A proxy that goes by whatever `generation` is the present one. Submits take one of `seats` and run on `work`, which
+    /// a drain must wait for.
     pub(crate) fn new(
-        config: &Config,
-        engine: Arc<Engine>,
+        generation: Arc<ArcSwap<Generation>>,
         limits: Arc<dyn Limits>,
         events: Arc<dyn Events>,
         metrics: Arc<Metrics>,
-        upstream: Arc<Upstream>,
         (seats, work): (Arc<InFlight>, TaskTracker),
     ) -> Self {
         Self {
-            router: Router::new(&config.reset.path).denying(&config.edge.deny),
-            clients: Clients::new(&config.listen, Arc::clone(&metrics)),
-            origins: Origins::new(&config.reset.cors_origins),
+            generation,
             limits,
-            desk: Desk::new(engine, Arc::clone(&metrics), Arc::clone(&events), seats, work),
+            desk: Desk::new(Arc::clone(&metrics), Arc::clone(&events), seats, work),
             events,
             metrics,
-            edge: Edge::new(&config.edge),
-            upstream,
             started: Instant::now(),
             told: Throttle::new(TOLD_EVERY),
         }
@@ -195,7 +185,7 @@ impl ProxyHttp for Gate {
     type CTX = Passage;
 
     fn new_ctx(&self) -> Passage {
-        Passage { caller: None, connects: 0, course: None }
+        Passage { generation: self.generation.load_full(), caller: None, connects: 0, course: None }
     }
 
     /// Without Pingora's compression: it must never touch an answer that mixes secrets with a stranger's words.
@@ -214,7 +204,7 @@ impl ProxyHttp for Gate {
         }
         let exchange = exchange(session);
         let peer = connection.map(Connection::peer).or_else(|| exchange.map(|exchange| exchange.peer()));
-        passage.caller = Some(self.clients.caller(peer, &session.req_header().headers));
+        passage.caller = Some(passage.generation.clients.caller(peer, &session.req_header().headers));
         if let Some(takes) = exchange.map(|exchange| exchange.to_take(0)) {
             session.set_write_timeout(Some(takes));
             return Ok(());
@@ -231,12 +221,14 @@ impl ProxyHttp for Gate {
         }
         let request = session.req_header();
         let (target, host) = (request.raw_path(), request.headers.get(header::HOST).map(HeaderValue::as_bytes));
-        match self.router.route(target, host) {
+        let generation = Arc::clone(&passage.generation);
+        match generation.router.route(target, host) {
             Route::Intercept { query } => {
                 passage.course = Some(Course::Intercepted);
-                let caller = passage.caller.unwrap_or_else(|| self.clients.caller(None, &request.headers));
+                let caller = passage.caller.unwrap_or_else(|| generation.clients.caller(None, &request.headers));
                 let query = query.to_vec();
-                let answered = AssertUnwindSafe(self.intercept(session, caller, &query)).catch_unwind().await;
+                let answered =
+                    AssertUnwindSafe(self.intercept(session, &generation, caller, &query)).catch_unwind().await;
                 if let Ok(answered) = answered {
                     return answered.map(|()| true);
                 }
@@ -249,7 +241,7 @@ impl ProxyHttp for Gate {
             // It would show a client what we add.
             Route::Pass { .. } if request.method == Method::TRACE => self.refuse(session, 405).await,
             Route::Pass { target: origin_form } => {
-                if let Some(why) = self.edge.denies(&request.headers) {
+                if let Some(why) = generation.edge.denies(&request.headers) {
                     return self.deny(session, why).await;
                 }
                 passage.course = Some(Course::Passed);
@@ -289,8 +281,8 @@ impl ProxyHttp for Gate {
         Ok(())
     }
 
-    async fn upstream_peer(&self, _: &mut Session, _: &mut Passage) -> pingora::Result<Box<HttpPeer>> {
-        let peer = self.upstream.peer().map(Box::new);
+    async fn upstream_peer(&self, _: &mut Session, passage: &mut Passage) -> pingora::Result<Box<HttpPeer>> {
+        let peer = passage.generation.upstream.peer().map(Box::new);
         peer.ok_or_else(|| Error::explain(ErrorType::ConnectNoRoute, "no address of the upstream is known").into_up())
     }
 
@@ -309,8 +301,8 @@ impl ProxyHttp for Gate {
             caller,
             host,
             scheme,
-            trust_headers: &self.edge.trust_headers,
-            client_header: self.clients.header(),
+            trust_headers: &passage.generation.edge.trust_headers,
+            client_header: passage.generation.clients.header(),
         };
         headers::forward(request, &seen)
     }
@@ -344,7 +336,7 @@ impl ProxyHttp for Gate {
 
     fn fail_to_connect(&self, _: &mut Session, peer: &HttpPeer, passage: &mut Passage, mut error: BError) -> BError {
         passage.connects += 1;
-        let another = self.upstream.move_on(peer._address.as_inet());
+        let another = passage.generation.upstream.move_on(peer._address.as_inet());
         error.set_retry(another && passage.connects < CONNECTS);
         error
     }

@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use pingora::{
     apps::{HttpServerOptions, ServerApp},
     proxy::{HttpProxy, http_proxy},
@@ -29,7 +30,7 @@ use crate::{
     admin,
     config::{Address, Admin, Config, Listen},
     listen::{self, BindError, Bounds, Connection, Listener, Seats, Socket, TooMany},
-    proxy::{Gate, InFlight, Probe, Upstream},
+    proxy::{Gate, Generation, InFlight, Probe, Upstream},
     reset::{
         Engine,
         ports::{Events, Limits, Outbox},
@@ -136,7 +137,9 @@ pub async fn run(
     let submits = TaskTracker::new();
     let Parts { engine, limits, events, in_flight, outbox, metrics } = parts;
     let work = (in_flight, submits.clone());
-    let gate = Gate::new(config, engine, limits, events, Arc::clone(&metrics), Arc::clone(&upstream), work);
+    let generation = Generation::new(config, engine, Arc::clone(&upstream), &metrics);
+    let generation = Arc::new(ArcSwap::from_pointee(generation));
+    let gate = Gate::new(generation, limits, events, Arc::clone(&metrics), work);
     let proxy = Arc::new(proxy(gate, config.listen.connections.max_requests)?);
     let seats = Arc::new(Seats::new(bound.connections, &config.listen, Arc::clone(&metrics)));
     let bounds = Arc::new(Bounds::new(&config.listen, Arc::clone(&metrics)));

@@ -25,7 +25,6 @@ const COME_BACK: Duration = Duration::from_secs(5);
 
 /// Where submits are handed in.
 pub(super) struct Desk {
-    engine: Arc<Engine>,
     metrics: Arc<Metrics>,
     events: Arc<dyn Events>,
     seats: Arc<InFlight>,
@@ -33,27 +32,17 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(
-        engine: Arc<Engine>,
-        metrics: Arc<Metrics>,
-        events: Arc<dyn Events>,
-        seats: Arc<InFlight>,
-        work: TaskTracker,
-    ) -> Self {
-        Self { engine, metrics, events, seats, work }
-    }
-
-    pub(super) fn engine(&self) -> &Engine {
-        &self.engine
+    pub(super) fn new(metrics: Arc<Metrics>, events: Arc<dyn Events>, seats: Arc<InFlight>, work: TaskTracker) -> Self {
+        Self { metrics, events, seats, work }
     }
 
     /// Has the engine do a step and waits for its answer, up to a point.
-    pub(super) async fn submit(&self, body: Bytes, caller: Caller) -> Reply {
+    pub(super) async fn submit(&self, engine: &Arc<Engine>, body: Bytes, caller: Caller) -> Reply {
         let Some(seat) = InFlight::take(&self.seats, caller.client) else {
             self.events.record(Event::SubmitsFull);
             return unavailable();
         };
-        let (engine, metrics) = (Arc::clone(&self.engine), Arc::clone(&self.metrics));
+        let (engine, metrics) = (Arc::clone(engine), Arc::clone(&self.metrics));
         let work = self.work.spawn(async move {
             let _seat = seat;
             let reply = AssertUnwindSafe(engine.submit(body, caller)).catch_unwind().await;

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, header};
 use pingora::{http::RequestHeader, proxy::Session};
 
 use super::{
-    Gate,
+    Gate, Generation,
     body::{self, Fault},
     client::Caller,
     origin::Page,
@@ -36,13 +36,19 @@ enum Task {
 
 impl Gate {
     /// Answers a request to the reset path.
-    pub(super) async fn intercept(&self, session: &mut Session, caller: Caller, query: &[u8]) -> pingora::Result<()> {
-        let page = self.origins.page(&session.req_header().headers);
+    pub(super) async fn intercept(
+        &self,
+        session: &mut Session,
+        generation: &Generation,
+        caller: Caller,
+        query: &[u8],
+    ) -> pingora::Result<()> {
+        let page = generation.origins.page(&session.req_header().headers);
         let query = Query::parse(query);
         let dress = Dress {
             pretty: query.is_ok_and(|query| query.pretty),
             origin: if let Page::Listed(origin) = &page { Some(origin.clone()) } else { None },
-            vary: self.origins.any(),
+            vary: generation.origins.any(),
         };
         let limit = self.limits.charge(Rule::Client, LimitKey::Client(caller.client)).await;
         let task = match limit {
@@ -54,12 +60,12 @@ impl Gate {
         };
         let reply = match task {
             Ok(Task::Submit) => match body::read(session).await {
-                Ok(body) => self.desk.submit(body, engine_caller(session, caller)).await,
+                Ok(body) => self.desk.submit(&generation.engine, body, engine_caller(session, caller)).await,
                 Err(fault) => broken_off(session, fault).await?,
             },
             Ok(Task::Read) => {
                 body::discard(session).await;
-                self.desk.engine().read()
+                generation.engine.read()
             }
             Ok(Task::Preflight) => return respond::send_preflight(session, &dress).await,
             Err(refusal) => {

@@ -22,7 +22,7 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use url::Url;
@@ -30,6 +30,8 @@ use url::Url;
 pub use self::{
     check::{Texts, load},
     fault::Fault,
+    limits::{LimitName, Limits, Override, Rate},
+    mail::{Mail, Smtp, SmtpTls, Transport},
     tls::{ClientTls, Pair},
 };
 pub use crate::reset::{process::Process, secret::Secret};
@@ -274,124 +276,6 @@ pub struct Codes {
     pub digits: Option<u32>,
     /// Accounts with live flows.
     pub capacity: usize,
-}
-
-/// `[limits]`
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Every request to the reset path, per client.
-    pub client: Option<Rate>,
-    /// User queries, per client.
-    pub start_per_client: Option<Rate>,
-    /// User queries of everyone.
-    pub start_total: Option<Rate>,
-    /// Mails queued, per account.
-    pub mail_per_account: Option<Rate>,
-    /// Mails sent, of everyone: a pace.
-    pub mail_total: Option<Rate>,
-    /// Digits typed, per account.
-    pub code_per_account: Option<Rate>,
-    /// What some clients have instead; the first that is for a client counts.
-    pub overrides: Vec<Override>,
-    /// The rates that only count what they would refuse.
-    pub observe: Vec<LimitName>,
-    /// Clients, or accounts, that each of the rates remembers.
-    pub capacity: usize,
-}
-
-/// The key of a rate in `[limits]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each is the key of that name in Limits")]
-pub enum LimitName {
-    Client,
-    StartPerClient,
-    StartTotal,
-    MailPerAccount,
-    MailTotal,
-    CodePerAccount,
-}
-
-/// `[[limits.override]]`
-#[derive(Clone, Debug)]
-pub struct Override {
-    /// Who has it: at least one network, none of IPv6 narrower than /64.
-    pub clients: Vec<IpNet>,
-    /// [`Limits::client`] for each of them.
-    pub client: Option<Rate>,
-    /// [`Limits::start_per_client`] for each of them.
-    pub start_per_client: Option<Rate>,
-}
-
-/// `"count/period"`: a GCRA of that burst, refilled evenly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// How many at once.
-    pub count: NonZeroU32,
-    /// In which time as many come back.
-    pub period: Duration,
-}
-
-impl Rate {
-    /// The time after which one more is allowed.
-    pub fn refill(&self) -> Duration {
-        self.period / self.count.get()
-    }
-}
-
-/// `[mail]`
-#[derive(Debug)]
-pub struct Mail {
-    /// How mail leaves.
-    pub transport: Transport,
-    /// The sender: one mailbox.
-    pub from: String,
-    /// `EHLO` name, where not the host's own.
-    pub helo: Option<String>,
-    /// Mails waiting, decoys included.
-    pub capacity: usize,
-    /// Of these, how many may be of clients that asked a moment ago.
-    pub later: usize,
-}
-
-/// How mail leaves.
-#[derive(Debug)]
-pub enum Transport {
-    /// Over SMTP.
-    Smtp(Smtp),
-    /// Into a folder, one file (0600) a mail: for development.
-    File(PathBuf),
-}
-
-/// An SMTP relay.
-pub struct Smtp {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Whether and how it is encrypted.
-    pub tls: SmtpTls,
-    /// A PEM file of additional roots to trust, already read.
-    pub ca: Option<String>,
-    /// `AUTH`, where asked for.
-    pub credentials: Option<(String, Secret)>,
-}
-
-/// All but who sends.
-impl fmt::Debug for Smtp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Smtp").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
-    }
-}
-
-/// Encryption of SMTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SmtpTls {
-    /// `smtp://`
-    None,
-    /// `smtp+starttls://`: required.
-    StartTls,
-    /// `smtps://`
-    Implicit,
 }
 
 /// `[log]`

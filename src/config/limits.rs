@@ -1,8 +1,10 @@
 //! `[limits]`: how much of what, and for whom it is otherwise.
 
+use std::{num::NonZeroU32, time::Duration};
+
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{LimitName, Limits, Override, Rate, raw::Section, units};
+use super::{raw::Section, units};
 
 const NAMES: [(&str, LimitName); 6] = [
     ("client", LimitName::Client),
@@ -15,6 +17,68 @@ const NAMES: [(&str, LimitName); 6] = [
 
 /// Guesses of a short secret in a row, at the very most (NIST SP 800-63B-4 §3.2.2).
 const MOST_CODES: u32 = 100;
+
+/// `[limits]`
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Every request to the reset path, per client.
+    pub client: Option<Rate>,
+    /// User queries, per client.
+    pub start_per_client: Option<Rate>,
+    /// User queries of everyone.
+    pub start_total: Option<Rate>,
+    /// Mails queued, per account.
+    pub mail_per_account: Option<Rate>,
+    /// Mails sent, of everyone: a pace.
+    pub mail_total: Option<Rate>,
+    /// Digits typed, per account.
+    pub code_per_account: Option<Rate>,
+    /// What some clients have instead; the first that is for a client counts.
+    pub overrides: Vec<Override>,
+    /// The rates that only count what they would refuse.
+    pub observe: Vec<LimitName>,
+    /// Clients, or accounts, that each of the rates remembers.
+    pub capacity: usize,
+}
+
+/// The key of a rate in `[limits]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the key of that name in Limits")]
+pub enum LimitName {
+    Client,
+    StartPerClient,
+    StartTotal,
+    MailPerAccount,
+    MailTotal,
+    CodePerAccount,
+}
+
+/// `[[limits.override]]`
+#[derive(Clone, Debug)]
+pub struct Override {
+    /// Who has it: at least one network, none of IPv6 narrower than /64.
+    pub clients: Vec<IpNet>,
+    /// [`Limits::client`] for each of them.
+    pub client: Option<Rate>,
+    /// [`Limits::start_per_client`] for each of them.
+    pub start_per_client: Option<Rate>,
+}
+
+/// `"count/period"`: a GCRA of that burst, refilled evenly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many at once.
+    pub count: NonZeroU32,
+    /// In which time as many come back.
+    pub period: Duration,
+}
+
+impl Rate {
+    /// The time after which one more is allowed.
+    pub fn refill(&self) -> Duration {
+        self.period / self.count.get()
+    }
+}
 
 /// Reads the section.
 pub(super) fn limits(mut section: Section<'_>) -> Option<Limits> {

@@ -1,12 +1,70 @@
 //! `[mail]`: how mail leaves, and from whom.
 
+use std::{fmt, path::PathBuf};
+
 use super::{
-    Mail, Secret, Smtp, SmtpTls, Transport,
+    Secret,
     process::ProcessFile,
     raw::{MISSING, Section},
     secret::{EXPOSED, Surroundings},
     units,
 };
+
+/// `[mail]`
+#[derive(Debug)]
+pub struct Mail {
+    /// How mail leaves.
+    pub transport: Transport,
+    /// The sender: one mailbox.
+    pub from: String,
+    /// `EHLO` name, where not the host's own.
+    pub helo: Option<String>,
+    /// Mails waiting, decoys included.
+    pub capacity: usize,
+    /// Of these, how many may be of clients that asked a moment ago.
+    pub later: usize,
+}
+
+/// How mail leaves.
+#[derive(Debug)]
+pub enum Transport {
+    /// Over SMTP.
+    Smtp(Smtp),
+    /// Into a folder, one file (0600) a mail: for development.
+    File(PathBuf),
+}
+
+/// An SMTP relay.
+pub struct Smtp {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Whether and how it is encrypted.
+    pub tls: SmtpTls,
+    /// A PEM file of additional roots to trust, already read.
+    pub ca: Option<String>,
+    /// `AUTH`, where asked for.
+    pub credentials: Option<(String, Secret)>,
+}
+
+/// All but who sends.
+impl fmt::Debug for Smtp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Smtp").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+/// Encryption of SMTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmtpTls {
+    /// `smtp://`
+    None,
+    /// `smtp+starttls://`: required.
+    StartTls,
+    /// `smtps://`
+    Implicit,
+}
 
 /// Reads the section. Who sends is the process file's word where this section has none.
 pub(super) fn mail(

@@ -1,4 +1,4 @@
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, num::NonZeroU32, os::unix::fs::PermissionsExt, path::Path};
 
 use proptest::prelude::*;
 use tempfile::TempDir;

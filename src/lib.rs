@@ -25,14 +25,15 @@
 //! ```
 //!
 //! [`cli`] reads the command line, [`config`] the files, [`app`] puts concrete adapters together and is the only one to
-//! name them, [`serve`] runs the result, [`admin`] lets operators look in, [`telemetry`] tells them what happens,
-//! [`dumps`] keeps memory off the disk, [`demo`] surrounds the gate with a store, a mailbox and a page.
+//! name them, [`serve`] runs the result, [`admin`] lets operators look in, [`telemetry`] tells them what happens, [`tls`]
+//! is the client's side of TLS for whatever connects to a service, [`dumps`] keeps memory off the disk, [`demo`]
+//! surrounds the gate with a store, a mailbox and a page.
 //!
 //! # Who may import whom
 //!
 //! `reset` imports nothing else of the crate; `config` sees its process file and its type for secrets. `identity`,
-//! `mail`, `flows`, `limits` and `keys` see its ports and not each other. Pingora's types stop at `serve`, `listen`,
-//! `proxy` and `admin`. A test reads every path in the source and fails on a breach: `tests/it/layers.rs`.
+//! `mail`, `flows`, `limits` and `keys` see its ports and not each other. `tls` sees `config`, and serves them and the
+//! server. Pingora's types stop at `serve`, `listen`, `proxy` and `admin`. A test reads every path in the source and fails on a breach: `tests/it/layers.rs`.
 //!
 //! # Where a change lands
 //!
@@ -62,3 +63,4 @@ pub mod proxy;
 pub mod reset;
 pub mod serve;
 pub mod telemetry;
+pub mod tls;

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Each module's name, and what of this crate it may name besides itself; `*` is everything.
-const MAY_NAME: [(&str, &[&str]); 18] = [
+const MAY_NAME: [(&str, &[&str]); 19] = [
     ("main", &["cli", "config", "app", "telemetry", "demo", "dumps"]),
     ("cli", &["config", "keys"]),
     ("app", &["*"]),
@@ -29,9 +29,10 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
     ("telemetry", &["reset::ports"]),
     ("clock", &["reset::ports"]),
     ("dumps", &[]),
+    ("tls", &["config"]),
 ];
-const SERVER: &[&str] = &["serve", "listen", "proxy", "admin", "reset", "config", "telemetry"];
-const ADAPTER: &[&str] = &["reset::ports", "reset::filter", "reset::process", "config", "telemetry"];
+const SERVER: &[&str] = &["serve", "listen", "proxy", "admin", "reset", "config", "telemetry", "tls"];
+const ADAPTER: &[&str] = &["reset::ports", "reset::filter", "reset::process", "config", "telemetry", "tls"];
 
 /// Where Pingora's types stop.
 const MAY_NAME_PINGORA: [&str; 4] = ["serve", "listen", "proxy", "admin"];

@@ -1,7 +1,22 @@
 //! The one place that names concrete adapters: a checked configuration becomes a running server.
 
+mod estate;
+mod reload;
+mod watch;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use tokio_util::task::TaskTracker;
+
+pub use self::{
+    estate::StateError,
+    reload::Reloader,
+    watch::{Environment, watch},
+};
+use self::{
+    estate::{Estate, Names, StateFile},
+    reload::Lasting,
+};
 use crate::{
     clock::SystemClock,
     config::{Address, Config},
@@ -9,15 +24,11 @@ use crate::{
         memory::{MemoryFlows, Rules},
         repeats::MemoryRepeats,
     },
-    identity::{self, Crest},
-    keys::{self, KeysError, RingKeys},
-    limits::Governor,
+    identity,
+    keys::KeysError,
     mail,
-    proxy::InFlight,
-    reset::{
-        Engine, Ports, Settings,
-        ports::{Clock, Events, Limits},
-    },
+    proxy::{InFlight, NoRoots},
+    reset::{Settings, ports::Clock},
     serve::{self, Bound, Ended, Parts},
     telemetry::{
         audit::Recorder,
@@ -46,14 +57,19 @@ pub enum StartError {
     #[error("cannot start metrics")]
     Metrics(#[from] MetricsError),
     #[error(transparent)]
+    Roots(#[from] NoRoots),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
     Serve(#[from] serve::StartError),
 }
 
 /// A server that has bound its addresses and serves when [`App::run`].
 pub struct App {
-    config: Config,
     bound: Bound,
-    parts: Parts,
+    reloader: Arc<Reloader>,
+    in_flight: Arc<InFlight>,
+    state_file: Option<StateFile>,
     tidying: tokio::task::JoinSet<()>,
 }
 
@@ -71,71 +87,33 @@ impl App {
     ///
     /// # Errors
     /// As [`App::start`].
-    pub async fn start_by(mut config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        // Records and limits live in this process, so the key that names them may as well.
-        let ids = keys::random_key().ok_or(KeysError::Crypto)?;
-        let hash_key = keys::random_key().ok_or(KeysError::Crypto)?;
-        let keys = Arc::new(RingKeys::new(&config.token.keys, ids.expose())?);
-        let metrics = Arc::new(Metrics::new(clock.now())?);
-        let events: Arc<dyn Events> = Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock)));
-        let governor = Arc::new(Governor::new(&config.limits, &clock, &events, hash_key.expose()));
-        let limits: Arc<dyn Limits> = governor.clone();
-        let rules = Rules::of(&config);
-        let flows = Arc::new(MemoryFlows::new(config.codes.capacity, rules, Arc::clone(&clock)));
-        config.mail.capacity = config.outbox_places();
-        config.mail.later = config.later_places();
-        let email = config.reset.process.email().ok_or(StartError::NoMailStage)?;
-        let digits = config.codes.digits.is_some();
-        let outbox =
-            mail::start(&config.mail, email, digits, Arc::clone(&limits), Arc::clone(&clock), Arc::clone(&events))?;
-        let accounts = Arc::new(Crest::new(&config.identity)?);
-        let repeats = Arc::new(MemoryRepeats::new(config.reset.repeat_window));
-        let in_flight = Arc::new(InFlight::new(config.reset.max_in_flight));
-
-        let gauge = |name, help, capacity, read| metrics.bounded(name, help, capacity, read);
-        let help = "User queries whose link may still live, whoever they asked for";
-        gauge("live_starts", help, config.codes.capacity, {
-            let flows = Arc::clone(&flows);
-            Box::new(move || flows.starts()) as Box<dyn Fn() -> usize + Send + Sync>
-        })?;
-        gauge("limiter_keys", "Clients and accounts that limits remember", governor.capacity(), {
-            let governor = Arc::clone(&governor);
-            Box::new(move || governor.len())
-        })?;
-        gauge("repeat_bytes", "Bytes of answers kept for repeats", repeats.capacity(), {
-            let repeats = Arc::clone(&repeats);
-            Box::new(move || repeats.bytes())
-        })?;
-        gauge("outbox_places", "Places in the outbox that mails have, or starts without one", config.mail.capacity, {
-            let outbox = Arc::clone(&outbox);
-            Box::new(move || outbox.taken())
-        })?;
-        gauge("submits_in_flight", "Steps of flows at work", in_flight.capacity(), {
-            let in_flight = Arc::clone(&in_flight);
-            Box::new(move || in_flight.taken())
-        })?;
-        gauge("look_ups_in_flight", "Calls to the identity store under way", config.identity.max_concurrent, {
-            let accounts = Arc::clone(&accounts);
-            Box::new(move || accounts.under_way())
-        })?;
-        let live = Arc::clone(&flows);
-        metrics.gauge("live_code_accounts", "Accounts with live codes", move || live.live() as f64)?;
-        metrics.gauge("log_lines_dropped", "Log lines that nobody took in time", || log::dropped() as f64)?;
-        let tidying = tidy(Arc::clone(&flows), Arc::clone(&repeats), governor);
-
-        let ports = Ports {
-            accounts,
-            flows,
-            repeats,
-            limits: Arc::clone(&limits),
-            outbox: Arc::clone(&outbox),
-            keys,
-            clock,
-            events: Arc::clone(&events),
-        };
-        let engine = Arc::new(Engine::new(&config.reset.process, settings(&config), ports).await);
+    pub async fn start_by(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let bound = serve::bind(&config.listen, &config.admin)?;
-        Ok(Self { config, bound, parts: Parts { engine, limits, events, in_flight, outbox, metrics }, tidying })
+        let state_file = config.codes.state_file.as_deref().map(StateFile::new).transpose()?;
+        let estate = state_file.as_ref().map(|file| file.read(&config.token.keys)).transpose()?.flatten();
+        let (names, left) = match estate {
+            Some(Estate { names, flows, limits }) => (names, Some((flows, limits))),
+            None => (Names::draw()?, None),
+        };
+        let metrics = Arc::new(Metrics::new(clock.now())?);
+        let lasting = Lasting {
+            names,
+            events: Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock))),
+            flows: Arc::new(MemoryFlows::new(config.codes.capacity, Rules::of(&config), Arc::clone(&clock))),
+            repeats: Arc::new(MemoryRepeats::new(config.reset.repeat_window)),
+            leaving: TaskTracker::new(),
+            metrics,
+            clock,
+        };
+        let in_flight = Arc::new(InFlight::new(config.reset.max_in_flight));
+        let reloader = Arc::new(Reloader::start(config, lasting).await?);
+        if let Some((flows, limits)) = left {
+            reloader.go_on(flows, &limits).await;
+        }
+        gauges(&reloader, &in_flight)?;
+        state_file.as_ref().map_or(Ok(()), StateFile::forget)?;
+        let tidying = tidy(&reloader);
+        Ok(Self { bound, reloader, in_flight, state_file, tidying })
     }
 
     /// Where requests come in.
@@ -148,19 +126,72 @@ impl App {
         self.bound.admin_address()
     }
 
-    /// Serves until `drain` resolves, then finishes what runs; `cut` ends it at any moment.
+    /// What changes it while it runs.
+    pub fn reloader(&self) -> Arc<Reloader> {
+        Arc::clone(&self.reloader)
+    }
+
+    /// Serves until `drain` resolves, then finishes what runs; `cut` ends it at any moment. Then it leaves to the next
+    /// process what is to be left.
     ///
     /// # Errors
-    /// [`StartError::Serve`] if serving cannot begin.
+    /// [`StartError::Serve`] if serving cannot begin, [`StartError::State`] if it ended and nothing could be left.
     pub async fn run(
         self,
         drain: impl Future<Output = ()>,
         cut: impl Future<Output = ()>,
     ) -> Result<Ended, StartError> {
-        // Named, so that it lives until the end.
-        let _tidying = self.tidying;
-        Ok(serve::run(self.bound, &self.config, self.parts, drain, cut).await?)
+        let Self { bound, reloader, in_flight, state_file, tidying } = self;
+        let mail = Arc::clone(&reloader);
+        let parts = Parts {
+            generation: Arc::clone(&reloader.generation),
+            events: Arc::clone(&reloader.lasting.events),
+            in_flight,
+            metrics: Arc::clone(&reloader.lasting.metrics),
+            mail_is_out: Box::pin(async move { mail.mail_is_out().await }),
+        };
+        let present = reloader.present.load_full();
+        let ended = serve::run(bound, &present.config, parts, drain, cut).await?;
+        drop(tidying);
+        if let Some(file) = state_file {
+            file.leave(&reloader.estate().ok_or(KeysError::Crypto)?)?;
+        }
+        Ok(ended)
     }
+}
+
+/// What is full, and how full it may be.
+fn gauges(reloader: &Arc<Reloader>, in_flight: &Arc<InFlight>) -> Result<(), MetricsError> {
+    let Lasting { metrics, flows, repeats, .. } = &reloader.lasting;
+    let present = reloader.present.load();
+    let config = &present.config;
+    let bounded =
+        |name, help, capacity, read: Box<dyn Fn() -> usize + Send + Sync>| metrics.bounded(name, help, capacity, read);
+    let help = "User queries whose link may still live, whoever they asked for";
+    let starts = Arc::clone(flows);
+    bounded("live_starts", help, config.codes.capacity, Box::new(move || starts.starts()))?;
+    let of = Arc::clone(reloader);
+    let help = "Clients and accounts that limits remember";
+    bounded("limiter_keys", help, present.governor.capacity(), Box::new(move || of.present.load().governor.len()))?;
+    let answers = Arc::clone(repeats);
+    bounded("repeat_bytes", "Bytes of answers kept for repeats", repeats.capacity(), {
+        Box::new(move || answers.bytes())
+    })?;
+    let of = Arc::clone(reloader);
+    let help = "Places in the outbox that mails have, or starts without one";
+    bounded("outbox_places", help, config.mail.capacity, Box::new(move || of.present.load().outbox.taken()))?;
+    let seats = Arc::clone(in_flight);
+    bounded("submits_in_flight", "Steps of flows at work", in_flight.capacity(), Box::new(move || seats.taken()))?;
+    let of = Arc::clone(reloader);
+    let help = "Calls to the identity store under way";
+    bounded("look_ups_in_flight", help, config.identity.max_concurrent, {
+        Box::new(move || of.present.load().accounts.under_way())
+    })?;
+    let live = Arc::clone(flows);
+    metrics.gauge("live_code_accounts", "Accounts with live codes", move || live.live() as f64)?;
+    metrics.gauge("log_lines_dropped", "Log lines that nobody took in time", || log::dropped() as f64)?;
+    let of = Arc::clone(reloader);
+    metrics.gauge("config_generation", "Configurations that were put to use", move || of.generations() as f64)
 }
 
 /// What the engine itself needs of the configuration.
@@ -175,8 +206,9 @@ pub const fn settings(config: &Config) -> Settings {
     }
 }
 
-fn tidy(flows: Arc<MemoryFlows>, repeats: Arc<MemoryRepeats>, governor: Arc<Governor>) -> tokio::task::JoinSet<()> {
+fn tidy(reloader: &Arc<Reloader>) -> tokio::task::JoinSet<()> {
     let mut tidying = tokio::task::JoinSet::new();
+    let (flows, repeats) = (Arc::clone(&reloader.lasting.flows), Arc::clone(&reloader.lasting.repeats));
     tidying.spawn(async move {
         loop {
             tokio::time::sleep(TIDY_FLOWS).await;
@@ -184,10 +216,11 @@ fn tidy(flows: Arc<MemoryFlows>, repeats: Arc<MemoryRepeats>, governor: Arc<Gove
             repeats.tidy().await;
         }
     });
+    let of = Arc::clone(reloader);
     tidying.spawn(async move {
         loop {
             tokio::time::sleep(TIDY_LIMITS).await;
-            governor.tidy();
+            of.present.load_full().governor.tidy();
         }
     });
     tidying

@@ -7,6 +7,7 @@ mod connections;
 mod edge;
 mod fault;
 mod identity;
+mod life;
 mod limits;
 mod listen;
 mod mail;
@@ -30,6 +31,7 @@ use url::Url;
 pub use self::{
     check::{Texts, load},
     fault::Fault,
+    life::Drain,
     limits::{LimitName, Limits, Override, Rate},
     mail::{Mail, Smtp, SmtpTls, Transport},
     tls::{ClientTls, Pair},
@@ -61,7 +63,15 @@ pub struct Config {
     pub mail: Mail,
     /// What is printed.
     pub log: Log,
-    /// The files that the configuration file names, which may change while it stays as it is.
+    /// How it ends.
+    pub drain: Drain,
+    /// How often `files` are looked at; zero is never.
+    pub watch: Duration,
+    /// Where a process finds the one that it takes over from; none, if it never does.
+    pub upgrade: Option<PathBuf>,
+    /// What it was read from.
+    pub texts: Texts,
+    /// The files that the configuration file names, but for the process file, which may change while it stays as it is.
     pub files: Vec<PathBuf>,
 }
 
@@ -256,6 +266,8 @@ pub struct Reset {
 pub struct Token {
     /// Newest first; each 32 bytes. Never empty: `ephemeral = true` draws one at start.
     pub keys: Vec<TokenKey>,
+    /// Whether it was drawn: no other process has it.
+    pub ephemeral: bool,
 }
 
 /// A token key.
@@ -276,6 +288,8 @@ pub struct Codes {
     pub digits: Option<u32>,
     /// Accounts with live flows.
     pub capacity: usize,
+    /// Where they are kept from one process to the next; none, if exit forgets them.
+    pub state_file: Option<PathBuf>,
 }
 
 /// `[log]`

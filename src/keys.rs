@@ -7,6 +7,7 @@
 //! Keys are derived with HKDF-SHA256 (RFC 5869), one for each purpose, so that no key serves two algorithms. Those of
 //! the token come from `token.keys` and change with them; those of the MACs come from another key, which does not.
 
+pub mod estate;
 mod provider;
 mod seal;
 mod sign;

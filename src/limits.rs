@@ -9,4 +9,4 @@ mod store;
 mod tests;
 mod tiers;
 
-pub use self::governor::Governor;
+pub use self::governor::{Governor, Kept};

@@ -1,9 +1,9 @@
 //! resetgate: the program. Exit codes: 0, 1 when it failed, 64 for a bad command line or configuration.
 
-use std::{error::Error, io, net::SocketAddr, process::ExitCode};
+use std::{error::Error, io, net::SocketAddr, process::ExitCode, sync::Arc};
 
 use resetgate::{
-    app::{App, StartError},
+    app::{self, App, StartError},
     cli::{self, Command},
     config::{Config, LogFormat},
     demo, dumps,
@@ -13,6 +13,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,7 +36,13 @@ fn main() -> ExitCode {
 
 async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let stops = Stops::listen()?;
+    let mut reloads = signal(SignalKind::hangup())?;
     let app = App::start(config).await?;
+    let environment = Arc::new(|name: &str| std::env::var(name).ok());
+    let watch = app::watch(app.reloader(), environment, async move || {
+        reloads.recv().await;
+    });
+    let _watch = AbortOnDropHandle::new(tokio::spawn(watch));
     app.run(stops.after(1), stops.after(2)).await?;
     Ok(())
 }

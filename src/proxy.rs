@@ -37,8 +37,11 @@ use pingora::{
     proxy::{FailToProxy, ProxyHttp, Session},
     upstreams::peer::HttpPeer,
 };
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::generation::rooted;
+pub use self::generation::{Generation, NoRoots};
 pub use self::in_flight::InFlight;
 use self::{
     client::Caller,
@@ -46,11 +49,11 @@ use self::{
     respond::Dress,
     route::{Route, Why},
 };
-pub(crate) use self::{generation::Generation, probe::Probe, upstream::Upstream};
+
 use crate::{
     listen::{Connection, Exchange},
     reset::{
-        ports::{Events, Limits},
+        ports::Events,
         wire::{Reply, reason},
     },
     telemetry::{
@@ -84,9 +87,9 @@ enum Course {
 /// The proxy, as Pingora runs it.
 pub struct Gate {
     generation: Arc<ArcSwap<Generation>>,
-    limits: Arc<dyn Limits>,
     events: Arc<dyn Events>,
     metrics: Arc<Metrics>,
+    leaving: watch::Receiver<bool>,
     desk: Desk,
     started: Instant,
     /// How often a failure of the upstream is told.
@@ -95,17 +98,17 @@ pub struct Gate {
 
 impl Gate {
     /// A proxy that goes by whatever `generation` is the present one. Submits take one of `seats` and run on `work`, which
-    /// a drain must wait for.
+    /// a drain must wait for. Once `leaving` turns true, an answer is its connection's last.
     pub(crate) fn new(
         generation: Arc<ArcSwap<Generation>>,
-        limits: Arc<dyn Limits>,
+        leaving: watch::Receiver<bool>,
         events: Arc<dyn Events>,
         metrics: Arc<Metrics>,
         (seats, work): (Arc<InFlight>, TaskTracker),
     ) -> Self {
         Self {
             generation,
-            limits,
+            leaving,
             desk: Desk::new(Arc::clone(&metrics), Arc::clone(&events), seats, work),
             events,
             metrics,
@@ -209,7 +212,7 @@ impl ProxyHttp for Gate {
             session.set_write_timeout(Some(takes));
             return Ok(());
         }
-        if connection.is_some_and(Connection::is_old) {
+        if connection.is_some_and(Connection::is_old) || *self.leaving.borrow() {
             session.set_keepalive(None);
         }
         Ok(())

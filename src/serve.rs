@@ -8,7 +8,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener as StdTcp},
     num::NonZeroUsize,
-    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,42 +23,40 @@ use pingora::{
     proxy::{HttpProxy, http_proxy},
     server::configuration::ServerConf,
 };
-use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::{
     admin,
-    config::{Address, Admin, Config, Listen},
+    config::{Address, Admin, Config, Drain, Listen},
     listen::{self, BindError, Bounds, Connection, Listener, Seats, Socket, TooMany},
-    proxy::{Gate, Generation, InFlight, Probe, Upstream},
-    reset::{
-        Engine,
-        ports::{Events, Limits, Outbox},
-    },
+    proxy::{Gate, Generation, InFlight, NoRoots, rooted},
+    reset::ports::Events,
     telemetry::metrics::Metrics,
 };
 
-/// How long a drain may take. Kubernetes kills 30 s after it asked.
-pub const DRAIN_WITHIN: Duration = Duration::from_secs(25);
-/// How long to wait for the upstream's addresses before requests are accepted.
-const FIRST_LOOK_UP: Duration = Duration::from_secs(2);
+/// How long the first request of a connection that was just accepted may be on its way, when no more are.
+const ARRIVING: Duration = Duration::from_secs(1);
 /// Idle connections to the upstream that are kept, per processor.
 const IDLE_UPSTREAM: usize = 64;
 
-/// What a server is made of besides its configuration.
+/// What a server is made of besides its sockets.
 pub struct Parts {
-    /// Answers the reset path.
-    pub engine: Arc<Engine>,
-    /// Charged for every request to the reset path.
-    pub limits: Arc<dyn Limits>,
+    /// Whatever is the present one answers.
+    pub generation: Arc<ArcSwap<Generation>>,
     /// Told of refusals and panics.
     pub events: Arc<dyn Events>,
     /// Taken by submits at work.
     pub in_flight: Arc<InFlight>,
-    /// Drained at the end.
-    pub outbox: Arc<dyn Outbox>,
     /// Counts answers, and shows itself at `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// Resolves when no mail is left; waited for at the end.
+    pub mail_is_out: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// Sockets that are bound, and not served yet.
@@ -76,7 +74,7 @@ pub struct Bound {
 pub enum Ended {
     /// Everything begun was finished.
     Drained,
-    /// [`DRAIN_WITHIN`] was over before.
+    /// `drain.within` was over before.
     Unfinished,
     /// It was told not to wait.
     Cut,
@@ -95,8 +93,8 @@ pub enum StartError {
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
     /// Pingora's TLS connector did not come up.
-    #[error("cannot load the system's root certificates (see SSL_CERT_FILE and SSL_CERT_DIR)")]
-    Roots,
+    #[error(transparent)]
+    Roots(#[from] NoRoots),
 }
 
 /// Binds every address, and says at once which one cannot be.
@@ -133,40 +131,33 @@ pub async fn run(
     drain: impl Future<Output = ()>,
     cut: impl Future<Output = ()>,
 ) -> Result<Ended, StartError> {
-    let upstream = Arc::new(Upstream::new(&config.upstream.url));
-    let submits = TaskTracker::new();
-    let Parts { engine, limits, events, in_flight, outbox, metrics } = parts;
+    let Parts { generation, events, in_flight, metrics, mail_is_out } = parts;
+    let (submits, leave) = (TaskTracker::new(), watch::Sender::new(false));
     let work = (in_flight, submits.clone());
-    let generation = Generation::new(config, engine, Arc::clone(&upstream), &metrics);
-    let generation = Arc::new(ArcSwap::from_pointee(generation));
-    let gate = Gate::new(generation, limits, events, Arc::clone(&metrics), work);
+    let gate = Gate::new(generation, leave.subscribe(), events, Arc::clone(&metrics), work);
     let proxy = Arc::new(proxy(gate, config.listen.connections.max_requests)?);
     let seats = Arc::new(Seats::new(bound.connections, &config.listen, Arc::clone(&metrics)));
     let bounds = Arc::new(Bounds::new(&config.listen, Arc::clone(&metrics)));
-    let probe = rooted(|| Probe::new(config, Arc::clone(&upstream), Arc::clone(&metrics)))?;
-
     let ready = Arc::new(AtomicBool::new(false));
     let addresses = bound.sockets.iter().map(|socket| socket.address().to_string()).collect::<Vec<_>>().join(", ");
     let admin = TcpListener::from_std(bound.admin)?;
     let _admin = AbortOnDropHandle::new(tokio::spawn(admin::serve(admin, Arc::clone(&ready), metrics)));
-    // A name server that is down delays the start a little and prevents nothing.
-    let _ = timeout(FIRST_LOOK_UP, upstream.resolve()).await;
-    let _resolver = AbortOnDropHandle::new(tokio::spawn(async move { upstream.keep_fresh().await }));
     let listeners = bound.sockets.into_iter().map(Socket::into_listener).collect::<Result<_, _>>()?;
     let max_requests = config.listen.connections.max_requests;
-    let mut doors = Doors::open(listeners, &seats, &bounds, &proxy, max_requests);
+    let mut doors = Doors::open(listeners, &seats, &bounds, &proxy, (max_requests, leave));
     ready.store(true, Ordering::Release);
     tracing::info!(addresses, admin = %bound.admin_address, "ready");
-    let _probe = AbortOnDropHandle::new(tokio::spawn(probe.watch()));
+    let Drain { linger, within } = config.drain;
     let work = async {
         drain.await;
         tracing::info!("draining");
         ready.store(false, Ordering::Release);
-        let finished = timeout(DRAIN_WITHIN, async {
+        let finished = timeout(within, async {
+            doors.linger(linger).await;
             doors.close(&proxy).await;
             submits.close();
             submits.wait().await;
-            outbox.drained().await;
+            mail_is_out.await;
         });
         if finished.await.is_ok() { Ended::Drained } else { Ended::Unfinished }
     };
@@ -184,6 +175,11 @@ pub async fn run(
 struct Doors {
     accepting: JoinSet<()>,
     connections: TaskTracker,
+    /// Makes every answer its connection's last.
+    leave: watch::Sender<bool>,
+    /// Ends accepting.
+    shut: watch::Sender<bool>,
+    /// Sends away whoever is idle.
     stop: watch::Sender<bool>,
 }
 
@@ -193,40 +189,59 @@ impl Doors {
         seats: &Arc<Seats>,
         bounds: &Arc<Bounds>,
         proxy: &Arc<HttpProxy<Gate>>,
-        max_requests: u32,
+        (max_requests, leave): (u32, watch::Sender<bool>),
     ) -> Self {
-        let (stop, stopping) = watch::channel(false);
+        let (shut, stop) = (watch::Sender::new(false), watch::Sender::new(false));
         let (mut accepting, connections) = (JoinSet::new(), TaskTracker::new());
         for listener in listeners {
-            let (proxy, shutdown) = (Arc::clone(proxy), stopping.clone());
+            let (proxy, ends) = (Arc::clone(proxy), Ends { leave: leave.subscribe(), stop: stop.subscribe() });
             let http2 = listener.speaks_http2();
             let serve = move |mut connection: Connection| {
-                let (proxy, shutdown) = (Arc::clone(&proxy), shutdown.clone());
+                let (proxy, ends) = (Arc::clone(&proxy), ends.clone());
                 async move {
                     if http2 {
-                        match begins_with_http2(&mut connection, shutdown.clone()).await {
+                        match begins_with_http2(&mut connection, ends.stop.clone()).await {
                             None => return,
-                            Some(true) => return streams::serve(&proxy, connection, shutdown, max_requests).await,
+                            Some(true) => return streams::serve(&proxy, connection, ends, max_requests).await,
                             Some(false) => {}
                         }
                     }
-                    proxy.process_new(Box::new(connection), &shutdown).await;
+                    proxy.process_new(Box::new(connection), &ends.stop).await;
                 }
             };
             let (seats, bounds) = (Arc::clone(seats), Arc::clone(bounds));
-            accepting.spawn(listen::accept(listener, seats, bounds, connections.clone(), stopping.clone(), serve));
+            accepting.spawn(listen::accept(listener, seats, bounds, connections.clone(), shut.subscribe(), serve));
         }
-        Self { accepting, connections, stop }
+        Self { accepting, connections, leave, shut, stop }
+    }
+
+    /// Goes on for that long with whoever has not noticed yet. Who has asked since is not here any more then, and who is
+    /// was idle all the time.
+    async fn linger(&self, linger: Duration) {
+        self.leave.send_replace(true);
+        sleep(linger).await;
     }
 
     /// Lets nobody in any more, sends the idle away, and waits for the others.
     async fn close(&mut self, proxy: &Arc<HttpProxy<Gate>>) {
-        self.stop.send_replace(true);
+        self.shut.send_replace(true);
         while self.accepting.join_next().await.is_some() {}
-        proxy.cleanup().await;
         self.connections.close();
+        // Who came last has a request on its way.
+        let _ = timeout(ARRIVING, self.connections.wait()).await;
+        self.stop.send_replace(true);
+        proxy.cleanup().await;
         self.connections.wait().await;
     }
+}
+
+/// When a connection is to end.
+#[derive(Clone)]
+struct Ends {
+    /// After what is asked next.
+    leave: watch::Receiver<bool>,
+    /// After what is being answered.
+    stop: watch::Receiver<bool>,
 }
 
 /// `None` if the connection is over before that is known.
@@ -252,9 +267,4 @@ fn proxy(gate: Gate, max_requests: u32) -> Result<HttpProxy<Gate>, StartError> {
     options.keepalive_request_limit = Some(max_requests.saturating_sub(1));
     proxy.server_options = Some(options);
     Ok(proxy)
-}
-
-/// What needs the system's root certificates: Pingora panics where it cannot read them.
-fn rooted<T>(make: impl FnOnce() -> T) -> Result<T, StartError> {
-    catch_unwind(AssertUnwindSafe(make)).map_err(|_| StartError::Roots)
 }

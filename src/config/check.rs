@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -14,6 +14,7 @@ use super::{
     edge::edge,
     fault::Fault,
     identity::identity,
+    life::{drain, reload, upgrade},
     limits::limits,
     listen::{admin, listen},
     mail::mail,
@@ -33,7 +34,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config
 }
 
 /// What an operator writes: it is read when they say so, while keys and certificates change by themselves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Texts {
     /// The configuration file, from whose folder on all that it names is.
     pub path: PathBuf,
@@ -41,6 +42,13 @@ pub struct Texts {
     pub toml: String,
     /// The text of the process file; none, as long as it is to be read from where the configuration says.
     pub process: Option<String>,
+}
+
+/// Which file it is, and nothing of what is in it.
+impl fmt::Debug for Texts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Texts").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Texts {
@@ -61,7 +69,7 @@ impl Texts {
         let (table, errors) = DeTable::parse_recoverable(&self.toml);
         let notes = Notes::new(&self.path, &self.toml);
         let folder = self.path.parent().map(Path::to_owned).unwrap_or_default();
-        let around = Surroundings { folder, env, process: self.process.as_deref(), files: RefCell::default() };
+        let around = Surroundings { folder, env, texts: RefCell::new(self.clone()), files: RefCell::default() };
         let config = read_all(Section::root(table.get_ref(), &notes), &around);
         notes.syntax(&errors);
         let (faults, warnings) = (notes.faults.take(), notes.warnings.take());
@@ -90,8 +98,11 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
     let mail = mail(root.section("mail"), file.as_ref(), around);
     let reset = reset(section, file, limits.as_ref().and_then(|limits| limits.mail_per_account));
     let token = token(root.section("token"), around);
-    let codes = codes(root.section("codes"), limits.as_ref());
+    let codes = codes(root.section("codes"), limits.as_ref(), token.as_ref(), around);
     let log = log(root.section("log"));
+    let drain = drain(root.section("drain"));
+    let watch = reload(root.section("reload"));
+    let upgrade = upgrade(root.section("upgrade"), around);
     root.finish();
     Some(Config {
         listen: listen?,
@@ -105,6 +116,10 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
         limits: limits?,
         mail: mail?,
         log: log?,
+        drain: drain?,
+        watch: watch?,
+        upgrade: upgrade?,
+        texts: around.texts.take(),
         files: around.files.take(),
     })
 }

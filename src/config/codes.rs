@@ -1,13 +1,18 @@
 //! `[codes]`: the one-time codes.
 
-use super::{Codes, LimitName, Limits, raw::Section, units};
+use super::{Codes, LimitName, Limits, Token, raw::Section, secret::Surroundings, units};
 
 /// Fewer than these are worth a warning: at fifteen guesses an hour for each of ten thousand accounts, eight digits take a
 /// month to guess one.
 const SAFE_DIGITS: u32 = 8;
 
 /// Reads the section.
-pub(super) fn codes(mut section: Section<'_>, limits: Option<&Limits>) -> Option<Codes> {
+pub(super) fn codes(
+    mut section: Section<'_>,
+    limits: Option<&Limits>,
+    token: Option<&Token>,
+    around: &Surroundings<'_>,
+) -> Option<Codes> {
     section.or("store", "memory", |text| match text.split_once("://") {
         Some(("redis" | "rediss", _)) => Err("is not built yet; must be \"memory\"".to_owned()),
         None if text == "memory" => Ok(()),
@@ -28,7 +33,11 @@ pub(super) fn codes(mut section: Section<'_>, limits: Option<&Limits>) -> Option
     }
     let tries = section.number("tries", 5, 1..=100);
     let capacity = section.number("capacity", 1_000_000, 1..=50_000_000);
+    let state_file = section.optional("state_file", |text| Ok(around.path(text)));
+    if section.has("state_file") && token.is_some_and(|token| token.ephemeral) {
+        section.fault("state_file", "needs token.keys: what one process seals, the next must be able to open");
+    }
     section.finish();
     let digits = typed?.then_some(digits?);
-    Some(Codes { tries: tries?, digits, capacity: usize::try_from(capacity?).ok()? })
+    Some(Codes { tries: tries?, digits, capacity: usize::try_from(capacity?).ok()?, state_file: state_file? })
 }

@@ -19,7 +19,7 @@ const NAMES: [(&str, LimitName); 6] = [
 const MOST_CODES: u32 = 100;
 
 /// `[limits]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Every request to the reset path, per client.
     pub client: Option<Rate>,
@@ -54,7 +54,7 @@ pub enum LimitName {
 }
 
 /// `[[limits.override]]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
     /// Who has it: at least one network, none of IPv6 narrower than /64.
     pub clients: Vec<IpNet>,

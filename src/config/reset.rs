@@ -13,10 +13,8 @@ use super::{
 /// Reads the process file that the section names.
 pub(super) fn process_file<'n>(section: &mut Section<'n>, around: &Surroundings<'_>) -> Option<ProcessFile<'n>> {
     let notes = section.notes();
-    let (path, text) = section.required("process", |text| {
-        let given = around.process.map(|given| Ok(given.to_owned()));
-        given.unwrap_or_else(|| around.read(text)).map(|found| (around.path(text), found))
-    })?;
+    let (path, text) =
+        section.required("process", |text| around.process(text).map(|found| (around.path(text), found)))?;
     process::load(&path, text, notes)
 }
 

@@ -1,6 +1,11 @@
 //! Secrets come from the environment or from files, never from the configuration itself.
 
-use std::{cell::RefCell, fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    cell::RefCell,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use base64::{
     Engine as _,
@@ -9,14 +14,14 @@ use base64::{
 };
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::{Secret, Token, TokenKey, raw::Section};
+use super::{Secret, Texts, Token, TokenKey, raw::Section};
 
 /// The folder of the TOML file, and the environment.
 pub(super) struct Surroundings<'e> {
     pub(super) folder: PathBuf,
     pub(super) env: &'e dyn Fn(&str) -> Option<String>,
-    /// The process file's text, where that is given.
-    pub(super) process: Option<&'e str>,
+    /// The TOML file, and the process file's text: where that is not given, it is put here when it is read.
+    pub(super) texts: RefCell<Texts>,
     /// The files that the TOML file names, as they were read.
     pub(super) files: RefCell<Vec<PathBuf>>,
 }
@@ -37,7 +42,16 @@ impl Surroundings<'_> {
     pub(super) fn read(&self, text: &str) -> Result<String, String> {
         let path = self.path(text);
         self.files.borrow_mut().push(path.clone());
-        fs::read_to_string(path).map_err(|e| format!("must name a file that can be read: {e}"))
+        read(&path)
+    }
+
+    /// The process file's text.
+    pub(super) fn process(&self, text: &str) -> Result<String, String> {
+        let mut texts = self.texts.borrow_mut();
+        match &texts.process {
+            Some(given) => Ok(given.clone()),
+            None => Ok(texts.process.insert(read(&self.path(text))?).clone()),
+        }
     }
 
     /// What a secret's reference points to.
@@ -62,6 +76,10 @@ impl Surroundings<'_> {
         };
         if found.text.expose().is_empty() { Err("must not lead to an empty secret".to_owned()) } else { Ok(found) }
     }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|e| format!("must name a file that can be read: {e}"))
 }
 
 /// Said of a secret's file whose mode lets others in.
@@ -109,7 +127,7 @@ pub(super) fn token(mut section: Section<'_>, around: &Surroundings<'_>) -> Opti
         _ => {}
     }
     section.finish();
-    Some(Token { keys })
+    Some(Token { keys, ephemeral })
 }
 
 /// A key's text: base64 of 32 bytes, as `resetgate key` prints it.

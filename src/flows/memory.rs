@@ -10,6 +10,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use moka::{Expiry, future::Cache, ops::compute::Op};
 use parking_lot::{Mutex, MutexGuard};
+use serde::{Deserialize, Serialize};
 
 use super::record::Record;
 pub use super::record::Rules;
@@ -41,6 +42,27 @@ impl MemoryFlows {
     /// Starts whose link may still live, of accounts and of decoys.
     pub fn starts(&self) -> usize {
         self.rooms().len()
+    }
+
+    /// All that it holds, for a process that goes on with it. Nothing may be at work on it.
+    pub fn keep(&self) -> Kept {
+        let records = self.records.iter().map(|(account, record)| (*account, record)).collect();
+        Kept { records, rooms: self.rooms().iter().map(|Reverse(until)| *until).collect() }
+    }
+
+    /// Goes on with what another process held, as far as that has not ended. Room that it had taken stays taken, up to
+    /// the capacity of this cache.
+    pub async fn go_on(&self, kept: Kept) {
+        let now = self.clock.now();
+        for (account, mut record) in kept.records {
+            record.prune(now);
+            if record.ends() > now {
+                self.records.insert(account, record).await;
+            }
+        }
+        let mut rooms = self.rooms();
+        let free = self.capacity.saturating_sub(rooms.len());
+        rooms.extend(kept.rooms.into_iter().filter(|until| *until > now).take(free).map(Reverse));
     }
 
     /// Forgets records that have ended; to be called every few seconds.
@@ -118,6 +140,13 @@ impl Flows for MemoryFlows {
         self.change(at, (), |record, _| record.settle(at, how)).await;
         Ok(())
     }
+}
+
+/// What a code cache holds: digests and counters, and nothing that could be read or shown.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Kept {
+    records: Vec<(Digest, Record)>,
+    rooms: Vec<Time>,
 }
 
 /// Entries live as long as the record has something to keep, by the product's own clock.

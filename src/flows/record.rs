@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use crate::{
@@ -33,14 +34,14 @@ impl Rules {
 }
 
 /// The few live flows of one account.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Record {
     flows: Vec<Live>,
     lease: Option<Lease>,
     set: Option<SetBy>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Live {
     flow: [u8; 16],
     code: Digest,
@@ -55,14 +56,14 @@ struct Live {
     undecided: Option<Digest>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Lease {
     flow: [u8; 16],
     password: Digest,
     until: Time,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct SetBy {
     flow: [u8; 16],
     password: Digest,

@@ -5,6 +5,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use governor::clock;
 use ring::hmac;
+use serde::{Deserialize, Serialize};
 
 use super::{
     meter::Ticks,
@@ -14,13 +15,24 @@ use super::{
 };
 use crate::{
     config::{self, LimitName, Rate},
-    reset::ports::{Client, Clock, Decision, Event, Events, LimitKey, Limits, Policy, Rule, Share, Start},
+    reset::ports::{Client, Clock, Decision, Event, Events, LimitKey, Limits, Policy, Rule, Share, Start, Time},
 };
 
 /// One start in so many of a client's own budget is a first one.
 const FIRST: u32 = 30;
 /// Later starts may use one in so many of everyone's, and never less than one client has of its own.
 const LATER: u32 = 4;
+
+/// A day.
+const LONGEST_KEPT: u64 = 86_400_000_000_000;
+
+/// What is used up of the budgets of many keys.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Kept {
+    at: Time,
+    /// In the order of the rules: hashes, and nanoseconds until the budget is whole.
+    stores: Vec<Vec<([u8; 16], u64)>>,
+}
 
 /// The rate limits of one process, in memory.
 ///
@@ -46,6 +58,7 @@ pub struct Governor {
     code_per_account: Limiter,
     networks: Networks,
     hash: hmac::Key,
+    clock: Arc<dyn Clock>,
     ticks: Ticks,
     events: Arc<dyn Events>,
 }
@@ -85,6 +98,7 @@ impl Governor {
             code_per_account: limiter(LimitName::CodePerAccount, config.code_per_account),
             networks: Networks::new(&config.overrides),
             hash: hmac::Key::new(hmac::HMAC_SHA256, hash_key),
+            clock: Arc::clone(clock),
             ticks,
             events: Arc::clone(events),
         }
@@ -108,6 +122,28 @@ impl Governor {
         // An account has one tier, and what is everyone's has one key.
         let accounts = [&self.mail_per_account, &self.code_per_account].into_iter().filter_map(|l| l.stores.first());
         clients.chain(accounts).map(|store| store.capacity()).sum::<usize>() + 2
+    }
+
+    /// What is used up of all budgets, for a process that goes on with it by the same hash key.
+    pub fn keep(&self) -> Kept {
+        let now = clock::Clock::now(&self.ticks);
+        Kept { at: self.clock.now(), stores: self.stores().map(|store| store.keep(now)).collect() }
+    }
+
+    /// Goes on with what another had used up, whose rates may have been others: time that has passed since is given back
+    /// as ever, and a clock that was set back in between gives nothing.
+    pub fn go_on(&self, kept: &Kept) {
+        let (now, passed) = (clock::Clock::now(&self.ticks), self.clock.now().since(kept.at));
+        let passed = u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX);
+        for (store, states) in self.stores().zip(&kept.stores) {
+            for (hash, ahead) in states {
+                // Nobody is kept out for longer than the longest of usual periods for what a broken clock wrote.
+                let ahead = (*ahead).min(LONGEST_KEPT).saturating_sub(passed);
+                if ahead > 0 {
+                    store.go_on(Key::new(*hash), ahead, now);
+                }
+            }
+        }
     }
 
     /// Whether no key is remembered.

@@ -40,6 +40,13 @@ impl Key {
     }
 }
 
+impl Key {
+    /// What [`Key::new`] made it of.
+    const fn bits(&self) -> [u8; 16] {
+        (((self.shard as u128) << 64) | self.slot as u128).to_be_bytes()
+    }
+}
+
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.slot);
@@ -149,6 +156,23 @@ impl Bounded {
     pub(super) fn forget(&self, key: &Key) {
         if let Some(shard) = self.shards.get((key.shard % SHARDS) as usize)
             && shard.lock().remove(key).is_some()
+        {
+            self.len.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Each key with how far its state is ahead of `now`.
+    pub(super) fn keep(&self, now: Nanos) -> Vec<([u8; 16], u64)> {
+        let ahead = |(key, state): (&Key, &Nanos)| (key.bits(), state.saturating_sub(now).as_u64());
+        let of_shard = |shard: &Shard| shard.lock().iter().map(ahead).filter(|(_, ahead)| *ahead > 0).collect();
+        self.shards.iter().flat_map::<Vec<_>, _>(of_shard).collect()
+    }
+
+    /// Takes such a state, if there is room.
+    pub(super) fn go_on(&self, key: Key, ahead: u64, now: Nanos) {
+        if let Some(shard) = self.shards.get((key.shard % SHARDS) as usize)
+            && self.reserve()
+            && shard.lock().insert(key, now + Nanos::new(ahead)).is_some()
         {
             self.len.fetch_sub(1, Ordering::Relaxed);
         }

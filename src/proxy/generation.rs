@@ -1,31 +1,73 @@
 //! What of the gate comes from the configuration and is made anew with it. A request ends by the generation that it began
 //! with.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
-use super::{client::Clients, edge::Edge, origin::Origins, route::Router, upstream::Upstream};
-use crate::{config::Config, reset::Engine, telemetry::metrics::Metrics};
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
-/// One generation.
-pub(crate) struct Generation {
+use super::{client::Clients, edge::Edge, origin::Origins, probe::Probe, route::Router, upstream::Upstream};
+use crate::{
+    config::Config,
+    reset::{Engine, ports::Limits},
+    telemetry::metrics::Metrics,
+};
+
+/// How long to wait for the upstream's addresses before requests are accepted.
+const FIRST_LOOK_UP: Duration = Duration::from_secs(2);
+
+/// The system's root certificates cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot load the system's root certificates (see SSL_CERT_FILE and SSL_CERT_DIR)")]
+pub struct NoRoots;
+
+/// One generation. What it does in the background ends with it.
+pub struct Generation {
     pub(super) router: Router,
     pub(super) clients: Clients,
     pub(super) origins: Origins,
     pub(super) edge: Edge,
     pub(super) engine: Arc<Engine>,
+    pub(super) limits: Arc<dyn Limits>,
     pub(super) upstream: Arc<Upstream>,
+    _tasks: [AbortOnDropHandle<()>; 2],
 }
 
 impl Generation {
-    /// That of a configuration, with an engine of the same one.
-    pub(crate) fn new(config: &Config, engine: Arc<Engine>, upstream: Arc<Upstream>, metrics: &Arc<Metrics>) -> Self {
-        Self {
+    /// That of a configuration, with an engine and limits of the same one. A name server that is down delays it a little
+    /// and prevents nothing.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up.
+    pub async fn start(
+        config: &Config,
+        engine: Arc<Engine>,
+        limits: Arc<dyn Limits>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, NoRoots> {
+        let upstream = Arc::new(Upstream::new(&config.upstream.url));
+        let probe = rooted(|| Probe::new(config, Arc::clone(&upstream), Arc::clone(metrics)))?;
+        let _ = timeout(FIRST_LOOK_UP, upstream.resolve()).await;
+        let resolver = Arc::clone(&upstream);
+        let tasks = [tokio::spawn(async move { resolver.keep_fresh().await }), tokio::spawn(probe.watch())];
+        Ok(Self {
             router: Router::new(&config.reset.path).denying(&config.edge.deny),
             clients: Clients::new(&config.listen, Arc::clone(metrics)),
             origins: Origins::new(&config.reset.cors_origins),
             edge: Edge::new(&config.edge),
             engine,
+            limits,
             upstream,
-        }
+            _tasks: tasks.map(AbortOnDropHandle::new),
+        })
     }
+}
+
+/// Pingora panics where it cannot read the system's roots.
+pub(crate) fn rooted<T>(make: impl FnOnce() -> T) -> Result<T, NoRoots> {
+    catch_unwind(AssertUnwindSafe(make)).map_err(|_| NoRoots)
 }

@@ -50,7 +50,7 @@ impl Gate {
             origin: if let Page::Listed(origin) = &page { Some(origin.clone()) } else { None },
             vary: generation.origins.any(),
         };
-        let limit = self.limits.charge(Rule::Client, LimitKey::Client(caller.client)).await;
+        let limit = generation.limits.charge(Rule::Client, LimitKey::Client(caller.client)).await;
         let task = match limit {
             Decision::Allowed => judge(session.req_header(), &page, query),
             Decision::Denied { retry_after, policy } => {

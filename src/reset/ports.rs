@@ -9,6 +9,7 @@ mod events;
 use std::{future::Future, net::IpAddr, pin::Pin, time::Duration};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 pub use self::{accounts::*, events::*};
 pub use super::{
@@ -21,7 +22,7 @@ pub use super::{
 pub type Digest = [u8; 16];
 
 /// A point in time: milliseconds since the Unix epoch, as the product's own [`Clock`] tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Time(u64);
 
 impl Time {

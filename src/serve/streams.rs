@@ -28,6 +28,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
+use super::Ends;
 use crate::{
     listen::{Connection, Exchange, Line},
     proxy::Gate,
@@ -61,7 +62,10 @@ enum Event {
 /// One connection.
 struct Door<'a> {
     proxy: &'a Arc<HttpProxy<Gate>>,
-    stopping: watch::Receiver<bool>,
+    /// When it is to have no new streams.
+    leave: watch::Receiver<bool>,
+    /// What its requests are told of the end.
+    stop: watch::Receiver<bool>,
     line: Line,
     http2: Http2<Stream, Bytes>,
     digest: Arc<Digest>,
@@ -76,12 +80,7 @@ struct Door<'a> {
 }
 
 /// Serves a connection that began with HTTP/2 until it ends. `max_requests` are at least one.
-pub(super) async fn serve(
-    proxy: &Arc<HttpProxy<Gate>>,
-    connection: Connection,
-    stopping: watch::Receiver<bool>,
-    max_requests: u32,
-) {
+pub(super) async fn serve(proxy: &Arc<HttpProxy<Gate>>, connection: Connection, ends: Ends, max_requests: u32) {
     let line = connection.multiplexes();
     let digest = Arc::new(Digest {
         ssl_digest: connection.get_ssl_digest(),
@@ -91,10 +90,23 @@ pub(super) async fn serve(
     });
     let shaken = timeout(line.header_timeout(), handshake(Box::new(connection), Some(options()))).await;
     let Ok(Ok(http2)) = shaken else { return };
+    // Who comes while others leave stays until the end.
+    let leave = if *ends.leave.borrow() { ends.stop.clone() } else { ends.leave };
     let quiet = Some(Instant::now());
     let streams = JoinSet::new();
-    let door =
-        Door { proxy, stopping, line, http2, digest, streams, quiet, leaving: None, left: max_requests, refused: 0 };
+    let door = Door {
+        proxy,
+        leave,
+        stop: ends.stop,
+        line,
+        http2,
+        digest,
+        streams,
+        quiet,
+        leaving: None,
+        left: max_requests,
+        refused: 0,
+    };
     door.run().await;
 }
 
@@ -136,7 +148,7 @@ impl Door<'_> {
             (None, None) => Some(self.line.is_old_at()),
             (None, Some(since)) => Some(self.line.is_old_at().min(self.line.waits_until(since))),
         };
-        let Self { stopping, line, http2, digest, streams, quiet, leaving, .. } = self;
+        let Self { leave, line, http2, digest, streams, quiet, leaving, .. } = self;
         let frames = poll_fn(|cx| {
             // Its one wait is for the connection's next stream, which is not lost with it.
             if let Poll::Ready(accepted) = pin!(HttpSession::from_h2_conn(http2, Arc::clone(digest))).poll(cx) {
@@ -148,7 +160,7 @@ impl Door<'_> {
         });
         tokio::select! {
             biased;
-            _ = stopping.wait_for(|stop| *stop), if leaving.is_none() => Event::Stop,
+            _ = leave.wait_for(|leave| *leave), if leaving.is_none() => Event::Stop,
             event = frames => event,
             () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => Event::Late,
         }
@@ -175,11 +187,11 @@ impl Door<'_> {
             return true;
         };
         as_of_one_connection(session.req_header_mut(), &exchange);
-        let (proxy, stopping) = (Arc::clone(self.proxy), self.stopping.clone());
+        let (proxy, stop) = (Arc::clone(self.proxy), self.stop.clone());
         self.streams.spawn(async move {
             tokio::select! {
                 biased;
-                _ = proxy.process_new_http(ServerSession::new_http2(session), &stopping) => {}
+                _ = proxy.process_new_http(ServerSession::new_http2(session), &stop) => {}
                 // With what serves it the stream is reset.
                 () = exchange.body_is_slow() => {}
             }

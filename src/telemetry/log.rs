@@ -63,6 +63,8 @@ pub const FIELDS: &[&str] = &[
     "at",
     "connections",
     "deny",
+    "fault",
+    "keys",
     "error",
     "mode",
     "process",

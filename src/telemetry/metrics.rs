@@ -61,6 +61,9 @@ pub enum Slow {
     Answer,
 }
 
+/// What became of a reload.
+const RELOADS: &[&str] = &["done", "failed"];
+
 /// Everything that is counted, in a registry of its own.
 #[derive(Debug)]
 pub struct Metrics {
@@ -86,6 +89,7 @@ pub struct Metrics {
     evicted: IntCounterVec,
     refused: IntCounterVec,
     slow: IntCounterVec,
+    reloads: IntCounterVec,
     upstream_failures: IntCounter,
     upstream_processes: IntGaugeVec,
     answered: Classes,
@@ -143,6 +147,7 @@ impl Metrics {
                 "Connections closed because their client was too slow",
                 &[("at", PACES)],
             )?,
+            reloads: family(r, "reloads", "Configurations taken up, or not", &[("outcome", RELOADS)])?,
             upstream_failures: counter(r, "upstream_failures", "Requests that the upstream failed")?,
             upstream_processes: processes(r)?,
             answered: Classes::new(r, "reset_requests", "Requests answered on the reset path")?,
@@ -240,6 +245,11 @@ impl Metrics {
     /// Counts a connection whose client was waited for too long.
     pub fn connection_was_slow(&self, at: Slow) {
         add(&self.slow, &[slow(at)]);
+    }
+
+    /// A configuration was taken up, or not.
+    pub fn reloaded(&self, done: bool) {
+        add(&self.reloads, &[if done { "done" } else { "failed" }]);
     }
 
     /// Counts a request that could not be passed on, or not to its end, for the upstream's fault.

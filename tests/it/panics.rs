@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use resetgate::{
     app,
@@ -17,7 +18,7 @@ use resetgate::{
     identity::Crest,
     keys::{RingKeys, install_crypto},
     mail,
-    proxy::InFlight,
+    proxy::{Generation, InFlight},
     reset::{
         Engine, Ports,
         ports::{Client, Clock, Decision, Events, LimitKey, Limits, Rule, Start},
@@ -132,5 +133,7 @@ async fn parts(config: &config::Config, limits: Arc<dyn Limits>) -> Parts {
         events: Arc::clone(&events),
     };
     let engine = Arc::new(Engine::new(&config.reset.process, app::settings(config), ports).await);
-    Parts { engine, limits, events, in_flight: Arc::new(InFlight::new(10)), outbox, metrics }
+    let generation = Generation::start(config, engine, limits, &metrics).await.unwrap();
+    let (generation, in_flight) = (Arc::new(ArcSwap::from_pointee(generation)), Arc::new(InFlight::new(10)));
+    Parts { generation, events, in_flight, metrics, mail_is_out: Box::pin(async move { outbox.drained().await }) }
 }

@@ -83,6 +83,8 @@ process = "selfservice-reset.json"
 {reset}
 [token]
 ephemeral = true
+[drain]
+linger = "0s"
 [mail]
 {mail}
 {quiet}

@@ -287,6 +287,8 @@ process = "selfservice-reset.json"
 {codes}
 [limits]
 {limits}
+[drain]
+linger = "0s"
 [mail]
 transport = "smtp://{smtp}"
 from = "info@example.com"

@@ -1,0 +1,203 @@
+//! What can change while it runs: a checked configuration becomes a new generation, which takes the place of the present
+//! one as a whole or not at all. Flows, budgets, answers for repeats, connections and sockets outlive it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    StartError,
+    estate::{self, Names},
+    settings,
+};
+use crate::{
+    config::Config,
+    flows::{
+        memory::{self, MemoryFlows},
+        repeats::MemoryRepeats,
+    },
+    identity::Crest,
+    keys::RingKeys,
+    limits::{self, Governor},
+    mail,
+    proxy::Generation,
+    reset::{
+        Engine, Ports,
+        ports::{Clock, Events, Limits, Outbox},
+    },
+    telemetry::metrics::Metrics,
+};
+
+/// What outlives a generation.
+pub(super) struct Lasting {
+    pub(super) names: Names,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) events: Arc<dyn Events>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) flows: Arc<MemoryFlows>,
+    pub(super) repeats: Arc<MemoryRepeats>,
+    /// Outboxes of generations that are over, until their last mail is.
+    pub(super) leaving: TaskTracker,
+}
+
+/// The parts of a generation that others look at as well.
+pub(super) struct Present {
+    pub(super) config: Config,
+    pub(super) governor: Arc<Governor>,
+    pub(super) outbox: Arc<dyn Outbox>,
+    pub(super) accounts: Arc<Crest>,
+    keys: Arc<RingKeys>,
+}
+
+/// Makes generations, and knows the present one.
+pub struct Reloader {
+    pub(super) lasting: Lasting,
+    pub(super) present: ArcSwap<Present>,
+    pub(super) generation: Arc<ArcSwap<Generation>>,
+    /// One at a time.
+    turn: tokio::sync::Mutex<()>,
+    number: Mutex<u64>,
+}
+
+impl Reloader {
+    /// The first generation.
+    pub(super) async fn start(config: Config, lasting: Lasting) -> Result<Self, StartError> {
+        let (present, generation) = make(config, &lasting, None).await?;
+        Ok(Self {
+            lasting,
+            present: ArcSwap::from_pointee(present),
+            generation: Arc::new(ArcSwap::from_pointee(generation)),
+            turn: tokio::sync::Mutex::default(),
+            number: Mutex::new(1),
+        })
+    }
+
+    /// Puts a configuration in the place of the present one. What of it needs a restart is named, and stays as it was.
+    ///
+    /// # Errors
+    /// If something cannot be set up by it; then all stays as it was.
+    pub async fn reload(&self, config: Config) -> Result<Vec<&'static str>, StartError> {
+        let _turn = self.turn.lock().await;
+        let before = self.present.load_full();
+        let (present, generation) = make(config, &self.lasting, Some(&before)).await?;
+        let stays = fixed(&before.config, &present.config);
+        self.present.store(Arc::new(present));
+        self.generation.store(Arc::new(generation));
+        let old = Arc::clone(&before.outbox);
+        self.lasting.leaving.spawn(async move { old.drained().await });
+        *self.number.lock() += 1;
+        Ok(stays)
+    }
+
+    /// The same, told to the log and counted.
+    pub(super) async fn attempt(&self, config: Config) {
+        let outcome = self.reload(config).await;
+        self.lasting.metrics.reloaded(outcome.is_ok());
+        match outcome {
+            Ok(stays) if stays.is_empty() => tracing::info!("reloaded"),
+            Ok(stays) => tracing::warn!(keys = stays.join(", "), "reloaded, but for keys that need a restart"),
+            Err(error) => tracing::error!(error = describe(&error), "not reloaded"),
+        }
+    }
+
+    /// Goes on with what another process left.
+    pub(super) async fn go_on(&self, flows: memory::Kept, limits: &limits::Kept) {
+        self.lasting.flows.go_on(flows).await;
+        self.present.load_full().governor.go_on(limits);
+    }
+
+    /// What the next process goes on with, sealed. Nothing may be at work. `None` if sealing fails.
+    pub(super) fn estate(&self) -> Option<Vec<u8>> {
+        let present = self.present.load_full();
+        let (flows, limits) = (self.lasting.flows.keep(), present.governor.keep());
+        estate::seal(&present.config.token.keys, &self.lasting.names, flows, limits)
+    }
+
+    /// How many generations there were.
+    pub fn generations(&self) -> u64 {
+        *self.number.lock()
+    }
+
+    /// Resolves when no mail is left, of whatever generation.
+    pub(super) async fn mail_is_out(&self) {
+        let outbox = Arc::clone(&self.present.load().outbox);
+        outbox.drained().await;
+        self.lasting.leaving.close();
+        self.lasting.leaving.wait().await;
+    }
+}
+
+/// An error with its causes.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
+    }
+    text
+}
+
+async fn make(
+    mut config: Config,
+    lasting: &Lasting,
+    before: Option<&Present>,
+) -> Result<(Present, Generation), StartError> {
+    let Lasting { names, clock, events, metrics, flows, repeats, .. } = lasting;
+    // A key that was drawn at start is not drawn again.
+    let keys = match before.filter(|before| before.config.token.ephemeral && config.token.ephemeral) {
+        Some(before) => Arc::clone(&before.keys),
+        None => Arc::new(RingKeys::new(&config.token.keys, names.ids.expose())?),
+    };
+    let governor = match before {
+        Some(before) if before.config.limits == config.limits => Arc::clone(&before.governor),
+        before => {
+            let fresh = Governor::new(&config.limits, clock, events, names.hash.expose());
+            if let Some(before) = before {
+                fresh.go_on(&before.governor.keep());
+            }
+            Arc::new(fresh)
+        }
+    };
+    let limits: Arc<dyn Limits> = governor.clone();
+    config.mail.capacity = config.outbox_places();
+    config.mail.later = config.later_places();
+    let email = config.reset.process.email().ok_or(StartError::NoMailStage)?;
+    let digits = config.codes.digits.is_some();
+    let outbox = mail::start(&config.mail, email, digits, Arc::clone(&limits), Arc::clone(clock), Arc::clone(events))?;
+    let accounts = Arc::new(Crest::new(&config.identity)?);
+    let ports = Ports {
+        accounts: accounts.clone(),
+        flows: flows.clone(),
+        repeats: repeats.clone(),
+        limits: Arc::clone(&limits),
+        outbox: Arc::clone(&outbox),
+        keys: keys.clone(),
+        clock: Arc::clone(clock),
+        events: Arc::clone(events),
+    };
+    let engine = Arc::new(Engine::new(&config.reset.process, settings(&config), ports).await);
+    let generation = Generation::start(&config, engine, limits, metrics).await?;
+    Ok((Present { config, governor, outbox, accounts, keys }, generation))
+}
+
+/// What a reload does not change, although it is to be another: the keys of the configuration.
+fn fixed(before: &Config, now: &Config) -> Vec<&'static str> {
+    let same = [
+        ("listen.addresses", before.listen.addresses == now.listen.addresses),
+        ("listen: the bounds of connections", before.listen.connections == now.listen.connections),
+        ("admin.address", before.admin.address == now.admin.address),
+        ("codes.tries", before.codes.tries == now.codes.tries),
+        ("codes.capacity", before.codes.capacity == now.codes.capacity),
+        ("codes.state_file", before.codes.state_file == now.codes.state_file),
+        ("reset.repeat_window", before.reset.repeat_window == now.reset.repeat_window),
+        ("reset.mail_gap", before.reset.mail_gap == now.reset.mail_gap),
+        ("reset.max_in_flight", before.reset.max_in_flight == now.reset.max_in_flight),
+        ("log.format", before.log.format == now.log.format),
+        ("reload.watch", before.watch == now.watch),
+        ("upgrade.folder", before.upgrade == now.upgrade),
+    ];
+    same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
+}

@@ -131,31 +131,61 @@ pub struct Connections {
 
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub struct Address {
+    /// What is spoken there.
+    pub speaks: Speaks,
+    /// Where that is.
+    pub at: At,
+}
+
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP/1.1.
+    Plain,
+    /// `h2c:`: HTTP/2 without TLS for whoever begins with it (RFC 9113 §3.3), HTTP/1.1 for others.
+    H2c,
+}
+
+/// Where a listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum At {
     /// `0.0.0.0:8080`, `[::]:8080`
     Tcp(SocketAddr),
-    /// `h2c:127.0.0.1:8082`: HTTP/2 without TLS for whoever begins with it (RFC 9113 §3.3), HTTP/1.1 for others.
-    H2c(SocketAddr),
     /// `unix:/run/resetgate/http.sock`
     Unix(PathBuf),
+    /// `systemd:http`: all sockets of that name that systemd opened for this process.
+    Systemd(String),
 }
 
 impl Address {
-    /// Its address and port; none of a Unix socket.
+    /// Its address and port; none of a Unix socket, or of one that is not known yet.
     pub const fn tcp(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(address) | Self::H2c(address) => Some(*address),
-            Self::Unix(_) => None,
+        match self.at {
+            At::Tcp(address) => Some(address),
+            At::Unix(_) | At::Systemd(_) => None,
         }
     }
 }
 
+/// HTTP/1.1 there.
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self { speaks: Speaks::Plain, at: At::Tcp(address) }
+    }
+}
+
+/// As it is written in the configuration.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::H2c(address) => write!(f, "h2c:{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        f.write_str(match self.speaks {
+            Speaks::Plain => "",
+            Speaks::H2c => "h2c:",
+        })?;
+        match &self.at {
+            At::Tcp(address) => address.fmt(f),
+            At::Unix(path) => write!(f, "unix:{}", path.display()),
+            At::Systemd(name) => write!(f, "systemd:{name}"),
         }
     }
 }

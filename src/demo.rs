@@ -138,7 +138,7 @@ mod tests {
         let (listen, admin) = addresses().await.unwrap();
         assert!(listen != admin && listen.ip().is_loopback());
         let config = config(&around, listen, admin).unwrap();
-        assert_eq!(config.listen.addresses, [config::Address::Tcp(listen)]);
+        assert_eq!(config.listen.addresses, [config::Address::from(listen)]);
         assert_eq!(config.upstream.url.as_str(), format!("http://{}/", around.store.address()));
         assert_eq!(config.identity.url.path(), "/openidm");
         let email = config.reset.process.email().unwrap();

@@ -9,6 +9,7 @@ mod preface;
 mod seats;
 mod socket;
 mod streams;
+mod systemd;
 
 use std::{future::Future, net::SocketAddr, os::fd::AsRawFd, sync::Arc, time::Duration};
 
@@ -35,7 +36,7 @@ pub use self::{
 };
 use self::{seats::Seat, socket::SocketFile};
 use crate::{
-    config::{self, Listen},
+    config::{self, Listen, Speaks},
     telemetry::metrics::Metrics,
 };
 
@@ -79,7 +80,7 @@ impl Bounds {
 /// A socket on the runtime. A Unix socket's file goes with it.
 pub(crate) struct Listener {
     kind: Kind,
-    http2: bool,
+    speaks: Speaks,
     _file: Option<SocketFile>,
 }
 
@@ -89,9 +90,9 @@ enum Kind {
 }
 
 impl Listener {
-    /// Whether clients may begin with HTTP/2 there.
-    pub(crate) const fn speaks_http2(&self) -> bool {
-        self.http2
+    /// What clients may begin with there.
+    pub(crate) const fn speaks(&self) -> Speaks {
+        self.speaks
     }
 
     async fn accept(&self) -> std::io::Result<(L4Stream, Peer)> {

@@ -33,7 +33,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::{
     admin,
-    config::{Address, Admin, Config, Drain, Listen},
+    config::{Address, Admin, Config, Drain, Listen, Speaks},
     listen::{self, BindError, Bounds, Connection, Listener, Seats, Socket, TooMany},
     proxy::{Gate, Generation, InFlight, NoRoots, rooted},
     reset::ports::Events,
@@ -103,7 +103,7 @@ pub enum StartError {
 /// [`StartError::Bind`], with the address and the system's reason; [`StartError::TooMany`], before anything is bound.
 pub fn bind(listen: &Listen, admin: &Admin) -> Result<Bound, StartError> {
     let connections = listen::connections(listen.connections.max)?;
-    let sockets = listen.addresses.iter().map(listen::bind).collect::<Result<_, _>>()?;
+    let sockets = listen::bind(&listen.addresses)?;
     let (admin, admin_address) = listen::bind_tcp(admin.address)?;
     Ok(Bound { sockets, connections, admin, admin_address })
 }
@@ -195,7 +195,7 @@ impl Doors {
         let (mut accepting, connections) = (JoinSet::new(), TaskTracker::new());
         for listener in listeners {
             let (proxy, ends) = (Arc::clone(proxy), Ends { leave: leave.subscribe(), stop: stop.subscribe() });
-            let http2 = listener.speaks_http2();
+            let http2 = listener.speaks() == Speaks::H2c;
             let serve = move |mut connection: Connection| {
                 let (proxy, ends) = (Arc::clone(&proxy), ends.clone());
                 async move {

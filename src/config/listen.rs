@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    Address, Admin, ClientHeader, Listen,
+    Address, Admin, At, ClientHeader, Listen,
     connections::connections,
     raw::Section,
     units::{self, Trusted},
@@ -33,9 +33,10 @@ pub(super) fn listen(mut section: Section<'_>) -> Option<Listen> {
     }
     if let Some(addresses) = &addresses {
         check_addresses(&section, addresses);
-        let faceless = |address: &Address| match address.tcp() {
-            None => !trust_unix,
-            Some(tcp) => tcp.ip().is_loopback() && trusted_proxies.is_empty(),
+        let faceless = |address: &Address| match &address.at {
+            At::Unix(_) => !trust_unix,
+            At::Tcp(tcp) => tcp.ip().is_loopback() && trusted_proxies.is_empty(),
+            At::Systemd(_) => false,
         };
         if addresses.iter().all(faceless) {
             let rule = "makes everyone one client to the limits: every listener is local and nobody on it is trusted";
@@ -58,12 +59,8 @@ fn check_addresses(section: &Section<'_>, addresses: &[Address]) {
         section.fault("addresses", "must have at least one address");
     }
     for (index, address) in addresses.iter().enumerate() {
-        let is_twin = |earlier: &Address| match (earlier.tcp(), address.tcp()) {
-            (None, None) => earlier == address,
-            (earlier, tcp) => earlier == tcp,
-        };
         let any = address.tcp().is_some_and(|tcp| tcp.port() == 0);
-        if !any && addresses.iter().take(index).any(is_twin) {
+        if !any && addresses.iter().take(index).any(|earlier| earlier.at == address.at) {
             section.item_fault("addresses", index, "must not be listed twice");
         }
     }

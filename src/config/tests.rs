@@ -113,7 +113,7 @@ fn line_in(text: &str, wanted: &str) -> usize {
 #[test]
 fn a_good_file_with_the_defaults() {
     let config = Folder::new().good(GOOD);
-    assert_eq!(config.listen.addresses, [Address::Tcp("0.0.0.0:8080".parse().unwrap())]);
+    assert_eq!(config.listen.addresses, [Address::from("0.0.0.0:8080".parse::<SocketAddr>().unwrap())]);
     assert_eq!(config.listen.client_header, ClientHeader::XForwardedFor);
     assert_eq!(config.listen.connections, Connections::default());
     assert_eq!(config.admin.address, "127.0.0.1:9090".parse().unwrap());
@@ -145,7 +145,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "listen",
         r#"addresses = ["8080"]"#,
-        r#"listen.addresses[0] = "8080": must be ip:port, h2c:ip:port or unix:/path"#,
+        r#"listen.addresses[0] = "8080": must be ip:port, unix:/path or systemd:name, or h2c: and one of them"#,
     ),
     (
         "listen",
@@ -156,12 +156,12 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "listen",
         r#"addresses = ["h2c:8080"]"#,
-        r#"listen.addresses[0] = "h2c:8080": must be ip:port, h2c:ip:port or unix:/path"#,
+        r#"listen.addresses[0] = "h2c:8080": must be ip:port, unix:/path or systemd:name, or h2c: and one of them"#,
     ),
     (
         "listen",
-        r#"addresses = ["h2c:unix:/x"]"#,
-        r#"listen.addresses[0] = "h2c:unix:/x": must be ip:port, h2c:ip:port or unix:/path"#,
+        r#"addresses = ["systemd:a:b"]"#,
+        r#"listen.addresses[0] = "systemd:a:b": must have the FileDescriptorName= of a socket unit after systemd:"#,
     ),
     (
         "listen",
@@ -451,10 +451,13 @@ fn every_bad_value_is_one_fault_with_its_line() {
 fn a_listener_is_marked_for_http2() {
     let folder = Folder::new();
     let config = folder.good(&with("listen", r#"addresses = ["0.0.0.0:8080", "h2c:[::1]:8082"]"#));
-    let (plain, marked) = ("0.0.0.0:8080".parse().unwrap(), "[::1]:8082".parse().unwrap());
-    assert_eq!(config.listen.addresses, [Address::Tcp(plain), Address::H2c(marked)]);
+    let (plain, marked): (SocketAddr, _) = ("0.0.0.0:8080".parse().unwrap(), "[::1]:8082".parse().unwrap());
+    assert_eq!(config.listen.addresses, [Address::from(plain), Address { speaks: Speaks::H2c, at: At::Tcp(marked) }]);
     assert_eq!(config.listen.addresses[1].to_string(), "h2c:[::1]:8082");
     folder.good(&with("listen", r#"addresses = ["127.0.0.1:0", "h2c:127.0.0.1:0"]"#));
+    let written = ["h2c:unix:/run/http.sock", "systemd:http", "h2c:systemd:mesh"];
+    let config = folder.good(&with("listen", &format!("addresses = {written:?}")));
+    assert_eq!(config.listen.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), written);
     // It is an address as any other to what must not be at it.
     let marked = with("listen", r#"addresses = ["h2c:127.0.0.1:8081"]"#);
     assert_eq!(folder.faults(&marked).len(), 1);

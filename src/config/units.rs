@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use lettre::message::Mailbox;
 use url::{Host, Url};
 
-use super::{Address, Rate, SmtpTls};
+use super::{Address, At, Rate, SmtpTls, Speaks};
 
 /// One of the values that a key knows.
 pub(super) fn one_of<T: Copy>(text: &str, values: &[(&str, T)]) -> Result<T, String> {
@@ -65,20 +65,33 @@ pub(super) fn rate(text: &str) -> Result<Option<Rate>, String> {
     Ok(Some(Rate { count, period }))
 }
 
-/// `0.0.0.0:8080`, `[::]:8080`, `h2c:127.0.0.1:8082`, `unix:/run/resetgate.sock`.
+/// `0.0.0.0:8080`, `[::]:8080`, `h2c:127.0.0.1:8082`, `unix:/run/resetgate.sock`, `systemd:http`.
 pub(super) fn address(text: &str) -> Result<Address, String> {
+    let (speaks, place) = match text.strip_prefix("h2c:") {
+        Some(place) => (Speaks::H2c, place),
+        None => (Speaks::Plain, text),
+    };
+    Ok(Address { speaks, at: at(place)? })
+}
+
+fn at(text: &str) -> Result<At, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         let path = PathBuf::from(path);
         return match path.is_absolute() && path.file_name().is_some() {
-            true => Ok(Address::Unix(path)),
+            true => Ok(At::Unix(path)),
             false => Err("must have an absolute path after unix:".to_owned()),
         };
     }
-    let address = match text.strip_prefix("h2c:") {
-        Some(rest) => rest.parse().map(Address::H2c),
-        None => text.parse().map(Address::Tcp),
-    };
-    address.map_err(|_| "must be ip:port, h2c:ip:port or unix:/path".to_owned())
+    if let Some(name) = text.strip_prefix("systemd:") {
+        // What systemd takes for FileDescriptorName=.
+        let plain = !name.is_empty() && name.len() < 256 && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+        return match plain {
+            true => Ok(At::Systemd(name.to_owned())),
+            false => Err("must have the FileDescriptorName= of a socket unit after systemd:".to_owned()),
+        };
+    }
+    const RULE: &str = "must be ip:port, unix:/path or systemd:name, or h2c: and one of them";
+    text.parse().map(At::Tcp).map_err(|_| RULE.to_owned())
 }
 
 /// `127.0.0.1:9090`

@@ -13,6 +13,7 @@ mod browser;
 mod canaries;
 mod demo;
 mod dumps;
+mod listen;
 mod logs;
 mod mail;
 mod promises;

@@ -76,7 +76,7 @@ async fn r17_a_panic_is_one_500_and_the_gate_goes_on() {
     let (config, _) = config::load(&folder.path().join("resetgate.toml"), &environment).unwrap();
     let broken = Arc::new(Broken::default());
     let bound = serve::bind(&config.listen, &config.admin).unwrap();
-    let (Some(Address::Tcp(gate)), admin) = (bound.addresses().first().cloned(), bound.admin_address()) else {
+    let (Some(gate), admin) = (bound.addresses().first().and_then(Address::tcp), bound.admin_address()) else {
         panic!("a TCP address")
     };
     let parts = parts(&config, Arc::clone(&broken) as _).await;

@@ -112,7 +112,8 @@ impl World {
             Some(clock) => App::start_by(config, clock).await.unwrap(),
             None => App::start(config).await.unwrap(),
         };
-        let [Address::Tcp(gate), Address::H2c(http2)] = app.addresses()[..] else { panic!("two TCP addresses") };
+        let addresses: Vec<_> = app.addresses().iter().filter_map(Address::tcp).collect();
+        let [gate, http2] = addresses[..] else { panic!("two TCP addresses") };
         let admin = app.admin_address();
         let stop = watch::Sender::new(0_u8);
         let urgency = |level| {

@@ -5,6 +5,7 @@ mod check;
 mod codes;
 mod connections;
 mod edge;
+mod endpoints;
 mod fault;
 mod identity;
 mod life;
@@ -30,11 +31,13 @@ use url::Url;
 
 pub use self::{
     check::{Texts, load},
+    endpoints::{Endpoints, Health, MAX_ADDRESSES, Place},
     fault::Fault,
     life::Drain,
     limits::{LimitName, Limits, Override, Rate},
     mail::{Mail, Smtp, SmtpTls, Transport},
     tls::{ClientTls, Pair},
+    upstream::Upstream,
 };
 pub use crate::reset::{process::Process, secret::Secret};
 
@@ -204,13 +207,6 @@ pub enum ClientHeader {
 pub struct Admin {
     /// Of `/livez`, `/readyz`, `/metrics`.
     pub address: SocketAddr,
-}
-
-/// `[upstream]`
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    /// `http` or `https`; host, port; no path.
-    pub url: Url,
 }
 
 /// `[edge]`

@@ -139,7 +139,7 @@ mod tests {
         assert!(listen != admin && listen.ip().is_loopback());
         let config = config(&around, listen, admin).unwrap();
         assert_eq!(config.listen.addresses, [config::Address::from(listen)]);
-        assert_eq!(config.upstream.url.as_str(), format!("http://{}/", around.store.address()));
+        assert_eq!(config.upstream.endpoints.url.as_str(), format!("http://{}/", around.store.address()));
         assert_eq!(config.identity.url.path(), "/openidm");
         let email = config.reset.process.email().unwrap();
         assert_eq!(email.verification_link, format!("http://{listen}/#/passwordreset/"));

@@ -25,15 +25,17 @@
 //! ```
 //!
 //! [`cli`] reads the command line, [`config`] the files, [`app`] puts concrete adapters together and is the only one to
-//! name them, [`serve`] runs the result, [`admin`] lets operators look in, [`telemetry`] tells them what happens, [`tls`]
-//! is the client's side of TLS for whatever connects to a service, [`dumps`] keeps memory off the disk, [`demo`]
-//! surrounds the gate with a store, a mailbox and a page.
+//! name them, [`serve`] runs the result, [`admin`] lets operators look in, [`telemetry`] tells them what happens.
+//! [`endpoints`] knows where a service is and which of its addresses are well, [`tls`] is the client's side of TLS; both
+//! are for whatever connects to a service. [`dumps`] keeps memory off the disk, [`demo`] surrounds the gate with a store,
+//! a mailbox and a page.
 //!
 //! # Who may import whom
 //!
 //! `reset` imports nothing else of the crate; `config` sees its process file and its type for secrets. `identity`,
-//! `mail`, `flows`, `limits` and `keys` see its ports and not each other. `tls` sees `config`, and serves them and the
-//! server. Pingora's types stop at `serve`, `listen`, `proxy` and `admin`. A test reads every path in the source and fails on a breach: `tests/it/layers.rs`.
+//! `mail`, `flows`, `limits` and `keys` see its ports and not each other. `tls` and `endpoints` see `config` and
+//! `telemetry`, and serve them and the server. Pingora's types stop at `serve`, `listen`, `proxy` and `admin`. A test reads
+//! every path in the source and fails on a breach: `tests/it/layers.rs`.
 //!
 //! # Where a change lands
 //!
@@ -53,6 +55,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod dumps;
+pub mod endpoints;
 pub mod flows;
 pub mod identity;
 pub mod keys;

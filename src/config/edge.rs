@@ -101,7 +101,7 @@ fn user(text: &str) -> Result<String, String> {
 }
 
 /// `/admin/**`, `/openidm/selfservice/username`
-fn pattern(text: &str) -> Result<PathPattern, String> {
+pub(super) fn pattern(text: &str) -> Result<PathPattern, String> {
     const RULE: &str = "must be a path such as /openidm/info, or /admin/** with all below it: one to eight plain \
                         segments of A-Z a-z 0-9 . _ ~ -, none of them dots alone, no other *, no slash at the end";
     let (path, below) = text.strip_suffix("/**").map_or((text, false), |path| (path, true));

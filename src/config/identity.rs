@@ -16,7 +16,7 @@ pub(super) fn identity(mut section: Section<'_>, around: &Surroundings<'_>) -> O
         _ => Err("must be \"crest\"".to_owned()),
     });
     let url = section.required("url", units::base_url);
-    check_plaintext(&mut section, url.as_ref());
+    check_plaintext(&mut section, url.as_ref(), &[]);
 
     let mut auth = section.section("auth");
     auth.hide("password");

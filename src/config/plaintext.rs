@@ -2,14 +2,28 @@
 
 use url::Url;
 
-use super::{raw::Section, units};
+use super::{Place, raw::Section, units};
 
-/// Plaintext beyond this machine is right where a mesh encrypts it, and nowhere else: the operator says so.
-pub(super) fn check_plaintext(section: &mut Section<'_>, url: Option<&Url>) {
+/// Plaintext beyond this machine is right where a mesh encrypts it, and nowhere else: the operator says so. Where
+/// `addresses` are given, they say where the service is, and the URL only what it is called.
+pub(super) fn check_plaintext(section: &mut Section<'_>, url: Option<&Url>, addresses: &[Place]) {
+    const RULE: &str = "is plaintext beyond loopback: use https, or set allow_plaintext = true beside it";
     let allowed = section.flag("allow_plaintext");
-    let plain = url.filter(|url| url.scheme() == "http");
-    let beyond = plain.and_then(Url::host).is_some_and(|host| !units::is_loopback(&host));
-    if beyond && !allowed {
-        section.fault("url", "is plaintext beyond loopback: use https, or set allow_plaintext = true beside it");
+    let Some(url) = url.filter(|url| url.scheme() == "http" && !allowed) else { return };
+    if section.has("addresses") {
+        for (index, _) in addresses.iter().enumerate().filter(|(_, place)| is_beyond(place)) {
+            section.item_fault("addresses", index, RULE);
+        }
+    } else if url.host().is_some_and(|host| !units::is_loopback(&host)) {
+        section.fault("url", RULE);
+    }
+}
+
+/// Whether what is sent there leaves this machine.
+fn is_beyond(place: &Place) -> bool {
+    match place {
+        Place::Ip(address) => !address.ip().is_loopback(),
+        Place::Name(..) => true,
+        Place::Unix(_) => false,
     }
 }

@@ -223,6 +223,85 @@ const BAD: &[(&str, &str, &str)] = &[
         r#"upstream.url = "http://10.0.0.1": is plaintext beyond loopback: use https, or set allow_plaintext = true beside it"#,
     ),
     (
+        "upstream",
+        r#"addresses = []"#,
+        r#"upstream.addresses = []: must have at least one address; leave it out to use the URL's own"#,
+    ),
+    (
+        "upstream",
+        r#"addresses = ["127.0.0.1"]"#,
+        r#"upstream.addresses[0] = "127.0.0.1": must be host:port, ip:port or unix:/path"#,
+    ),
+    (
+        "upstream",
+        r#"addresses = ["unix:idm.sock"]"#,
+        r#"upstream.addresses[0] = "unix:idm.sock": must have an absolute path after unix:, of 100 bytes at most"#,
+    ),
+    (
+        "upstream",
+        r#"addresses = ["127.0.0.1:1", "127.0.0.1:1"]"#,
+        r#"upstream.addresses[1] = "127.0.0.1:1": must differ from addresses[0]"#,
+    ),
+    (
+        "upstream",
+        r#"addresses = ["127.0.0.1:1", "10.0.0.1:1"]"#,
+        r#"upstream.addresses[1] = "10.0.0.1:1": is plaintext beyond loopback: use https, or set allow_plaintext = true beside it"#,
+    ),
+    (
+        "upstream",
+        r#"addresses = ["idm.internal:80"]"#,
+        r#"upstream.addresses[0] = "idm.internal:80": is plaintext beyond loopback: use https, or set allow_plaintext = true beside it"#,
+    ),
+    (
+        "upstream",
+        r#"addresses = ["127.0.0.1:8080"]"#,
+        r#"upstream.addresses[0] = "127.0.0.1:8080": must not be one of listen.addresses: every request would go round until nothing is left"#,
+    ),
+    ("upstream", r#"connect_timeout = "1ms""#, r#"upstream.connect_timeout = "1ms": must be from 10ms to 30s"#),
+    ("upstream", r#"try_timeout = "1ms""#, r#"upstream.try_timeout = "1ms": must be from 50ms to 10m"#),
+    (
+        "upstream",
+        r#"total_timeout = "59s""#,
+        r#"upstream.total_timeout = "59s": must leave total_timeout at least as long as try_timeout"#,
+    ),
+    (
+        "upstream",
+        r#"try_timeout = "91s""#,
+        r#"upstream.try_timeout = "91s": must leave total_timeout at least as long as try_timeout"#,
+    ),
+    ("upstream", r#"idle_timeout = "2h""#, r#"upstream.idle_timeout = "2h": must be from 100ms to 1h"#),
+    ("upstream", r#"pool_size = 0"#, r#"upstream.pool_size = 0: must be a whole number from 1 to 65536"#),
+    (
+        "upstream",
+        r#"websocket = ["/a/*"]"#,
+        r#"upstream.websocket[0] = "/a/*": must be a path such as /openidm/info, or /admin/** with all below it: one to eight plain segments of A-Z a-z 0-9 . _ ~ -, none of them dots alone, no other *, no slash at the end"#,
+    ),
+    (
+        "upstream",
+        r#"websocket_idle_timeout = "0s""#,
+        r#"upstream.websocket_idle_timeout = "0s": must be from 100ms to 24h"#,
+    ),
+    (
+        "upstream",
+        r#"health = { path = "ping" }"#,
+        r#"upstream.health.path = "ping": must be a path such as /openidm/info/ping"#,
+    ),
+    (
+        "upstream",
+        r#"health = { path = "/ping", interval = "0s" }"#,
+        r#"upstream.health.path = "/ping": means nothing beside interval = "0s", which is no checks"#,
+    ),
+    (
+        "upstream",
+        r#"health = { unhealthy = 0 }"#,
+        r#"upstream.health.unhealthy = 0: must be a whole number from 1 to 100"#,
+    ),
+    (
+        "upstream",
+        r#"tls = { server_name = "a" }"#,
+        r#"upstream.tls.server_name = "a": means nothing without TLS: use an https:// URL"#,
+    ),
+    (
         "identity",
         r#"url = "http://idm/openidm""#,
         r#"identity.url = "http://idm/openidm": is plaintext beyond loopback: use https, or set allow_plaintext = true beside it"#,
@@ -940,15 +1019,15 @@ fn the_reference_has_every_key_and_says_its_default() {
     // What the sections know is in the rule for what they do not.
     let misspelt = GOOD.replace("auth = {", "auth = { zzz = 1,");
     let header = |line: &str| if line.starts_with('[') { format!("{line}\nzzz = 1\n") } else { format!("{line}\n") };
-    let misspelt: String = misspelt.lines().map(header).collect();
+    let misspelt: String = misspelt.lines().chain(["[upstream.health]", "[upstream.tls]"]).map(header).collect();
     let faults = folder.faults(&format!("zzz = 1\n{misspelt}"));
-    assert_eq!(faults.len(), 17, "{faults:#?}");
+    assert_eq!(faults.len(), 19, "{faults:#?}");
     for name in faults.iter().flat_map(|fault| fault.split_once("there are ").unwrap().1.split(", ")) {
         let told = |line: &str| {
             let line = line.trim_start_matches("# ");
             line.starts_with(&format!("{name} = ")) || line.starts_with(&format!("[{name}]"))
         };
-        assert!(reference.lines().any(told) || ["auth", "cors", "override"].contains(&name), "{name}");
+        assert!(reference.lines().any(told) || ["auth", "cors", "override", "health", "tls"].contains(&name), "{name}");
     }
 }
 
@@ -990,4 +1069,35 @@ fn digits_need_a_budget_that_holds() {
     }
     let short = folder.warnings(&digits("").replace("[codes]\n", "[codes]\ndigits = 6\n"));
     assert!(short.iter().any(|warning| warning.contains("codes.digits = 6: lets somebody")), "{short:?}");
+}
+
+#[test]
+fn where_a_service_is() {
+    let folder = Folder::new();
+    let upstream = folder.good(GOOD).upstream;
+    assert_eq!(upstream.endpoints.addresses, [Place::Ip("127.0.0.1:8081".parse().unwrap())]);
+    assert!(upstream.endpoints.tls.is_none() && upstream.websocket.is_empty());
+    assert_eq!((upstream.pool_size, upstream.endpoints.health.unhealthy), (256, 3));
+    assert_eq!(
+        [upstream.endpoints.connect_timeout, upstream.try_timeout, upstream.total_timeout, upstream.idle_timeout],
+        [2, 60, 90, 20].map(Duration::from_secs)
+    );
+    // The URL is then only what it is called by, which a plain connection over a socket on this machine may be.
+    let lines = "url = \"http://idm\"\naddresses = [\"unix:/run/idm.sock\", \"[::1]:80\"]";
+    let upstream = folder.good(&GOOD.replacen("url = \"http://127.0.0.1:8081\"", lines, 1)).upstream;
+    assert_eq!(upstream.endpoints.host(), "idm");
+    let places: Vec<_> = upstream.endpoints.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(places, ["unix:/run/idm.sock", "[::1]:80"]);
+    let many: Vec<_> = (1..=65).map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    let faults = folder.faults(&with("upstream", &format!("addresses = [{}]", many.join(","))));
+    assert!(faults.iter().all(|fault| fault.ends_with("must be 64 at most")) && faults.len() == 1, "{faults:?}");
+    let own = folder.good(&with("upstream", "url = \"https://idm.example:8443\"")).upstream.endpoints;
+    assert_eq!(own.addresses, [Place::Name("idm.example".into(), 8443)]);
+    assert!(own.tls.is_some());
+    // What is listened on, by any name for it.
+    let unix = with("listen", "addresses = [\"unix:/run/a.sock\"]");
+    let looped = unix
+        .replace("url = \"http://127.0.0.1:8081\"\n[i", "url = \"http://a\"\naddresses = [\"unix:/run/a.sock\"]\n[i");
+    let faults = folder.faults(&looped);
+    assert!(faults.len() == 1 && faults[0].contains("must not be one of listen.addresses"), "{faults:?}");
 }

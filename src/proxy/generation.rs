@@ -49,7 +49,7 @@ impl Generation {
         limits: Arc<dyn Limits>,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, NoRoots> {
-        let upstream = Arc::new(Upstream::new(&config.upstream.url));
+        let upstream = Arc::new(Upstream::new(&config.upstream.endpoints.url));
         let probe = rooted(|| Probe::new(config, Arc::clone(&upstream), Arc::clone(metrics)))?;
         let _ = timeout(FIRST_LOOK_UP, upstream.resolve()).await;
         let resolver = Arc::clone(&upstream);

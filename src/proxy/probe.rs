@@ -62,7 +62,7 @@ impl Probe {
             upstream,
             metrics,
             connector: Connector::new(None),
-            host: config.upstream.url[Position::BeforeHost..Position::AfterPort].to_owned(),
+            host: config.upstream.endpoints.url[Position::BeforeHost..Position::AfterPort].to_owned(),
             processes: processes.into(),
             every: config.edge.watch_upstream,
         }

@@ -1,6 +1,6 @@
 //! The names of things in log lines and metrics: closed sets, so that nobody outside can make a new series.
 
-use super::metrics::{Cap, Denial, Slow};
+use super::metrics::{Backend, Cap, Denial, Failure, Slow};
 use crate::reset::ports::{Decoy, Lane, Rule, Service};
 
 /// A name for each variant, and the list of all.
@@ -82,5 +82,26 @@ names! {
         Head => "head",
         Body => "body",
         Answer => "answer",
+    }
+}
+
+names! {
+    /// Whose addresses.
+    BACKENDS, backend: Backend {
+        Upstream => "upstream",
+        Identity => "identity",
+    }
+}
+
+names! {
+    /// How an address failed.
+    FAILURES, failure: Failure {
+        LookUp => "look_up",
+        Connect => "connect",
+        ConnectTimeout => "connect_timeout",
+        Tls => "tls",
+        Silent => "silent",
+        Broken => "broken",
+        Check => "check",
     }
 }

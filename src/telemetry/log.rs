@@ -58,6 +58,7 @@ pub const FIELDS: &[&str] = &[
     "class",
     "code",
     // the program and its surroundings
+    "address",
     "addresses",
     "admin",
     "at",

@@ -3,10 +3,13 @@
 //! Every label's values are a closed set, and every series is there from the start, at zero; what must be asked for is at
 //! -1 until it is known.
 
+mod endpoints;
+
 use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, PullingGauge, Registry, TextEncoder, core::Collector,
 };
 
+pub use self::endpoints::{Backend, EndpointStates, Failure};
 use super::labels::{
     CAPS, DENIALS, LANES, PACES, REASONS, RULES, SERVICES, cap, denial, lane, rule, service, slow, why,
 };
@@ -92,6 +95,7 @@ pub struct Metrics {
     reloads: IntCounterVec,
     upstream_failures: IntCounter,
     upstream_processes: IntGaugeVec,
+    endpoints: endpoints::Endpoints,
     answered: Classes,
     passed: Classes,
 }
@@ -150,6 +154,7 @@ impl Metrics {
             reloads: family(r, "reloads", "Configurations taken up, or not", &[("outcome", RELOADS)])?,
             upstream_failures: counter(r, "upstream_failures", "Requests that the upstream failed")?,
             upstream_processes: processes(r)?,
+            endpoints: endpoints::Endpoints::new(r)?,
             answered: Classes::new(r, "reset_requests", "Requests answered on the reset path")?,
             passed: Classes::new(r, "passed_requests", "Requests passed to the upstream")?,
             registry,
@@ -295,6 +300,7 @@ impl Metrics {
 
     /// All of it, as Prometheus reads it (text format 0.0.4).
     pub fn render(&self) -> String {
+        self.endpoints.refresh();
         let mut text = String::new();
         // Fails on a metric without samples, of which there is none here; what was written before it still stands.
         let _ = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text);

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Each module's name, and what of this crate it may name besides itself; `*` is everything.
-const MAY_NAME: [(&str, &[&str]); 19] = [
+const MAY_NAME: [(&str, &[&str]); 20] = [
     ("main", &["cli", "config", "app", "telemetry", "demo", "dumps"]),
     ("cli", &["config", "keys"]),
     ("app", &["*"]),
@@ -30,9 +30,11 @@ const MAY_NAME: [(&str, &[&str]); 19] = [
     ("clock", &["reset::ports"]),
     ("dumps", &[]),
     ("tls", &["config"]),
+    ("endpoints", &["config", "telemetry", "tls"]),
 ];
-const SERVER: &[&str] = &["serve", "listen", "proxy", "admin", "reset", "config", "telemetry", "tls"];
-const ADAPTER: &[&str] = &["reset::ports", "reset::filter", "reset::process", "config", "telemetry", "tls"];
+const SERVER: &[&str] = &["serve", "listen", "proxy", "admin", "reset", "config", "telemetry", "tls", "endpoints"];
+const ADAPTER: &[&str] =
+    &["reset::ports", "reset::filter", "reset::process", "config", "telemetry", "tls", "endpoints"];
 
 /// Where Pingora's types stop.
 const MAY_NAME_PINGORA: [&str; 4] = ["serve", "listen", "proxy", "admin"];

@@ -29,7 +29,10 @@ use crate::{
     mail,
     proxy::{InFlight, NoRoots},
     reset::{Settings, ports::Clock},
-    serve::{self, Bound, Ended, Parts},
+    serve::{
+        self, Bound, Ended, Parts,
+        handover::{HandoverError, Heir, Legacy},
+    },
     telemetry::{
         audit::Recorder,
         log,
@@ -61,6 +64,8 @@ pub enum StartError {
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]
+    Handover(#[from] HandoverError),
+    #[error(transparent)]
     Serve(#[from] serve::StartError),
 }
 
@@ -88,13 +93,30 @@ impl App {
     /// # Errors
     /// As [`App::start`].
     pub async fn start_by(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        let bound = serve::bind(&config.listen, &config.admin)?;
+        Self::start_from(config, clock, None).await
+    }
+
+    /// The same in the place of the process that runs, which goes on until this one serves.
+    ///
+    /// # Errors
+    /// As [`App::start`], and if there is no such process, or it hands nothing over. It goes on then.
+    pub async fn take_over(config: Config) -> Result<Self, StartError> {
+        let heir = Heir::meet(config.upgrade.as_deref()).await?;
+        Self::start_from(config, Arc::new(SystemClock::new()), Some(heir)).await
+    }
+
+    async fn start_from(config: Config, clock: Arc<dyn Clock>, heir: Option<Heir>) -> Result<Self, StartError> {
+        let keys = &config.token.keys;
         let state_file = config.codes.state_file.as_deref().map(StateFile::new).transpose()?;
-        let estate = state_file.as_ref().map(|file| file.read(&config.token.keys)).transpose()?.flatten();
-        let (names, left) = match estate {
-            Some(Estate { names, flows, limits }) => (names, Some((flows, limits))),
-            None => (Names::draw()?, None),
+        let (names, left) = match (&heir, &state_file) {
+            (Some(heir), _) => (estate::open_names(keys, heir.names()), None),
+            (None, Some(file)) => file
+                .read(keys)?
+                .map_or((None, None), |Estate { names, flows, limits }| (Some(names), Some((flows, limits)))),
+            (None, None) => (None, None),
         };
+        let names = names.map_or_else(Names::draw, Ok)?;
+        let bound = serve::bind(&config.listen, &config.admin, heir)?;
         let metrics = Arc::new(Metrics::new(clock.now())?);
         let lasting = Lasting {
             names,
@@ -108,7 +130,7 @@ impl App {
         let in_flight = Arc::new(InFlight::new(config.reset.max_in_flight));
         let reloader = Arc::new(Reloader::start(config, lasting).await?);
         if let Some((flows, limits)) = left {
-            reloader.go_on(flows, &limits).await;
+            reloader.inherit(flows, &limits).await;
         }
         gauges(&reloader, &in_flight)?;
         state_file.as_ref().map_or(Ok(()), StateFile::forget)?;
@@ -148,12 +170,13 @@ impl App {
             events: Arc::clone(&reloader.lasting.events),
             in_flight,
             metrics: Arc::clone(&reloader.lasting.metrics),
+            legacy: Arc::clone(&reloader) as Arc<dyn Legacy>,
             mail_is_out: Box::pin(async move { mail.mail_is_out().await }),
         };
         let present = reloader.present.load_full();
         let ended = serve::run(bound, &present.config, parts, drain, cut).await?;
         drop(tidying);
-        if let Some(file) = state_file {
+        if let Some(file) = state_file.filter(|_| ended != Ended::HandedOver) {
             file.leave(&reloader.estate().ok_or(KeysError::Crypto)?)?;
         }
         Ok(ended)

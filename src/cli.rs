@@ -23,6 +23,9 @@ pub enum Command {
         /// The configuration, such as conf/resetgate.toml
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Take over from the process that runs: its sockets, and its open resets (see [upgrade])
+        #[arg(long)]
+        upgrade: bool,
     },
     /// Report everything that is wrong or unwise in a configuration, and exit: 0 if it would run, 64 if not
     Check {
@@ -126,7 +129,12 @@ mod tests {
     #[test]
     fn commands_are_read() {
         let config = PathBuf::from("conf/edge.toml");
-        assert_eq!(read_line("resetgate run --config conf/edge.toml"), Ok(Command::Run { config: config.clone() }));
+        assert_eq!(
+            read_line("resetgate run --config conf/edge.toml"),
+            Ok(Command::Run { config: config.clone(), upgrade: false })
+        );
+        let upgrade = Command::Run { config: config.clone(), upgrade: true };
+        assert_eq!(read_line("resetgate run --upgrade --config conf/edge.toml"), Ok(upgrade));
         assert_eq!(read_line("resetgate check --config=conf/edge.toml"), Ok(Command::Check { config }));
         assert_eq!(read_line("resetgate key"), Ok(Command::Key));
         assert_eq!(read_line("resetgate demo"), Ok(Command::Demo));

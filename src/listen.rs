@@ -11,7 +11,13 @@ mod socket;
 mod streams;
 mod systemd;
 
-use std::{future::Future, net::SocketAddr, os::fd::AsRawFd, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    os::{fd::AsRawFd, unix::net::UnixListener as StdUnix},
+    sync::Arc,
+    time::Duration,
+};
 
 use pingora::protocols::{GetSocketDigest, SocketDigest, Stream, l4::stream::Stream as L4Stream};
 use tokio::{
@@ -21,12 +27,13 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
+use self::seats::Seat;
 pub(crate) use self::{
     connection::Body,
     descriptors::connections,
     preface::starts_http2,
     seats::Seats,
-    socket::bind_tcp,
+    socket::{SocketFile, bind_private, bind_tcp},
     streams::{Exchange, Line},
 };
 pub use self::{
@@ -34,7 +41,6 @@ pub use self::{
     descriptors::TooMany,
     socket::{BindError, Socket, bind},
 };
-use self::{seats::Seat, socket::SocketFile};
 use crate::{
     config::{self, Listen, Speaks},
     telemetry::metrics::Metrics,
@@ -50,6 +56,8 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// Somebody on this machine.
     Unix,
+    /// The process that this one has taken over from.
+    Former,
 }
 
 /// How slow a connection may be, from `[listen]`, and who counts those that are slower.
@@ -81,18 +89,32 @@ impl Bounds {
 pub(crate) struct Listener {
     kind: Kind,
     speaks: Speaks,
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 enum Kind {
     Tcp(TcpListener),
     Unix(UnixListener),
+    /// The process that this one has taken over from.
+    Former(UnixListener),
 }
 
 impl Listener {
     /// What clients may begin with there.
     pub(crate) const fn speaks(&self) -> Speaks {
         self.speaks
+    }
+
+    /// Where the process before sends the steps that come to it.
+    pub(crate) fn of_former(socket: StdUnix, file: SocketFile) -> std::io::Result<Self> {
+        Ok(Self { kind: Kind::Former(UnixListener::from_std(socket)?), speaks: Speaks::Plain, file: Some(file) })
+    }
+
+    /// Ends it without its socket's file: another process listens there.
+    pub(crate) fn leave(mut self) {
+        if let Some(file) = &mut self.file {
+            file.leave();
+        }
     }
 
     async fn accept(&self) -> std::io::Result<(L4Stream, Peer)> {
@@ -105,11 +127,12 @@ impl Listener {
                 Ok((stream.into(), Peer::Tcp(address)))
             }
             Kind::Unix(listener) => Ok((listener.accept().await?.0.into(), Peer::Unix)),
+            Kind::Former(listener) => Ok((listener.accept().await?.0.into(), Peer::Former)),
         }
     }
 }
 
-/// Accepts until `stop` turns true or its sender is gone. Each connection that gets a seat is a task on `tracker` that
+/// Accepts until `stop` turns true or its sender is gone, and gives the listener back. Each connection that gets a seat is a task on `tracker` that
 /// runs `serve`; who gets none is hung up on before anything is read.
 pub(crate) async fn accept<F>(
     listener: Listener,
@@ -118,13 +141,14 @@ pub(crate) async fn accept<F>(
     tracker: TaskTracker,
     mut stop: watch::Receiver<bool>,
     serve: impl Fn(Connection) -> F,
-) where
+) -> Listener
+where
     F: Future<Output = ()> + Send + 'static,
 {
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = stop.wait_for(|stop| *stop) => return listener,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -149,7 +173,7 @@ fn digested(mut stream: L4Stream, peer: Peer) -> Stream {
     let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
     let address = match peer {
         Peer::Tcp(address) => Some(address.into()),
-        Peer::Unix => None,
+        Peer::Unix | Peer::Former => None,
     };
     // A fresh cell takes its first value.
     let _ = digest.peer_addr.set(address);

@@ -26,18 +26,18 @@ fn main() -> ExitCode {
     match command {
         Command::Check { config } => cli::check(&config),
         Command::Key => cli::key(),
-        Command::Run { config } => match cli::load(&config) {
-            Ok(config) => finish(config.log.format, run(config)),
+        Command::Run { config, upgrade } => match cli::load(&config) {
+            Ok(config) => finish(config.log.format, run(config, upgrade)),
             Err(code) => code,
         },
         Command::Demo => finish(LogFormat::Text, run_demo()),
     }
 }
 
-async fn run(config: Config) -> Result<(), Box<dyn Error>> {
+async fn run(config: Config, upgrade: bool) -> Result<(), Box<dyn Error>> {
     let stops = Stops::listen()?;
     let mut reloads = signal(SignalKind::hangup())?;
-    let app = App::start(config).await?;
+    let app = if upgrade { App::take_over(config).await? } else { App::start(config).await? };
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
     let watch = app::watch(app.reloader(), environment, async move || {
         reloads.recv().await;

@@ -7,15 +7,18 @@ mod edge;
 mod failure;
 pub mod framing;
 mod generation;
+mod head;
 mod headers;
 mod in_flight;
 mod intercept;
 mod origin;
+mod passage;
 mod probe;
 mod query;
 mod reading;
 mod respond;
 pub mod route;
+mod steps;
 mod upstream;
 mod users;
 
@@ -29,7 +32,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderValue, Method, Version, header};
+use http::{HeaderValue, Method, header};
 use pingora::{
     BError, Error, ErrorType,
     http::{RequestHeader, ResponseHeader},
@@ -41,17 +44,22 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::generation::rooted;
-pub use self::generation::{Generation, NoRoots};
 pub use self::in_flight::InFlight;
 use self::{
-    client::Caller,
     desk::Desk,
+    intercept::Answered,
+    passage::{Course, connection, exchange},
     respond::Dress,
     route::{Route, Why},
 };
+pub use self::{
+    generation::{Generation, NoRoots},
+    passage::Passage,
+    steps::Steps,
+};
 
 use crate::{
-    listen::{Connection, Exchange},
+    listen::Connection,
     reset::{
         ports::Events,
         wire::{Reply, reason},
@@ -68,28 +76,13 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// Tries to connect for one request, each to another address.
 const CONNECTS: u8 = 2;
 
-/// One request's state.
-pub struct Passage {
-    generation: Arc<Generation>,
-    caller: Option<Caller>,
-    connects: u8,
-    /// Whether it was for the reset path, or passed; neither, if it was refused.
-    course: Option<Course>,
-}
-
-/// Which way a request went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Course {
-    Intercepted,
-    Passed,
-}
-
 /// The proxy, as Pingora runs it.
 pub struct Gate {
     generation: Arc<ArcSwap<Generation>>,
     events: Arc<dyn Events>,
     metrics: Arc<Metrics>,
     leaving: watch::Receiver<bool>,
+    steps: watch::Receiver<Steps>,
     desk: Desk,
     started: Instant,
     /// How often a failure of the upstream is told.
@@ -99,9 +92,10 @@ pub struct Gate {
 impl Gate {
     /// A proxy that goes by whatever `generation` is the present one. Submits take one of `seats` and run on `work`, which
     /// a drain must wait for. Once `leaving` turns true, an answer is its connection's last.
+    /// Steps are run where `steps` says.
     pub(crate) fn new(
         generation: Arc<ArcSwap<Generation>>,
-        leaving: watch::Receiver<bool>,
+        (leaving, steps): (watch::Receiver<bool>, watch::Receiver<Steps>),
         events: Arc<dyn Events>,
         metrics: Arc<Metrics>,
         (seats, work): (Arc<InFlight>, TaskTracker),
@@ -109,7 +103,8 @@ impl Gate {
         Self {
             generation,
             leaving,
-            desk: Desk::new(Arc::clone(&metrics), Arc::clone(&events), seats, work),
+            desk: Desk::new(Arc::clone(&metrics), Arc::clone(&events), steps.clone(), seats, work),
+            steps,
             events,
             metrics,
             started: Instant::now(),
@@ -154,41 +149,12 @@ impl Gate {
     }
 }
 
-/// The status that a request's head alone earns it; `None` if there is nothing wrong with it.
-fn fault(session: &Session) -> Option<u16> {
-    let request = session.req_header();
-    let head = session.to_h1_raw();
-    if head.len() > headers::MAX_HEAD || request.headers.len() > headers::MAX_LINES {
-        return Some(431);
-    }
-    let hosts = request.headers.get_all(header::HOST).iter().count();
-    // What is no host must not go up as one (RFC 9112 §3.2).
-    let misnamed = request.headers.get(header::HOST).is_some_and(|host| !route::is_authority(host.as_bytes()));
-    // Later than HTTP/1.1 there is `:authority`, and before it nobody asked for a Host.
-    let host_wanted = request.version == Version::HTTP_11;
-    if !framing::is_framed_clearly(&head) || hosts > 1 || misnamed || (host_wanted && hosts == 0) {
-        return Some(400);
-    }
-    // CONNECT is refused by Pingora before it comes here, unless it is a mistake.
-    (request.method == Method::CONNECT).then_some(405)
-}
-
-/// Of HTTP/1.
-fn connection(session: &Session) -> Option<&Connection> {
-    session.stream().and_then(|stream| stream.as_any().downcast_ref())
-}
-
-/// The stream, of HTTP/2.
-fn exchange(session: &Session) -> Option<&Arc<Exchange>> {
-    session.req_header().extensions.get()
-}
-
 #[async_trait]
 impl ProxyHttp for Gate {
     type CTX = Passage;
 
     fn new_ctx(&self) -> Passage {
-        Passage { generation: self.generation.load_full(), caller: None, connects: 0, course: None }
+        Passage { generation: self.generation.load_full(), caller: None, connects: 0, course: None, there: None }
     }
 
     /// Without Pingora's compression: it must never touch an answer that mixes secrets with a stranger's words.
@@ -219,7 +185,7 @@ impl ProxyHttp for Gate {
     }
 
     async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> pingora::Result<bool> {
-        if let Some(status) = fault(session) {
+        if let Some(status) = head::fault(session) {
             return self.refuse(session, status).await;
         }
         let request = session.req_header();
@@ -232,8 +198,14 @@ impl ProxyHttp for Gate {
                 let query = query.to_vec();
                 let answered =
                     AssertUnwindSafe(self.intercept(session, &generation, caller, &query)).catch_unwind().await;
-                if let Ok(answered) = answered {
-                    return answered.map(|()| true);
+                match answered {
+                    Ok(Ok(Answered::Here)) => return Ok(true),
+                    Ok(Ok(Answered::There(path))) => {
+                        passage.there = Some(path);
+                        return Ok(false);
+                    }
+                    Ok(Err(error)) => return Err(error),
+                    Err(_) => {}
                 }
                 if session.response_written().is_none() {
                     session.set_keepalive(None);
@@ -285,6 +257,9 @@ impl ProxyHttp for Gate {
     }
 
     async fn upstream_peer(&self, _: &mut Session, passage: &mut Passage) -> pingora::Result<Box<HttpPeer>> {
+        if let Some(there) = &passage.there {
+            return steps::peer(there);
+        }
         let peer = passage.generation.upstream.peer().map(Box::new);
         peer.ok_or_else(|| Error::explain(ErrorType::ConnectNoRoute, "no address of the upstream is known").into_up())
     }
@@ -297,6 +272,9 @@ impl ProxyHttp for Gate {
     ) -> pingora::Result<()> {
         // Every request has one since `early_request_filter`; without, nobody knows which headers to believe.
         let Some(caller) = passage.caller else { return Err(Error::new(ErrorType::InternalError)) };
+        if passage.there.is_some() {
+            return steps::introduce(request, caller.client);
+        }
         let host = session.get_header(header::HOST);
         let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         let scheme = if tls { "https" } else { "http" };
@@ -339,6 +317,9 @@ impl ProxyHttp for Gate {
 
     fn fail_to_connect(&self, _: &mut Session, peer: &HttpPeer, passage: &mut Passage, mut error: BError) -> BError {
         passage.connects += 1;
+        if passage.there.is_some() {
+            return error;
+        }
         let another = passage.generation.upstream.move_on(peer._address.as_inet());
         error.set_retry(another && passage.connects < CONNECTS);
         error

@@ -1,13 +1,15 @@
 //! From bound sockets to a running server, and back: what Pingora's own `Server` would do, with our runtime, our
 //! signals, errors that are returned, and a drain that ends when the last request does.
 
+pub mod handover;
 mod streams;
 
 use std::{
-    future::Future,
+    future::{Future, pending},
     io,
     net::{SocketAddr, TcpListener as StdTcp},
     num::NonZeroUsize,
+    os::fd::{AsFd, OwnedFd},
     pin::Pin,
     sync::{
         Arc,
@@ -31,11 +33,12 @@ use tokio::{
 };
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use self::handover::{Estate, HandoverError, Heir, Legacy, Offer};
 use crate::{
     admin,
     config::{Address, Admin, Config, Drain, Listen, Speaks},
     listen::{self, BindError, Bounds, Connection, Listener, Seats, Socket, TooMany},
-    proxy::{Gate, Generation, InFlight, NoRoots, rooted},
+    proxy::{Gate, Generation, InFlight, NoRoots, Steps, rooted},
     reset::ports::Events,
     telemetry::metrics::Metrics,
 };
@@ -55,14 +58,18 @@ pub struct Parts {
     pub in_flight: Arc<InFlight>,
     /// Counts answers, and shows itself at `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// What another process goes on with.
+    pub legacy: Arc<dyn Legacy>,
     /// Resolves when no mail is left; waited for at the end.
     pub mail_is_out: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// Sockets that are bound, and not served yet.
-#[derive(Debug)]
 pub struct Bound {
     sockets: Vec<Socket>,
+    /// The same once more, for a process that takes over, by their addresses in the configuration.
+    shared: Vec<(String, OwnedFd)>,
+    heir: Option<Heir>,
     /// How many connections these may have open.
     connections: usize,
     admin: StdTcp,
@@ -78,6 +85,8 @@ pub enum Ended {
     Unfinished,
     /// It was told not to wait.
     Cut,
+    /// Another process has taken over.
+    HandedOver,
 }
 
 /// A server that cannot start.
@@ -92,20 +101,42 @@ pub enum StartError {
     /// The runtime or the system refused a socket or a signal.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+    /// No other process could be taken over from, or wait for one.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     /// Pingora's TLS connector did not come up.
     #[error(transparent)]
     Roots(#[from] NoRoots),
 }
 
-/// Binds every address, and says at once which one cannot be.
+/// Binds every address that `heir` does not bring, and says at once which one cannot be.
 ///
 /// # Errors
 /// [`StartError::Bind`], with the address and the system's reason; [`StartError::TooMany`], before anything is bound.
-pub fn bind(listen: &Listen, admin: &Admin) -> Result<Bound, StartError> {
+pub fn bind(listen: &Listen, admin: &Admin, mut heir: Option<Heir>) -> Result<Bound, StartError> {
     let connections = listen::connections(listen.connections.max)?;
-    let sockets = listen::bind(&listen.addresses)?;
-    let (admin, admin_address) = listen::bind_tcp(admin.address)?;
-    Ok(Bound { sockets, connections, admin, admin_address })
+    let (mut sockets, mut missing) = (Vec::new(), Vec::new());
+    for address in &listen.addresses {
+        let inherited = heir.as_mut().map(|heir| heir.sockets(address)).unwrap_or_default();
+        if inherited.is_empty() {
+            missing.push(address.clone());
+        }
+        for fd in inherited {
+            sockets.push(Socket::adopt(address, fd)?);
+        }
+    }
+    sockets.extend(listen::bind(&missing)?);
+    let (admin, admin_address) = match heir.as_mut().and_then(|heir| heir.admin(admin.address)) {
+        Some(fd) => {
+            let socket = StdTcp::from(fd);
+            socket.local_addr().map(|address| (socket, address))?
+        }
+        None => listen::bind_tcp(admin.address)?,
+    };
+    let share = |socket: &Socket| Ok((socket.address().to_string(), socket.fd().try_clone_to_owned()?));
+    let mut shared = sockets.iter().map(share).collect::<io::Result<Vec<_>>>()?;
+    shared.push((handover::admin(admin_address), admin.as_fd().try_clone_to_owned()?));
+    Ok(Bound { sockets, shared, heir, connections, admin, admin_address })
 }
 
 impl Bound {
@@ -120,7 +151,8 @@ impl Bound {
     }
 }
 
-/// Serves until `drain` is ready and everything begun is finished, or until `cut` is ready. Needs a Tokio runtime.
+/// Serves until `drain` is ready or another process has taken over, and everything begun is finished, or until `cut` is
+/// ready. Needs a Tokio runtime.
 ///
 /// # Errors
 /// If serving cannot begin; nothing has been accepted then.
@@ -131,35 +163,72 @@ pub async fn run(
     drain: impl Future<Output = ()>,
     cut: impl Future<Output = ()>,
 ) -> Result<Ended, StartError> {
-    let Parts { generation, events, in_flight, metrics, mail_is_out } = parts;
-    let (submits, leave) = (TaskTracker::new(), watch::Sender::new(false));
+    let Parts { generation, events, in_flight, metrics, legacy, mail_is_out } = parts;
+    let (submits, leave, steps) = (TaskTracker::new(), watch::Sender::new(false), watch::Sender::new(Steps::Here));
     let work = (in_flight, submits.clone());
-    let gate = Gate::new(generation, leave.subscribe(), events, Arc::clone(&metrics), work);
+    let ends = (leave.subscribe(), steps.subscribe());
+    let gate = Gate::new(generation, ends, events, Arc::clone(&metrics), work);
     let proxy = Arc::new(proxy(gate, config.listen.connections.max_requests)?);
     let seats = Arc::new(Seats::new(bound.connections, &config.listen, Arc::clone(&metrics)));
     let bounds = Arc::new(Bounds::new(&config.listen, Arc::clone(&metrics)));
+
     let ready = Arc::new(AtomicBool::new(false));
     let addresses = bound.sockets.iter().map(|socket| socket.address().to_string()).collect::<Vec<_>>().join(", ");
     let admin = TcpListener::from_std(bound.admin)?;
-    let _admin = AbortOnDropHandle::new(tokio::spawn(admin::serve(admin, Arc::clone(&ready), metrics)));
-    let listeners = bound.sockets.into_iter().map(Socket::into_listener).collect::<Result<_, _>>()?;
+    let mut listeners = bound.sockets.into_iter().map(Socket::into_listener).collect::<Result<Vec<_>, _>>()?;
+    let is_heir = bound.heir.is_some();
+    if let (Some(heir), Some(folder)) = (bound.heir, &config.upgrade) {
+        listeners.push(handover::take_over(heir, folder, &*legacy).await?);
+    }
+    // Without an heir to wait for, nothing is shared.
+    let shared = bound.shared;
+    let offer = match &config.upgrade {
+        Some(folder) => {
+            let estate = Estate { sockets: shared, legacy, steps, submits: submits.clone() };
+            Some(Offer::open(folder, is_heir, estate).await?)
+        }
+        None => {
+            drop(shared);
+            None
+        }
+    };
+    let admin = AbortOnDropHandle::new(tokio::spawn(admin::serve(admin, Arc::clone(&ready), metrics)));
     let max_requests = config.listen.connections.max_requests;
     let mut doors = Doors::open(listeners, &seats, &bounds, &proxy, (max_requests, leave));
     ready.store(true, Ordering::Release);
     tracing::info!(addresses, admin = %bound.admin_address, "ready");
     let Drain { linger, within } = config.drain;
     let work = async {
-        drain.await;
-        tracing::info!("draining");
+        let handed_over = tokio::select! {
+            () = drain => false,
+            () = async { match &offer { Some(offer) => offer.taken().await, None => pending().await } } => true,
+        };
+        // Else its sockets would listen on, and nobody would accept.
+        drop(offer);
+        tracing::info!(handed_over, "draining");
         ready.store(false, Ordering::Release);
+        // Whoever looks is to find the other process there.
+        let _admin = if handed_over {
+            drop(admin);
+            None
+        } else {
+            Some(admin)
+        };
         let finished = timeout(within, async {
+            if handed_over {
+                doors.hand_over().await;
+            }
             doors.linger(linger).await;
             doors.close(&proxy).await;
             submits.close();
             submits.wait().await;
             mail_is_out.await;
         });
-        if finished.await.is_ok() { Ended::Drained } else { Ended::Unfinished }
+        match (finished.await, handed_over) {
+            (_, true) => Ended::HandedOver,
+            (Ok(()), false) => Ended::Drained,
+            (Err(_), false) => Ended::Unfinished,
+        }
     };
     let ended = tokio::select! {
         biased;
@@ -173,7 +242,7 @@ pub async fn run(
 
 /// The accept loops and what they let in.
 struct Doors {
-    accepting: JoinSet<()>,
+    accepting: JoinSet<Listener>,
     connections: TaskTracker,
     /// Makes every answer its connection's last.
     leave: watch::Sender<bool>,
@@ -220,6 +289,16 @@ impl Doors {
     async fn linger(&self, linger: Duration) {
         self.leave.send_replace(true);
         sleep(linger).await;
+    }
+
+    /// Lets nobody in any more: another process does, at the same sockets.
+    async fn hand_over(&mut self) {
+        self.shut.send_replace(true);
+        while let Some(ended) = self.accepting.join_next().await {
+            if let Ok(listener) = ended {
+                listener.leave();
+            }
+        }
     }
 
     /// Lets nobody in any more, sends the idle away, and waits for the others.

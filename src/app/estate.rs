@@ -65,6 +65,19 @@ pub(super) fn open(keys: &[TokenKey], sealed: &[u8]) -> Option<Estate> {
     Some(Estate { names: Names { ids: Secret::of(*ids), hash: Secret::of(*hash) }, flows, limits })
 }
 
+/// Seals the names alone. `None` if that fails.
+pub(super) fn seal_names(keys: &[TokenKey], names: &Names) -> Option<Vec<u8>> {
+    let bytes = Secret::of([names.ids.expose().as_slice(), names.hash.expose()].concat());
+    estate::seal(keys, bytes.expose())
+}
+
+/// Opens them; `None` if they are not ours.
+pub(super) fn open_names(keys: &[TokenKey], sealed: &[u8]) -> Option<Names> {
+    let bytes = estate::open(keys, sealed)?;
+    let (ids, hash) = bytes.expose().split_first_chunk()?;
+    Some(Names { ids: Secret::of(*ids), hash: Secret::of(hash.try_into().ok()?) })
+}
+
 /// `codes.state_file` cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("codes.state_file {path}: {source}")]

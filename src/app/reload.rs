@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use super::{
     StartError,
-    estate::{self, Names},
+    estate::{self, Estate, Names},
     settings,
 };
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
         Engine, Ports,
         ports::{Clock, Events, Limits, Outbox},
     },
+    serve::handover::Legacy,
     telemetry::metrics::Metrics,
 };
 
@@ -103,16 +105,9 @@ impl Reloader {
     }
 
     /// Goes on with what another process left.
-    pub(super) async fn go_on(&self, flows: memory::Kept, limits: &limits::Kept) {
+    pub(super) async fn inherit(&self, flows: memory::Kept, limits: &limits::Kept) {
         self.lasting.flows.go_on(flows).await;
         self.present.load_full().governor.go_on(limits);
-    }
-
-    /// What the next process goes on with, sealed. Nothing may be at work. `None` if sealing fails.
-    pub(super) fn estate(&self) -> Option<Vec<u8>> {
-        let present = self.present.load_full();
-        let (flows, limits) = (self.lasting.flows.keep(), present.governor.keep());
-        estate::seal(&present.config.token.keys, &self.lasting.names, flows, limits)
     }
 
     /// How many generations there were.
@@ -126,6 +121,26 @@ impl Reloader {
         outbox.drained().await;
         self.lasting.leaving.close();
         self.lasting.leaving.wait().await;
+    }
+}
+
+#[async_trait]
+impl Legacy for Reloader {
+    fn names(&self) -> Option<Vec<u8>> {
+        estate::seal_names(&self.present.load().config.token.keys, &self.lasting.names)
+    }
+
+    fn estate(&self) -> Option<Vec<u8>> {
+        let present = self.present.load_full();
+        let (flows, limits) = (self.lasting.flows.keep(), present.governor.keep());
+        estate::seal(&present.config.token.keys, &self.lasting.names, flows, limits)
+    }
+
+    async fn go_on(&self, sealed: &[u8]) {
+        match estate::open(&self.present.load().config.token.keys, sealed) {
+            Some(Estate { flows, limits, .. }) => self.inherit(flows, &limits).await,
+            None => tracing::warn!("the former process has other token keys: open resets end"),
+        }
     }
 }
 

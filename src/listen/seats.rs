@@ -212,7 +212,7 @@ impl Seats {
     fn holder(&self, peer: Peer) -> Holder {
         match peer {
             Peer::Tcp(address) => Holder { client: Client::of(address.ip()), proxy: self.trusts(address.ip()) },
-            Peer::Unix => Holder { client: Client::Unknown, proxy: true },
+            Peer::Unix | Peer::Former => Holder { client: Client::Unknown, proxy: true },
         }
     }
 

@@ -78,6 +78,11 @@ pub fn bind(addresses: &[Address]) -> Result<Vec<Socket>, BindError> {
     Ok(sockets)
 }
 
+/// Listens on a Unix socket for whoever may enter its folder, in the place of whoever did before.
+pub(crate) fn bind_private(path: &Path) -> io::Result<(StdUnix, SocketFile)> {
+    hidden(path, 0o600)
+}
+
 /// Listens on a TCP address, and tells the port.
 ///
 /// # Errors
@@ -141,7 +146,7 @@ impl Socket {
             Bound::Tcp(socket) => (Kind::Tcp(TcpListener::from_std(socket)?), None),
             Bound::Unix(socket, file) => (Kind::Unix(UnixListener::from_std(socket)?), file),
         };
-        Ok(Listener { kind, speaks, _file: file })
+        Ok(Listener { kind, speaks, file })
     }
 }
 
@@ -166,15 +171,19 @@ fn with_progress_seen(socket: socket2::Socket) -> socket2::Socket {
     socket
 }
 
-/// Binds under another name first, so that nobody ever finds the socket with permissions that are not its own.
 fn unix(path: &Path) -> io::Result<(StdUnix, SocketFile)> {
     may_replace(path)?;
+    hidden(path, 0o660)
+}
+
+/// Binds under another name first, so that nobody ever finds the socket with permissions that are not its own.
+fn hidden(path: &Path, mode: u32) -> io::Result<(StdUnix, SocketFile)> {
     let mut hidden = path.as_os_str().to_owned();
     hidden.push(format!(".{}", std::process::id()));
     let hidden = PathBuf::from(hidden);
     let socket = StdUnix::bind(&hidden)?;
     let cleanup = SocketFile::at(&hidden);
-    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o660))?;
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(mode))?;
     fs::rename(&hidden, path)?;
     drop(cleanup);
     socket.set_nonblocking(true)?;
@@ -198,7 +207,7 @@ fn may_replace(path: &Path) -> io::Result<()> {
 
 /// Removes the file when dropped, if it is still the one that was made.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     inode: Option<u64>,
 }
@@ -206,6 +215,11 @@ pub(super) struct SocketFile {
 impl SocketFile {
     fn at(path: &Path) -> Self {
         Self { path: path.to_owned(), inode: fs::symlink_metadata(path).ok().map(|found| found.ino()) }
+    }
+
+    /// Leaves it: another process listens there.
+    pub(super) fn leave(&mut self) {
+        self.inode = None;
     }
 }
 

@@ -15,6 +15,7 @@ use std::{
 use http::{HeaderMap, HeaderValue, header};
 use ipnet::IpNet;
 
+use super::steps;
 use crate::{
     config::{ClientHeader, Listen},
     listen::Peer,
@@ -72,6 +73,7 @@ impl Clients {
                 (Some(ip), self.trusts(ip))
             }
             Some(Peer::Unix) => (None, self.trust_unix),
+            Some(Peer::Former) => return Caller { client: steps::introduced(headers), peer: None, trusted: true },
             None => (None, false),
         };
         let client = if trusted {

@@ -5,10 +5,10 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 use tokio_util::task::TaskTracker;
 
-use super::InFlight;
+use super::{InFlight, Steps};
 use crate::{
     reset::{
         Caller, Engine,
@@ -27,32 +27,44 @@ const COME_BACK: Duration = Duration::from_secs(5);
 pub(super) struct Desk {
     metrics: Arc<Metrics>,
     events: Arc<dyn Events>,
+    steps: watch::Receiver<Steps>,
     seats: Arc<InFlight>,
     work: TaskTracker,
 }
 
 impl Desk {
-    pub(super) fn new(metrics: Arc<Metrics>, events: Arc<dyn Events>, seats: Arc<InFlight>, work: TaskTracker) -> Self {
-        Self { metrics, events, seats, work }
+    pub(super) fn new(
+        metrics: Arc<Metrics>,
+        events: Arc<dyn Events>,
+        steps: watch::Receiver<Steps>,
+        seats: Arc<InFlight>,
+        work: TaskTracker,
+    ) -> Self {
+        Self { metrics, events, steps, seats, work }
     }
 
-    /// Has the engine do a step and waits for its answer, up to a point.
-    pub(super) async fn submit(&self, engine: &Arc<Engine>, body: Bytes, caller: Caller) -> Reply {
+    /// Has the engine do a step and waits for its answer, up to a point. `None` if steps are not run here any more.
+    pub(super) async fn submit(&self, engine: &Arc<Engine>, body: Bytes, caller: Caller) -> Option<Reply> {
         let Some(seat) = InFlight::take(&self.seats, caller.client) else {
             self.events.record(Event::SubmitsFull);
-            return unavailable();
+            return Some(unavailable());
         };
         let (engine, metrics) = (Arc::clone(engine), Arc::clone(&self.metrics));
-        let work = self.work.spawn(async move {
+        let work = async move {
             let _seat = seat;
             let reply = AssertUnwindSafe(engine.submit(body, caller)).catch_unwind().await;
             reply.unwrap_or_else(|_| panicked(&metrics))
-        });
-        match timeout(PATIENCE, work).await {
+        };
+        let work = {
+            // Whoever takes the steps away waits for this, and then for what has begun.
+            let steps = self.steps.borrow();
+            matches!(*steps, Steps::Here).then(|| self.work.spawn(work))?
+        };
+        Some(match timeout(PATIENCE, work).await {
             Ok(Ok(reply)) => reply,
             // The runtime is going down.
             Ok(Err(_)) | Err(_) => unavailable(),
-        }
+        })
     }
 }
 
@@ -62,6 +74,6 @@ pub(super) fn panicked(metrics: &Metrics) -> Reply {
     Reply::error(500, "Internal Server Error")
 }
 
-fn unavailable() -> Reply {
+pub(super) fn unavailable() -> Reply {
     Reply::retry(503, "The service is busy, try again later", COME_BACK)
 }

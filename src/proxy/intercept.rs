@@ -3,6 +3,8 @@
 //! Order: client limit, then everything that head and query tell, then the body, then the engine. A refusal reads a
 //! small body first, so that the client sees the answer and keeps its connection.
 
+use std::{path::Path, sync::Arc};
+
 use http::{HeaderMap, Method, header};
 use pingora::{http::RequestHeader, proxy::Session};
 
@@ -10,9 +12,11 @@ use super::{
     Gate, Generation,
     body::{self, Fault},
     client::Caller,
+    desk,
     origin::Page,
     query::{Action, Query, Repeated},
     respond::{self, Dress},
+    steps::{self, Unclear},
 };
 use crate::reset::{
     self,
@@ -22,6 +26,14 @@ use crate::reset::{
 
 /// Bytes of `Accept-Language` that are looked at.
 const MAX_LANGUAGES: usize = 256;
+
+/// Who answers a request.
+pub(super) enum Answered {
+    /// This process has.
+    Here,
+    /// Another will: the request is to be passed to that socket.
+    There(Arc<Path>),
+}
 
 /// What a request that may be answered asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +54,7 @@ impl Gate {
         generation: &Generation,
         caller: Caller,
         query: &[u8],
-    ) -> pingora::Result<()> {
+    ) -> pingora::Result<Answered> {
         let page = generation.origins.page(&session.req_header().headers);
         let query = Query::parse(query);
         let dress = Dress {
@@ -59,21 +71,33 @@ impl Gate {
             }
         };
         let reply = match task {
-            Ok(Task::Submit) => match body::read(session).await {
-                Ok(body) => self.desk.submit(&generation.engine, body, engine_caller(session, caller)).await,
-                Err(fault) => broken_off(session, fault).await?,
-            },
+            Ok(Task::Submit) => {
+                // In case it has to be passed on after it was read.
+                session.as_mut().enable_retry_buffering();
+                let answered = match body::read(session).await {
+                    Ok(body) => self.desk.submit(&generation.engine, body, engine_caller(session, caller)).await,
+                    Err(fault) => Some(broken_off(session, fault).await?),
+                };
+                match answered {
+                    Some(reply) => reply,
+                    None => match steps::elsewhere(&self.steps).await {
+                        Ok(Some(path)) => return Ok(Answered::There(path)),
+                        // It came back, or nobody knows: whoever asks again is answered.
+                        Ok(None) | Err(Unclear) => desk::unavailable(),
+                    },
+                }
+            }
             Ok(Task::Read) => {
                 body::discard(session).await;
                 generation.engine.read()
             }
-            Ok(Task::Preflight) => return respond::send_preflight(session, &dress).await,
+            Ok(Task::Preflight) => return respond::send_preflight(session, &dress).await.map(|()| Answered::Here),
             Err(refusal) => {
                 body::discard(session).await;
                 refusal
             }
         };
-        respond::send(session, reply, &dress).await
+        respond::send(session, reply, &dress).await.map(|()| Answered::Here)
     }
 }
 

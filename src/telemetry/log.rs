@@ -65,6 +65,7 @@ pub const FIELDS: &[&str] = &[
     "connections",
     "deny",
     "fault",
+    "handed_over",
     "keys",
     "error",
     "mode",

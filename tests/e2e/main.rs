@@ -17,6 +17,8 @@ mod listen;
 mod logs;
 mod mail;
 mod promises;
+mod reload;
 mod start;
 mod stop;
 mod support;
+mod upgrade;

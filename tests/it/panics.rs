@@ -23,7 +23,7 @@ use resetgate::{
         Engine, Ports,
         ports::{Client, Clock, Decision, Events, LimitKey, Limits, Rule, Start},
     },
-    serve::{self, Parts},
+    serve::{self, Parts, handover::Legacy},
     telemetry::{audit::Recorder, metrics::Metrics},
 };
 use serde_json::json;
@@ -75,7 +75,7 @@ async fn r17_a_panic_is_one_500_and_the_gate_goes_on() {
     let environment = |_: &str| Some("password".to_owned());
     let (config, _) = config::load(&folder.path().join("resetgate.toml"), &environment).unwrap();
     let broken = Arc::new(Broken::default());
-    let bound = serve::bind(&config.listen, &config.admin).unwrap();
+    let bound = serve::bind(&config.listen, &config.admin, None).unwrap();
     let (Some(gate), admin) = (bound.addresses().first().and_then(Address::tcp), bound.admin_address()) else {
         panic!("a TCP address")
     };
@@ -113,6 +113,20 @@ async fn r17_a_panic_is_one_500_and_the_gate_goes_on() {
     running.abort();
 }
 
+/// Nobody takes over.
+struct Nothing;
+
+#[async_trait]
+impl Legacy for Nothing {
+    fn names(&self) -> Option<Vec<u8>> {
+        None
+    }
+    fn estate(&self) -> Option<Vec<u8>> {
+        None
+    }
+    async fn go_on(&self, _: &[u8]) {}
+}
+
 /// As the program puts them together, but for the limits.
 async fn parts(config: &config::Config, limits: Arc<dyn Limits>) -> Parts {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -135,5 +149,6 @@ async fn parts(config: &config::Config, limits: Arc<dyn Limits>) -> Parts {
     let engine = Arc::new(Engine::new(&config.reset.process, app::settings(config), ports).await);
     let generation = Generation::start(config, engine, limits, &metrics).await.unwrap();
     let (generation, in_flight) = (Arc::new(ArcSwap::from_pointee(generation)), Arc::new(InFlight::new(10)));
-    Parts { generation, events, in_flight, metrics, mail_is_out: Box::pin(async move { outbox.drained().await }) }
+    let mail_is_out = Box::pin(async move { outbox.drained().await });
+    Parts { generation, events, in_flight, metrics, legacy: Arc::new(Nothing), mail_is_out }
 }

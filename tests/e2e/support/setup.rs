@@ -4,6 +4,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use resetgate::{
@@ -24,9 +25,10 @@ pub(crate) const SERVICE_PASSWORD: &str = "canary-service-password";
 /// An address that nobody listens on: a port of the system's own, which only root may take.
 pub(crate) const NOBODY: &str = "127.0.0.1:1";
 
-/// A configuration's files in a folder of their own.
+/// A configuration's files in a folder of their own, which goes with the last who has it.
+#[derive(Clone)]
 pub(crate) struct Files {
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 /// What differs from one configuration to the next.
@@ -58,7 +60,7 @@ impl Plan {
 
 impl Files {
     pub(crate) fn of(plan: &Plan) -> Self {
-        let files = Self { folder: tempfile::tempdir().unwrap() };
+        let files = Self { folder: Arc::new(tempfile::tempdir().unwrap()) };
         let Plan { listen, upstream, identity, reset, mail, more } = plan;
         // Else what a wire holds could be a question of the gate's own.
         let quiet = if more.contains("[edge]") { "" } else { "[edge]\nwatch_upstream = \"0s\"" };
@@ -137,12 +139,22 @@ pub(crate) struct Gate {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     http: reqwest::Client,
-    files: Files,
+    pub(crate) files: Files,
 }
 
 impl Gate {
     pub(crate) async fn run(files: Files, environment: &[(&str, &str)]) -> Self {
-        let mut program = Program::with(&["run", "--config", &files.config()], environment);
+        let program = Program::with(&["run", "--config", &files.config()], environment);
+        Self::ready(program, files).await
+    }
+
+    /// The next process, in this one's place.
+    pub(crate) async fn upgrade(&self) -> Self {
+        let files = self.files.clone();
+        Self::ready(Program::resetgate(&["run", "--upgrade", "--config", &files.config()]), files).await
+    }
+
+    async fn ready(mut program: Program, files: Files) -> Self {
         let ready = program.stderr.find("\"ready\"").await;
         let ready: Value = serde_json::from_str(&ready).unwrap();
         let address = |name: &str| ready["fields"][name].as_str().unwrap().parse().unwrap();

@@ -1,0 +1,147 @@
+//! A process that takes over from another.
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::{
+    program::Program,
+    setup::{Around, Files, Gate, PATH, Plan, link},
+    soon,
+};
+
+const UPGRADE: &str = "[upgrade]\nfolder = \"run\"";
+
+fn files(plan: Plan) -> Files {
+    Files::of(&Plan { more: UPGRADE.into(), ..plan }).with_keys("a")
+}
+
+/// An answer on a connection that may go on.
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut text = Vec::new();
+    loop {
+        let byte = soon("an answer", stream.read_u8()).await.unwrap();
+        text.push(byte);
+        let Some(head) = text.windows(4).position(|end| end == b"\r\n\r\n") else { continue };
+        let lines = String::from_utf8_lossy(&text[..head]).to_lowercase();
+        let length: usize = lines.split_once("content-length: ").unwrap().1.lines().next().unwrap().parse().unwrap();
+        let mut body = vec![0; length];
+        soon("a body", stream.read_exact(&mut body)).await.unwrap();
+        text.extend(body);
+        return String::from_utf8(text).unwrap();
+    }
+}
+
+async fn post(stream: &mut TcpStream, body: &Value) -> String {
+    let body = body.to_string();
+    let request = format!(
+        "POST {PATH}?_action=submitRequirements HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    answer(stream).await
+}
+
+#[tokio::test]
+async fn r12_an_upgrade_keeps_sockets_links_and_tries() {
+    let around = Around::start().await;
+    let mut former = Gate::run(files(around.plan()), &[]).await;
+    let asked = former.query("bjensen").await.token();
+    let mailed = link(&around.mail(1).await.links[0]);
+    for wrong in ["a", "b", "c", "d", "e"] {
+        assert_eq!(former.show(&(asked.clone(), wrong.into())).await.status, 400);
+    }
+    let mut kept = TcpStream::connect(former.address).await.unwrap();
+    assert!(post(&mut kept, &json!({"input": {}})).await.starts_with("HTTP/1.1 200 "));
+
+    let gate = former.upgrade().await;
+    assert_eq!((gate.address, gate.admin), (former.address, former.admin));
+    // Who is still connected to the former is answered by what the heir knows, and then let go.
+    let right = json!({"input": {"code": mailed.1}, "token": asked});
+    let told = post(&mut kept, &right).await;
+    assert!(told.starts_with("HTTP/1.1 400 ") && told.contains("Invalid code"), "{told}");
+    assert!(told.to_lowercase().contains("connection: close"), "{told}");
+    assert_eq!(former.program.ended().await, 0);
+
+    let proven = gate.show(&mailed).await;
+    assert_eq!(proven.status, 200, "{}", proven.body);
+    assert_eq!(gate.set(&proven.token(), "Passw0rd-new").await.status, 200);
+    assert_eq!(gate.set(&proven.token(), "Other-passw0rd").await.status, 400);
+    assert_eq!(gate.ask_admin("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_step_that_runs_is_finished_before_the_heir_goes_on() {
+    let around = Around::start().await;
+    let mut former = Gate::run(files(around.plan()), &[]).await;
+    former.query("bjensen").await;
+    let mailed = link(&around.mail(1).await.links[0]);
+    let proven = former.show(&mailed).await.token();
+    around.identity.hold();
+    let (address, body) = (former.address, json!({"input": {"password": "Passw0rd-new"}, "token": proven}));
+    let setting = tokio::spawn(async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        post(&mut stream, &body).await
+    });
+    around.identity.holds().await;
+    let files = former.files.clone();
+    let heir = tokio::spawn(async move {
+        let mut program = Program::resetgate(&["run", "--upgrade", "--config", &files.config()]);
+        program.stderr.find("\"ready\"").await;
+        program
+    });
+    former.program.stderr.find("asks to take over").await;
+    around.identity.release();
+    let set = setting.await.unwrap();
+    assert!(set.starts_with("HTTP/1.1 200 ") && set.contains("\"success\":true"), "{set}");
+    let mut heir = heir.await.unwrap();
+    assert_eq!(former.program.ended().await, 0);
+    // The heir knows that the link is used.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let again = post(&mut stream, &json!({"input": {"code": mailed.1}, "token": mailed.0})).await;
+    assert!(again.starts_with("HTTP/1.1 400 "), "{again}");
+    heir.signal("TERM");
+    assert_eq!(heir.ended().await, 0);
+}
+
+#[tokio::test]
+async fn an_heir_that_cannot_start_leaves_everything_as_it_was() {
+    let around = Around::start().await;
+    let gate = Gate::run(files(around.plan()), &[]).await;
+    gate.query("bjensen").await;
+    let mailed = link(&around.mail(1).await.links[0]);
+    // It takes the sockets, and then cannot have one more.
+    let text = std::fs::read_to_string(gate.files.config()).unwrap();
+    let taken = around.store.address();
+    gate.files.write("broken.toml", &text.replace("addresses = [", &format!("addresses = [\"{taken}\", ")));
+    let broken = gate.files.path().join("broken.toml");
+    let mut heir = Program::resetgate(&["run", "--upgrade", "--config", broken.to_str().unwrap()]);
+    assert_eq!(heir.ended().await, 1);
+    assert!(heir.stderr.seen.concat().contains(&taken.to_string()), "{:?}", heir.stderr.seen);
+    assert_eq!(gate.show(&mailed).await.status, 200);
+    assert_eq!(gate.upgrade().await.show(&mailed).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_cannot_take_over_says_why() {
+    let around = Around::start().await;
+    let lonely = files(around.plan());
+    let mut heir = Program::resetgate(&["run", "--upgrade", "--config", &lonely.config()]);
+    assert_eq!(heir.ended().await, 1);
+    assert!(heir.stderr.seen.concat().contains("no process to take over from"), "{:?}", heir.stderr.seen);
+
+    let without = Files::of(&around.plan());
+    let mut heir = Program::resetgate(&["run", "--upgrade", "--config", &without.config()]);
+    assert_eq!(heir.ended().await, 1);
+    assert!(heir.stderr.seen.concat().contains("upgrade.folder"), "{:?}", heir.stderr.seen);
+
+    // A second one by mistake does not steal the first one's place.
+    let gate = Gate::run(lonely, &[]).await;
+    let mut second = Program::resetgate(&["run", "--config", &gate.files.config()]);
+    assert_eq!(second.ended().await, 1);
+    assert!(second.stderr.seen.concat().contains("--upgrade"), "{:?}", second.stderr.seen);
+    assert_eq!(gate.get("/elsewhere").await.status, 200);
+}

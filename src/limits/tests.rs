@@ -517,3 +517,38 @@ fn starts_that_are_not_limited_are_all_first_ones() {
     assert_eq!((0..300).filter(|_| start(&limits, 0x0a00_0001) == Ok(Share::First)).count(), 240);
     assert_eq!(start(&limits, 0x0a00_0001), Err(Rule::StartTotal));
 }
+
+#[test]
+fn what_is_used_up_is_used_up_for_the_next_process() {
+    let (clock, former) = limits(rate(3, 30 * SECOND), 100);
+    for _ in 0..3 {
+        assert_eq!(former.check(Rule::Client, v4(1)), Decision::Allowed);
+    }
+    assert_eq!(former.check(Rule::Client, v4(2)), Decision::Allowed);
+    let kept = serde_json::to_vec(&former.keep()).unwrap();
+    let next = |passed: Duration, back: Duration| {
+        let (after, next) = limits(rate(3, 30 * SECOND), 100);
+        let now = clock.now().after(passed).millis() - back.as_millis() as u64;
+        after.0.store(now, Ordering::SeqCst);
+        next.go_on(&serde_json::from_slice(&kept).unwrap());
+        move |key| next.check(Rule::Client, key) == Decision::Allowed
+    };
+    let allowed = next(Duration::ZERO, Duration::ZERO);
+    assert_eq!([v4(1), v4(2), v4(2), v4(2), v4(3)].map(allowed), [false, true, true, false, true]);
+    // What has come back meanwhile is there.
+    let allowed = next(10 * SECOND, Duration::ZERO);
+    assert_eq!([v4(1), v4(1)].map(allowed), [true, false]);
+    // A clock that was set back gives nothing, and keeps nobody out for longer.
+    let allowed = next(Duration::ZERO, 3600 * SECOND);
+    assert_eq!([v4(1), v4(2)].map(allowed), [false, true]);
+    assert!(next(30 * SECOND, Duration::ZERO)(v4(1)));
+}
+
+#[test]
+fn a_full_store_takes_no_more_than_it_has_room_for() {
+    let (_, former) = limits(rate(1, 60 * SECOND), 100);
+    (0..100).for_each(|client| assert_eq!(former.check(Rule::Client, v4(client)), Decision::Allowed));
+    let (_, next) = limits(rate(1, 60 * SECOND), 10);
+    next.go_on(&former.keep());
+    assert_eq!(next.len(), 10);
+}

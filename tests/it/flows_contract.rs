@@ -305,3 +305,50 @@ async fn codes_that_nobody_comes_back_to_are_forgotten() {
     let _ = flows.attempt(&flow(2, 1), Lane::Link, CODE, expires).await;
     empties(&flows).await;
 }
+
+/// As at a restart: what is written, read, and gone on with.
+#[tokio::test]
+async fn what_one_cache_knows_the_next_goes_on_with() {
+    let clock = Arc::new(ManualClock::new());
+    let cache = |capacity| {
+        let rules = Rules { tries: TRIES, mail_gap: GAP };
+        let flows = Arc::new(MemoryFlows::new(capacity, rules, clock.clone()));
+        (Cache { flows: flows.clone(), clock: clock.clone() }, flows)
+    };
+    let (former, flows) = cache(10);
+    for at in [1, 2, 3, 4] {
+        former.flows.reserve(former.later(LIFE)).await.unwrap();
+        former.open(&flow(at, 1), CODE).await;
+    }
+    for _ in 0..TRIES {
+        assert!(!former.attempt(&flow(1, 1), Lane::Asker, WRONG).await);
+    }
+    former.attempt(&flow(2, 1), Lane::Link, CODE).await;
+    former.claim(&flow(2, 1), PASSWORD).await;
+    former.flows.settle(&flow(2, 1), Settled::Set).await.unwrap();
+    former.attempt(&flow(3, 1), Lane::Link, CODE).await;
+    former.claim(&flow(3, 1), PASSWORD).await;
+
+    let kept = serde_json::to_vec(&flows.keep()).unwrap();
+    // Room that was taken stays taken, up to what there is.
+    let (next, flows) = cache(3);
+    flows.go_on(serde_json::from_slice(&kept).unwrap()).await;
+    assert_eq!(flows.starts(), 3);
+    assert!(!next.attempt(&flow(1, 1), Lane::Asker, CODE).await, "tried out before");
+    assert!(next.attempt(&flow(1, 1), Lane::Link, CODE).await);
+    assert_eq!(next.claim(&flow(2, 1), PASSWORD).await, Claim::AlreadySet);
+    assert_eq!(next.claim(&flow(2, 1), OTHER_PASSWORD).await, Claim::Gone);
+    assert_eq!(next.claim(&flow(3, 1), PASSWORD).await, Claim::Busy);
+    assert_eq!(next.open(&flow(4, 2), WRONG).await, Opened::Joined);
+    // Nobody knows what became of the password that was on its way.
+    clock.forward(LEASE);
+    assert_eq!(next.claim(&flow(3, 1), OTHER_PASSWORD).await, Claim::Undecided);
+    assert_eq!(next.claim(&flow(3, 1), PASSWORD).await, Claim::Granted);
+
+    // What has ended since is not gone on with.
+    clock.forward(LIFE);
+    let (next, flows) = cache(10);
+    flows.go_on(serde_json::from_slice(&kept).unwrap()).await;
+    assert_eq!(flows.starts(), 0);
+    assert!(!next.attempt(&flow(1, 1), Lane::Link, CODE).await);
+}

@@ -27,12 +27,12 @@ mod tests;
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
-use url::Url;
 
 pub use self::{
     check::{Texts, load},
     endpoints::{Endpoints, Health, MAX_ADDRESSES, Place},
     fault::Fault,
+    identity::{Auth, Breaker, ClientAuth, Identity, OAuth2},
     life::Drain,
     limits::{LimitName, Limits, Override, Rate},
     mail::{Mail, Smtp, SmtpTls, Transport},
@@ -241,25 +241,6 @@ pub enum MethodOverride {
     Pass,
     /// It is refused.
     Refuse,
-}
-
-/// `[identity]`
-pub struct Identity {
-    /// The base below which the process file's `identityServiceUrl` lies; no trailing slash in its path.
-    pub url: Url,
-    /// The service user: `X-OpenIDM-Username`.
-    pub username: String,
-    /// `X-OpenIDM-Password`.
-    pub password: Secret,
-    /// Calls under way at a time.
-    pub max_concurrent: usize,
-}
-
-/// All but who asks.
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("url", &self.url.as_str()).finish_non_exhaustive()
-    }
 }
 
 /// `[reset]`

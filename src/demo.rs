@@ -140,7 +140,7 @@ mod tests {
         let config = config(&around, listen, admin).unwrap();
         assert_eq!(config.listen.addresses, [config::Address::from(listen)]);
         assert_eq!(config.upstream.endpoints.url.as_str(), format!("http://{}/", around.store.address()));
-        assert_eq!(config.identity.url.path(), "/openidm");
+        assert_eq!(config.identity.endpoints.url.path(), "/openidm");
         let email = config.reset.process.email().unwrap();
         assert_eq!(email.verification_link, format!("http://{listen}/#/passwordreset/"));
         assert_eq!(email.messages.iter().map(|(tag, _)| tag.as_str()).collect::<Vec<_>>(), ["en", "de"]);

@@ -15,7 +15,7 @@ use rustls::{
     pki_types::ServerName,
 };
 
-pub use self::hint::{explain, refused};
+pub use self::hint::{explain, is_of_tls, refused};
 use self::verify::{Named, Pinned};
 use crate::config::ClientTls;
 

@@ -182,7 +182,7 @@ async fn make(
     let email = config.reset.process.email().ok_or(StartError::NoMailStage)?;
     let digits = config.codes.digits.is_some();
     let outbox = mail::start(&config.mail, email, digits, Arc::clone(&limits), Arc::clone(clock), Arc::clone(events))?;
-    let accounts = Arc::new(Crest::new(&config.identity)?);
+    let accounts = Arc::new(Crest::new(&config.identity, Arc::clone(clock), Arc::clone(metrics))?);
     let ports = Ports {
         accounts: accounts.clone(),
         flows: flows.clone(),

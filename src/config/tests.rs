@@ -117,8 +117,14 @@ fn a_good_file_with_the_defaults() {
     assert_eq!(config.listen.client_header, ClientHeader::XForwardedFor);
     assert_eq!(config.listen.connections, Connections::default());
     assert_eq!(config.admin.address, "127.0.0.1:9090".parse().unwrap());
-    assert_eq!(config.identity.url.as_str(), "http://127.0.0.1:8081/openidm");
-    assert_eq!(config.identity.password.expose(), "identity-secret");
+    assert_eq!(config.identity.endpoints.url.as_str(), "http://127.0.0.1:8081/openidm");
+    let Auth::OpenIdm { username, password } = &config.identity.auth else { panic!("openidm") };
+    assert_eq!((username.as_str(), password.expose().as_str()), ("resetgate", "identity-secret"));
+    let seconds = Duration::from_secs;
+    assert_eq!(config.identity.endpoints.connect_timeout, seconds(2));
+    assert_eq!((config.identity.timeout, config.identity.idle_timeout), (seconds(5), seconds(20)));
+    assert_eq!(config.identity.pool_size, 32);
+    assert_eq!(config.identity.breaker, Breaker { failures: Some(10), open: Duration::from_secs(5) });
     assert_eq!(config.reset.path, "/openidm/selfservice/reset");
     assert_eq!(config.reset.link_lifetime, Duration::from_secs(1200));
     assert_eq!(config.reset.answer_floor, Duration::from_millis(250));
@@ -310,8 +316,92 @@ const BAD: &[(&str, &str, &str)] = &[
     ("identity", r#"kind = "ldap""#, r#"identity.kind = "ldap": must be "crest""#),
     (
         "identity",
-        r#"auth = { kind = "basic", username = "u", password = "env:CURRENT" }"#,
-        r#"identity.auth.kind = "basic": is not built yet; must be "openidm""#,
+        r#"auth = { kind = "kerberos", username = "u", password = "env:CURRENT" }"#,
+        r#"identity.auth.kind = "kerberos": must be "openidm" or "basic" or "bearer" or "oauth2""#,
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "basic", username = "u:v", password = "env:CURRENT" }"#,
+        r#"identity.auth.username = "u:v": must have no colon: Basic ends it there"#,
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "basic", username = "u", password = "env:CURRENT", token = "hunter2" }"#,
+        "identity.auth.token: is not a key of [identity.auth]; there are kind, password, username",
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "bearer", token = "hunter2" }"#,
+        r#"identity.auth.token = …: must be "env:NAME" or "file:path": a secret does not stand in this file"#,
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "bearer", token = "env:PROSE" }"#,
+        r#"identity.auth.token = "env:PROSE": must lead to a token: A-Z a-z 0-9 - . _ ~ + / and = at its end"#,
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "oauth2", token_url = "http://idp/token", client_id = "c", client_secret = "env:CURRENT" }"#,
+        r#"identity.auth.token_url = "http://idp/token": is plaintext beyond loopback: use https, or set allow_plaintext = true beside it"#,
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "oauth2", token_url = "https://u@idp/token", client_id = "c", client_secret = "env:CURRENT" }"#,
+        r#"identity.auth.token_url = "https://…@idp/token": must be an http:// or https:// URL without user, query and fragment"#,
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "oauth2", token_url = "https://idp/token", client_id = "c", client_secret = "env:TWO_LINES" }"#,
+        r#"identity.auth.client_secret = "env:TWO_LINES": must not lead to control characters: it goes in a header"#,
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "oauth2", token_url = "https://idp/token", client_id = "c" }"#,
+        "identity.auth.client_secret: must be set",
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "oauth2", token_url = "https://idp/token", client_id = "c", client_secret = "env:CURRENT", client_auth = "jwt" }"#,
+        r#"identity.auth.client_auth = "jwt": must be "basic" or "post""#,
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "oauth2", token_url = "https://idp/token", client_id = "c", client_secret = "env:CURRENT", resource = "idm" }"#,
+        r#"identity.auth.resource = "idm": must be an absolute URI without a fragment"#,
+    ),
+    (
+        "identity",
+        r#"auth = { kind = "oauth2", token_url = "http://localhost/token", client_id = "c", client_secret = "env:CURRENT", tls = { server_name = "idp" } }"#,
+        r#"identity.auth.tls.server_name = "idp": means nothing without TLS: use an https:// URL"#,
+    ),
+    (
+        "identity",
+        r#"tls = { server_name = "idm" }"#,
+        r#"identity.tls.server_name = "idm": means nothing without TLS: use an https:// URL"#,
+    ),
+    ("identity", r#"timeout = "10s""#, r#"identity.timeout = "10s": must be from 100ms to 7s"#),
+    (
+        "identity",
+        r#"timeout = "2s""#,
+        r#"identity.timeout = "2s": leaves a call no time: timeout must be longer than connect_timeout"#,
+    ),
+    (
+        "identity",
+        r#"connect_timeout = "5s""#,
+        r#"identity.connect_timeout = "5s": leaves a call no time: timeout must be longer than connect_timeout"#,
+    ),
+    ("identity", r#"idle_timeout = "0s""#, r#"identity.idle_timeout = "0s": must be from 1s to 10m"#),
+    ("identity", "pool_size = 10_001", "identity.pool_size = 10_001: must be a whole number from 0 to 10000"),
+    (
+        "identity",
+        "breaker = { failures = -1 }",
+        "identity.breaker.failures = -1: must be a whole number from 0 to 10000",
+    ),
+    ("identity", r#"breaker = { open = "31s" }"#, r#"identity.breaker.open = "31s": must be from 100ms to 30s"#),
+    (
+        "identity",
+        r#"breaker = { closed = "1s" }"#,
+        "identity.breaker.closed: is not a key of [identity.breaker]; there are failures, open",
     ),
     (
         "identity",
@@ -979,7 +1069,7 @@ fn values_are_read_as_they_are_meant() {
     let origins = folder.good(&with("reset.cors", "origins = [\"HTTPS://A.example:443\", \"http://b:81\"]")).reset;
     assert_eq!(origins.cors_origins, ["https://a.example", "http://b:81"]);
 
-    let url = folder.good(&with("identity", "url = \"https://idm/openidm/\"")).identity.url;
+    let url = folder.good(&with("identity", "url = \"https://idm/openidm/\"")).identity.endpoints.url;
     assert_eq!(url.as_str(), "https://idm/openidm");
 
     for (text, host, port, tls) in [
@@ -1022,12 +1112,25 @@ fn the_reference_has_every_key_and_says_its_default() {
     let misspelt: String = misspelt.lines().chain(["[upstream.health]", "[upstream.tls]"]).map(header).collect();
     let faults = folder.faults(&format!("zzz = 1\n{misspelt}"));
     assert_eq!(faults.len(), 19, "{faults:#?}");
-    for name in faults.iter().flat_map(|fault| fault.split_once("there are ").unwrap().1.split(", ")) {
+    let mut kinds = Vec::new();
+    for kind in ["basic", "bearer", "oauth2"] {
+        let auth = format!("auth = {{ kind = \"{kind}\", tls = {{ zzz = 1 }}, zzz = 1 }}");
+        kinds.extend(folder.faults(&with("identity", &auth)));
+    }
+    kinds.extend(folder.faults(&with("identity", "tls = { zzz = 1 }\nhealth = { zzz = 1 }")));
+    let faults = faults.into_iter().chain(kinds.into_iter().filter(|fault| fault.contains("there are ")));
+    let known =
+        |fault: String| fault.split_once("there are ").unwrap().1.split(", ").map(str::to_owned).collect::<Vec<_>>();
+    for name in faults.flat_map(known) {
         let told = |line: &str| {
             let line = line.trim_start_matches("# ");
             line.starts_with(&format!("{name} = ")) || line.starts_with(&format!("[{name}]"))
         };
-        assert!(reference.lines().any(told) || ["auth", "cors", "override", "health", "tls"].contains(&name), "{name}");
+        assert!(
+            reference.lines().any(told)
+                || ["auth", "breaker", "cors", "override", "health", "tls"].contains(&name.as_str()),
+            "{name}"
+        );
     }
 }
 
@@ -1100,4 +1203,34 @@ fn where_a_service_is() {
         .replace("url = \"http://127.0.0.1:8081\"\n[i", "url = \"http://a\"\naddresses = [\"unix:/run/a.sock\"]\n[i");
     let faults = folder.faults(&looped);
     assert!(faults.len() == 1 && faults[0].contains("must not be one of listen.addresses"), "{faults:?}");
+}
+
+#[test]
+fn a_store_is_asked_as_it_wants() {
+    let folder = Folder::new();
+    folder.put("keys/client", "s3cret\n");
+    let auth = |auth: &str| folder.good(&with("identity", &format!("auth = {{ {auth} }}"))).identity.auth;
+    let Auth::Basic { username, password } = auth(r#"kind = "basic", username = "u", password = "env:CURRENT""#) else {
+        panic!("basic")
+    };
+    assert_eq!((username.as_str(), password.expose().as_str()), ("u", CURRENT));
+    let Auth::Bearer { token } = auth(r#"kind = "bearer", token = "env:CURRENT""#) else { panic!("bearer") };
+    assert_eq!(token.expose(), CURRENT);
+
+    let required = r#"kind = "oauth2", client_id = "c", client_secret = "file:keys/client", token_url = "#;
+    let Auth::OAuth2(oauth2) = auth(&format!("{required}\"https://idp/token\"")) else { panic!("oauth2") };
+    assert_eq!(oauth2.token_url.as_str(), "https://idp/token");
+    assert_eq!((oauth2.client_id.as_str(), oauth2.client_secret.expose().as_str()), ("c", "s3cret"));
+    assert_eq!((oauth2.scope, oauth2.audience, oauth2.resource), (None, None, None));
+    assert_eq!(oauth2.client_auth, ClientAuth::Basic);
+    let all = r#""http://idp/token", allow_plaintext = true, client_auth = "post", scope = "a b", audience = "x", resource = "urn:x""#;
+    let Auth::OAuth2(oauth2) = auth(&format!("{required}{all}")) else { panic!("oauth2") };
+    assert_eq!(oauth2.client_auth, ClientAuth::Post);
+    let texts = [oauth2.scope, oauth2.audience, oauth2.resource].map(Option::unwrap);
+    assert_eq!(texts, ["a b", "x", "urn:x"]);
+    let files = folder.good(&with("identity", &format!("auth = {{ {required}\"https://idp/token\" }}"))).files;
+    assert!(files.iter().any(|file| file.ends_with("keys/client")), "it is watched");
+
+    let never = folder.good(&with("identity", "breaker = { failures = 0 }"));
+    assert_eq!(never.identity.breaker.failures, None);
 }

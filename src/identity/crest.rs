@@ -1,72 +1,72 @@
 //! IDM, and whatever else speaks ForgeRock's Common REST.
 
+use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc};
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
     header::{ACCEPT, CONTENT_TYPE, IF_MATCH},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
-use reqwest::{Method, Request};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use url::Url;
 
 use super::{
     Unusable,
-    http::{Bounds, Call, Failure, Http, Kind, Name},
+    calls::{Call, Calls, Name},
+    failure::{Failure, Kind},
+    http::Outgoing,
     policy,
 };
 use crate::{
     config::Identity,
     reset::{
         filter::Filter,
-        ports::{Account, AccountId, Accounts, Change, Down, Field, Json, Patched, Resource, Revision, Secret},
+        ports::{Account, AccountId, Accounts, Change, Clock, Down, Field, Json, Patched, Resource, Revision, Secret},
     },
+    telemetry::metrics::Metrics,
 };
 
-const USERNAME: HeaderName = HeaderName::from_static("x-openidm-username");
-const PASSWORD: HeaderName = HeaderName::from_static("x-openidm-password");
 /// Without it, IDM makes a session for the service user and answers with its cookie.
 const NO_SESSION: HeaderName = HeaderName::from_static("x-openidm-nosession");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Everything but what RFC 3986 never gives a meaning: an id may hold `;`, which servlet containers cut off.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The attribute that holds an account's revision.
 const REV: &str = "_rev";
 
 /// An identity store that speaks CREST.
 pub struct Crest {
-    http: Http,
+    calls: Calls,
+    headers: HeaderMap,
     base: String,
 }
 
 impl Crest {
-    /// The store that the configuration names, asked as its service user. Nothing is sent yet.
+    /// The store that the configuration names, asked as its service user. Nothing is sent yet. Tokens and the breaker go
+    /// by the clock; connections and calls do not.
     ///
     /// # Errors
-    /// [`Unusable`], where no client can be made; a TLS crypto provider must be installed first.
-    pub fn new(config: &Identity) -> Result<Self, Unusable> {
-        Self::bounded(config, Bounds { calls: config.max_concurrent, ..Bounds::default() })
+    /// [`Unusable`], where no client can be made.
+    pub fn new(config: &Identity, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Self, Unusable> {
+        Self::of(config, Calls::new(config, clock, metrics)?)
     }
 
     /// Calls under way at the moment.
     pub fn under_way(&self) -> usize {
-        self.http.under_way()
+        self.calls.under_way()
     }
 
-    /// The same, with bounds of the caller's.
-    pub(super) fn bounded(config: &Identity, bounds: Bounds) -> Result<Self, Unusable> {
-        let headers = HeaderMap::from_iter([
-            (ACCEPT, JSON),
-            (USERNAME, credential(&config.username)?),
-            (PASSWORD, credential(config.password.expose())?),
-            (NO_SESSION, HeaderValue::from_static("true")),
-        ]);
-        let http = Http::new(headers, config.url.scheme() == "https", bounds)?;
-        Ok(Self { http, base: config.url.as_str().trim_end_matches('/').to_owned() })
+    pub(super) fn of(config: &Identity, calls: Calls) -> Result<Self, Unusable> {
+        let mut headers = calls.headers();
+        headers.insert(ACCEPT, JSON);
+        headers.insert(NO_SESSION, HeaderValue::from_static("true"));
+        let base = config.endpoints.url.as_str().trim_end_matches('/').to_owned();
+        Uri::try_from(&base).map_err(|_| Unusable::Url)?;
+        Ok(Self { calls, headers, base })
     }
 
     async fn look_up(
@@ -83,8 +83,9 @@ impl Crest {
         let filter = filter.to_crest();
         let filter = encode(&filter);
         let query = format!("?_queryFilter={filter}&_fields={}&_pageSize=2", fields(at, want));
-        let answer = call.send(self.request(Method::GET, at, None, &query)?).await?;
-        answer
+        let answered = call.send(&self.request(Method::GET, at, None, &query)?, || self.nobody(at)).await?;
+        answered
+            .answer
             .read(|body| {
                 let page: Page = serde_json::from_slice(body).ok()?;
                 // Not every store heeds the page size. One without an id spoils the page: left out, it would make the
@@ -103,15 +104,15 @@ impl Crest {
     ) -> Result<Option<Account>, Failure> {
         let Some(segment) = segment(id) else { return Ok(None) };
         let query = format!("?_fields={}", fields(at, want));
-        let answer = call.send(self.request(Method::GET, at, Some(&segment), &query)?).await?;
-        if answer.status == StatusCode::NOT_FOUND {
+        let answered = call.send(&self.request(Method::GET, at, Some(&segment), &query)?, || self.nobody(at)).await?;
+        if answered.answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
         let parse = |body: &[u8]| {
             let object: Secret<Json> = serde_json::from_slice(body).ok()?;
             account(&object.expose().0, at, want)
         };
-        answer.read(parse).await.map(Some)
+        answered.answer.read(parse).await.map(Some)
     }
 
     async fn replace(
@@ -124,20 +125,20 @@ impl Crest {
     ) -> Result<Patched, Failure> {
         let Some(segment) = segment(id) else { return Ok(Patched::Gone) };
         let mut request = self.request(Method::PATCH, at, Some(&segment), "")?;
-        request.headers_mut().insert(CONTENT_TYPE, JSON);
+        request.headers.insert(CONTENT_TYPE, JSON);
         if let Some(Revision(revision)) = revision {
-            request.headers_mut().insert(IF_MATCH, HeaderValue::from_str(&format!("\"{revision}\""))?);
+            request.headers.insert(IF_MATCH, HeaderValue::from_str(&format!("\"{revision}\""))?);
         }
-        *request.body_mut() = Some(operations(changes)?.into());
-        let answer = call.send(request).await?;
-        match answer.status {
+        request.body = operations(changes)?;
+        let answered = call.send(&request, || self.nobody(at)).await?;
+        match answered.answer.status {
             // The body would be the whole account.
             status if status.is_success() => Ok(Patched::Done),
             StatusCode::NOT_FOUND => Ok(Patched::Gone),
             StatusCode::PRECONDITION_FAILED => Ok(Patched::Stale),
             status if status.is_client_error() => {
                 // Whether or not the reason arrives, a 4xx means that nothing was done.
-                let refused = answer.body().await.ok().and_then(|body| policy::read(body.expose()));
+                let refused = answered.answer.body().await.ok().and_then(|body| policy::read(body.expose()));
                 refused.map(Patched::Refused).ok_or(Failure::status(status))
             }
             status => Err(Failure::status(status)),
@@ -145,27 +146,36 @@ impl Crest {
     }
 
     /// A request to the resource, or to one account in it.
-    fn request(&self, method: Method, at: &Resource, segment: Option<&str>, query: &str) -> Result<Request, Failure> {
-        let mut url = format!("{}/{}", self.base, at.path);
+    fn request(&self, method: Method, at: &Resource, segment: Option<&str>, query: &str) -> Result<Outgoing, Failure> {
+        let mut uri = format!("{}/{}", self.base, at.path);
         if let Some(segment) = segment {
-            url.push('/');
-            url.push_str(segment);
+            uri.push('/');
+            uri.push_str(segment);
         }
-        url.push_str(query);
-        Ok(Request::new(method, Url::parse(&url).map_err(|_| Failure::unsent(Kind::Request))?))
+        uri.push_str(query);
+        let uri = Uri::try_from(uri).map_err(|_| Failure::unsent(Kind::Request))?;
+        Ok(Outgoing { method, uri, headers: self.headers.clone(), body: Bytes::new() })
+    }
+
+    /// Asks for somebody who cannot be there.
+    fn nobody(&self, at: &Resource) -> Option<Outgoing> {
+        let id = encode(at.id_field.as_str());
+        let nobody = RandomState::new().hash_one(());
+        let query = format!("?_queryFilter={id}%20eq%20%22{nobody:016x}%22&_fields={id}&_pageSize=1");
+        self.request(Method::GET, at, None, &query).ok()
     }
 }
 
 #[async_trait]
 impl Accounts for Crest {
     async fn find(&self, at: &Resource, filter: &Filter, want: &[Field]) -> Result<Vec<Account>, Down> {
-        let call = self.http.call(Name::Find);
+        let call = self.calls.call(Name::Find);
         // Whatever it answered, it is there: it may well answer other questions.
         self.look_up(&call, at, filter, want).await.map_err(|failure| call.failed(failure.reached()))
     }
 
     async fn read(&self, at: &Resource, id: &AccountId, want: &[Field]) -> Result<Option<Account>, Down> {
-        let call = self.http.call(Name::Read);
+        let call = self.calls.call(Name::Read);
         self.fetch(&call, at, id, want).await.map_err(|failure| call.failed(failure))
     }
 
@@ -176,19 +186,9 @@ impl Accounts for Crest {
         revision: Option<&Revision>,
         changes: &[Change<'_>],
     ) -> Result<Patched, Down> {
-        let call = self.http.call(Name::Patch);
+        let call = self.calls.call(Name::Patch);
         self.replace(&call, at, id, revision, changes).await.map_err(|failure| call.failed(failure))
     }
-}
-
-/// A header that says the text. IDM reads what is not plain ASCII in RFC 5987's spelling only.
-fn credential(text: &str) -> Result<HeaderValue, Unusable> {
-    let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.trim() == text;
-    let mut value =
-        if plain { HeaderValue::from_str(text) } else { HeaderValue::from_str(&format!("UTF-8''{}", encode(text))) }
-            .map_err(|_| Unusable::Credentials)?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 fn encode(text: &str) -> PercentEncode<'_> {

@@ -1,45 +1,95 @@
 mod logs;
 mod server;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
 use self::server::{Answer, Server};
-use super::{Crest, http::Bounds};
+use super::{Crest, calls::Calls};
 use crate::{
-    config::Identity,
+    clock::SystemClock,
+    config::{self, Auth, Breaker, Health, Identity, Place},
     reset::{
         filter::{Filter, Literal},
         ports::{
-            Account, AccountId, Accounts, Change, Down, Field, Patched, PolicyFailure, Resource, Revision, Secret,
+            Account, AccountId, Accounts, Change, Clock, Down, Field, Patched, PolicyFailure, Resource, Revision,
+            Secret, Time,
         },
     },
+    telemetry::metrics::Metrics,
 };
 
+const SHORT: Duration = Duration::from_millis(100);
 const UNSENT: Down = Down { sent: false, full: false, retry_after: Duration::from_secs(5) };
 const SENT: Down = Down { sent: true, ..UNSENT };
 const FULL: Down = Down { full: true, ..UNSENT };
 
 fn identity(url: &str) -> Identity {
-    let password = Secret::new("s3cret");
-    Identity { url: url.parse().unwrap(), username: "resetgate".to_owned(), password, max_concurrent: 256 }
+    let auth = Auth::OpenIdm { username: "resetgate".to_owned(), password: Secret::new("s3cret") };
+    identity_as(url, auth)
 }
 
-/// Bounds that no busy machine meets by accident.
+/// With bounds that no busy machine meets by accident, and no breaker.
+fn identity_as(url: &str, auth: Auth) -> Identity {
+    let url: url::Url = url.parse().unwrap();
+    let place = match (url.host().unwrap(), url.port_or_known_default().unwrap()) {
+        (url::Host::Domain(name), port) => Place::Name(name.to_owned(), port),
+        (url::Host::Ipv4(ip), port) => Place::Ip((ip, port).into()),
+        (url::Host::Ipv6(ip), port) => Place::Ip((ip, port).into()),
+    };
+    let second = Duration::from_secs(1);
+    let health = Health { path: None, interval: Duration::ZERO, timeout: second, healthy: 2, unhealthy: 3 };
+    Identity {
+        endpoints: config::Endpoints {
+            tls: (url.scheme() == "https").then(Default::default),
+            url,
+            addresses: vec![place],
+            connect_timeout: 20 * second,
+            health,
+        },
+        auth,
+        max_concurrent: 256,
+        timeout: 60 * second,
+        idle_timeout: 20 * second,
+        pool_size: 32,
+        breaker: Breaker { failures: None, open: 5 * second },
+    }
+}
+
+/// What a test bounds otherwise.
+#[derive(Clone, Copy)]
+struct Bounds {
+    connect: Duration,
+    total: Duration,
+    answer: usize,
+    calls: usize,
+}
+
 fn wide() -> Bounds {
-    Bounds { connect: Duration::from_secs(20), total: Duration::from_secs(60), ..Bounds::default() }
+    let (connect, total) = (Duration::from_secs(20), Duration::from_secs(60));
+    Bounds { connect, total, answer: 256 * 1024, calls: 256 }
 }
 
-fn store(identity: &Identity, bounds: Bounds) -> Crest {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Crest::bounded(identity, bounds).unwrap()
+fn metrics() -> Arc<Metrics> {
+    Arc::new(Metrics::new(Time::from_millis(0)).unwrap())
+}
+
+fn store(mut identity: Identity, bounds: Bounds) -> Crest {
+    identity.max_concurrent = bounds.calls;
+    identity.endpoints.connect_timeout = bounds.connect;
+    identity.timeout = bounds.total;
+    store_by(&identity, bounds.answer, Arc::new(SystemClock::new()))
+}
+
+fn store_by(identity: &Identity, answer: usize, clock: Arc<dyn Clock>) -> Crest {
+    Crest::of(identity, Calls::bounded(identity, answer, clock, metrics()).unwrap()).unwrap()
 }
 
 /// A store that gives every call that answer, and a client of it.
 async fn serving(answer: Answer) -> (Server, Crest) {
     let server = Server::start(answer).await;
-    let crest = store(&identity(&server.url("/openidm")), wide());
+    let crest = store(identity(&server.url("/openidm")), wide());
     (server, crest)
 }
 
@@ -158,7 +208,7 @@ async fn an_id_that_is_no_segment_is_nobody() {
 #[tokio::test]
 async fn a_base_without_a_path_works() {
     let server = Server::start(Answer::json(200, &json!({ "result": [] }))).await;
-    let crest = store(&identity(&server.url("")), wide());
+    let crest = store(identity(&server.url("")), wide());
     find(&crest).await.unwrap();
     assert!(server.only().line.starts_with("GET /managed/user?_queryFilter="));
 }
@@ -167,7 +217,8 @@ async fn a_base_without_a_path_works() {
 async fn credentials_that_are_not_plain_are_spelled_as_idm_reads_them() {
     let server = Server::start(Answer::json(200, &json!({ "result": [] }))).await;
     let password = Secret::new("pä ss\n");
-    let crest = store(&Identity { password, ..identity(&server.url("")) }, wide());
+    let crest =
+        store(identity_as(&server.url(""), Auth::OpenIdm { username: "resetgate".to_owned(), password }), wide());
     find(&crest).await.unwrap();
     assert_eq!(server.only().headers["x-openidm-password"], "UTF-8''p%C3%A4%20ss%0A");
 }
@@ -277,22 +328,22 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn an_answer_has_a_largest_size() {
     let server = Server::start(Answer::json(200, &json!({ "result": [], "filler": "x".repeat(2000) }))).await;
-    let short = store(&identity(&server.url("")), Bounds { answer: 1000, ..wide() });
+    let short = store(identity(&server.url("")), Bounds { answer: 1000, ..wide() });
     assert_eq!(find(&short).await, Err(SENT));
     assert_eq!(patch(&short).await, Ok(Patched::Done));
-    let exact = store(&identity(&server.url("")), Bounds { answer: server.size(), ..wide() });
+    let exact = store(identity(&server.url("")), Bounds { answer: server.size(), ..wide() });
     assert_eq!(find(&exact).await, Ok(vec![]));
 
     let refused = json!({ "detail": { "failedPolicyRequirements": [] }, "filler": "x".repeat(2000) });
     let server = Server::start(Answer::json(403, &refused)).await;
-    let short = store(&identity(&server.url("")), Bounds { answer: 1000, ..wide() });
+    let short = store(identity(&server.url("")), Bounds { answer: 1000, ..wide() });
     assert_eq!(patch(&short).await, Err(UNSENT));
 }
 
 #[tokio::test]
 async fn a_call_has_a_deadline() {
     let server = Server::start(Answer::Never).await;
-    let crest = store(&identity(&server.url("")), Bounds { total: Duration::from_millis(200), ..wide() });
+    let crest = store(identity(&server.url("")), Bounds { connect: SHORT, total: 3 * SHORT, ..wide() });
     assert_eq!(patch(&crest).await, Err(SENT));
     assert_eq!(find(&crest).await, Err(SENT));
 }
@@ -300,7 +351,7 @@ async fn a_call_has_a_deadline() {
 #[tokio::test]
 async fn the_deadline_counts_for_the_body_too() {
     let server = Server::start(Answer::Endless).await;
-    let crest = store(&identity(&server.url("")), Bounds { total: Duration::from_millis(200), ..wide() });
+    let crest = store(identity(&server.url("")), Bounds { connect: SHORT, total: 3 * SHORT, ..wide() });
     assert_eq!(find(&crest).await, Err(SENT));
     assert_eq!(patch(&crest).await, Ok(Patched::Done));
 }
@@ -309,12 +360,12 @@ async fn the_deadline_counts_for_the_body_too() {
 async fn calls_wait_for_a_turn_and_no_longer_than_is_wise() {
     let server = Server::start(Answer::Never).await;
     let bounds = Bounds { connect: Duration::ZERO, total: Duration::from_millis(20), calls: 0, ..wide() };
-    let crest = store(&identity(&server.url("")), bounds);
+    let crest = store(identity(&server.url("")), bounds);
     assert_eq!(patch(&crest).await, Err(FULL));
     assert_eq!(server.seen().len(), 0);
 
     let (server, _) = serving(Answer::json(200, &json!({ "result": [] }))).await;
-    let crest = store(&identity(&server.url("")), Bounds { calls: 1, ..wide() });
+    let crest = store(identity(&server.url("")), Bounds { calls: 1, ..wide() });
     let (a, b, c) = tokio::join!(find(&crest), find(&crest), find(&crest));
     assert_eq!([a, b, c], [Ok(vec![]), Ok(vec![]), Ok(vec![])]);
     assert_eq!(server.most_at_once(), 1);
@@ -334,14 +385,14 @@ async fn a_connection_lost_after_the_request_may_have_done_it() {
 #[tokio::test]
 async fn what_never_connected_did_nothing() {
     let gone = Server::start(Answer::Never).await.stop().await;
-    let crest = store(&identity(&gone), wide());
+    let crest = store(identity(&gone), wide());
     assert_eq!(patch(&crest).await, Err(UNSENT));
     assert_eq!(find(&crest).await, Err(UNSENT));
-    let crest = store(&identity("http://nowhere.invalid"), wide());
+    let crest = store(identity("http://nowhere.invalid"), wide());
     assert_eq!(patch(&crest).await, Err(UNSENT));
     // A server that speaks no TLS.
     let plain = Server::start(Answer::Never).await;
-    let crest = store(&identity(&plain.url("").replace("http:", "https:")), wide());
+    let crest = store(identity(&plain.url("").replace("http:", "https:")), wide());
     assert_eq!(patch(&crest).await, Err(UNSENT));
 }
 

@@ -57,6 +57,7 @@ pub const FIELDS: &[&str] = &[
     "transaction",
     "class",
     "code",
+    "hint",
     // the program and its surroundings
     "address",
     "addresses",

@@ -3,12 +3,14 @@
 //! Every label's values are a closed set, and every series is there from the start, at zero; what must be asked for is at
 //! -1 until it is known.
 
+mod causes;
 mod endpoints;
 
 use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, PullingGauge, Registry, TextEncoder, core::Collector,
 };
 
+pub use self::causes::{Breaking, Cap, Denial, Slow};
 pub use self::endpoints::{Backend, EndpointStates, Failure};
 use super::labels::{
     CAPS, DENIALS, LANES, PACES, REASONS, RULES, SERVICES, cap, denial, lane, rule, service, slow, why,
@@ -32,37 +34,6 @@ pub const UPSTREAM_PROCESSES: [&str; 3] = ["reset", "username", "registration"];
 /// What is told of a process of which nothing is known.
 const UNKNOWN: i64 = -1;
 const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
-
-/// Why `[edge]` refuses a request whose path is not the reset's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denial {
-    /// Its path is not to be reached.
-    Path,
-    /// It asks for another method than its own.
-    MethodOverride,
-    /// It signs in as somebody who must not come this way.
-    User,
-}
-
-/// Which limit of connections was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cap {
-    /// That of one client.
-    Client,
-    /// That of all.
-    Total,
-}
-
-/// Over what a client took too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slow {
-    /// Sending a head.
-    Head,
-    /// Sending a body.
-    Body,
-    /// Taking an answer.
-    Answer,
-}
 
 /// What became of a reload.
 const RELOADS: &[&str] = &["done", "failed"];
@@ -93,6 +64,9 @@ pub struct Metrics {
     refused: IntCounterVec,
     slow: IntCounterVec,
     reloads: IntCounterVec,
+    breaker: IntGauge,
+    breaker_opened: IntCounter,
+    breaker_refused: IntCounter,
     upstream_failures: IntCounter,
     upstream_processes: IntGaugeVec,
     endpoints: endpoints::Endpoints,
@@ -152,6 +126,17 @@ impl Metrics {
                 &[("at", PACES)],
             )?,
             reloads: family(r, "reloads", "Configurations taken up, or not", &[("outcome", RELOADS)])?,
+            breaker: gauge(
+                r,
+                "identity_breaker",
+                "Whether the identity store is asked: 0, 1 now and then, 2 not at all",
+            )?,
+            breaker_opened: counter(
+                r,
+                "identity_breaker_opened",
+                "Times that the identity store was found to be down",
+            )?,
+            breaker_refused: counter(r, "identity_breaker_refusals", "Calls not made because it is down")?,
             upstream_failures: counter(r, "upstream_failures", "Requests that the upstream failed")?,
             upstream_processes: processes(r)?,
             endpoints: endpoints::Endpoints::new(r)?,
@@ -255,6 +240,23 @@ impl Metrics {
     /// A configuration was taken up, or not.
     pub fn reloaded(&self, done: bool) {
         add(&self.reloads, &[if done { "done" } else { "failed" }]);
+    }
+
+    /// Tells what the identity store's breaker does, and counts each time that it opens.
+    pub fn breaker(&self, now: Breaking) {
+        self.breaker.set(match now {
+            Breaking::Closed => 0,
+            Breaking::HalfOpen => 1,
+            Breaking::Open => 2,
+        });
+        if now == Breaking::Open {
+            self.breaker_opened.inc();
+        }
+    }
+
+    /// Counts a call that the breaker kept from the identity store.
+    pub fn breaker_refused(&self) {
+        self.breaker_refused.inc();
     }
 
     /// Counts a request that could not be passed on, or not to its end, for the upstream's fault.

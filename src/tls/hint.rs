@@ -39,6 +39,11 @@ pub fn refused(error: &(dyn Error + 'static)) -> bool {
     matches!(find(error), Some(Tls::AlertReceived(alert)) if about_us(*alert))
 }
 
+/// Whether it is TLS that failed, and not what it goes over.
+pub fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
+    find(error).is_some()
+}
+
 const fn about_us(alert: Alert) -> bool {
     matches!(
         alert,

@@ -137,7 +137,7 @@ async fn parts(config: &config::Config, limits: Arc<dyn Limits>) -> Parts {
         mail::start(&config.mail, email, false, Arc::clone(&limits), Arc::clone(&clock), Arc::clone(&events)).unwrap();
     let rules = Rules::of(config);
     let ports = Ports {
-        accounts: Arc::new(Crest::new(&config.identity).unwrap()),
+        accounts: Arc::new(Crest::new(&config.identity, Arc::clone(&clock), Arc::clone(&metrics)).unwrap()),
         flows: Arc::new(MemoryFlows::new(10, rules, Arc::clone(&clock))),
         repeats: Arc::new(MemoryRepeats::new(config.reset.repeat_window)),
         limits: Arc::clone(&limits),

@@ -1,0 +1,242 @@
+//! Calls of a store: so many at a time, each with one deadline, with credentials, and not at all while it is down.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::BuildHasher,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    Unusable,
+    breaker::{Admission, Breaker},
+    connect::Connector,
+    credentials::Credentials,
+    failure::{Failure, Kind},
+    http::{Answer, Bounds, Http, Outgoing},
+};
+use crate::{
+    config::Identity,
+    reset::ports::{Clock, Down, Time},
+    telemetry::{metrics::Metrics, throttle::Throttle},
+};
+
+/// Names a call in the store's own logs; IDM takes it over where it is told to trust it.
+const TRANSACTION_ID: HeaderName = HeaderName::from_static("x-forgerock-transactionid");
+/// When trying again makes sense: a store that restarts or sheds load is seldom back sooner.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// A store that is down fails many calls: each kind of failure of each call is said no more often than this. The metric
+/// counts what came of all of them.
+const QUIET: Duration = Duration::from_secs(60);
+/// For each call under way, so many may wait for a turn.
+const WAITING: usize = 4;
+/// The longest answer.
+const ANSWER: usize = 256 * 1024;
+
+/// All calls of one store.
+pub(super) struct Calls {
+    http: Http,
+    credentials: Credentials,
+    breaker: Breaker,
+    turns: Semaphore,
+    queue: Semaphore,
+    most: usize,
+    bounds: Bounds,
+    clock: Arc<dyn Clock>,
+    began: Time,
+    /// Tells this process's calls from another's. Not a secret.
+    run: u64,
+    number: AtomicU64,
+    said: [[Throttle; Kind::ALL]; Name::ALL],
+}
+
+impl Calls {
+    /// Of the store that the configuration names. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Unusable`].
+    pub(super) fn new(config: &Identity, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Self, Unusable> {
+        Self::bounded(config, ANSWER, clock, metrics)
+    }
+
+    /// The same, with a bound of the caller's for an answer's body.
+    pub(super) fn bounded(
+        config: &Identity,
+        answer: usize,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Unusable> {
+        let connector = Connector::to(&config.endpoints, &metrics)?;
+        let bounds = Bounds {
+            connect: config.endpoints.connect_timeout,
+            call: config.timeout,
+            idle: config.idle_timeout,
+            pool: config.pool_size,
+            answer,
+        };
+        let most = config.max_concurrent;
+        Ok(Self {
+            http: Http::new(connector, bounds),
+            credentials: Credentials::new(&config.auth, bounds, Arc::clone(&clock))?,
+            breaker: Breaker::new(config.breaker, metrics),
+            turns: Semaphore::new(most.min(Semaphore::MAX_PERMITS)),
+            queue: Semaphore::new(most.saturating_mul(1 + WAITING).min(Semaphore::MAX_PERMITS)),
+            most,
+            bounds,
+            began: clock.now(),
+            clock,
+            run: RandomState::new().hash_one(std::process::id()),
+            number: AtomicU64::new(0),
+            said: std::array::from_fn(|_| std::array::from_fn(|_| Throttle::new(QUIET))),
+        })
+    }
+
+    /// The headers of the credentials that never change.
+    pub(super) fn headers(&self) -> HeaderMap {
+        self.credentials.headers()
+    }
+
+    /// Calls under way.
+    pub(super) fn under_way(&self) -> usize {
+        self.most.saturating_sub(self.turns.available_permits())
+    }
+
+    /// The next call, which is to be told apart from every other.
+    pub(super) fn call(&self, name: Name) -> Call<'_> {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        Call { calls: self, name, id: format!("resetgate-{:016x}-{number:x}", self.run) }
+    }
+}
+
+/// What a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    /// A look-up.
+    Find,
+    /// Reading one account again.
+    Read,
+    /// Setting a password.
+    Patch,
+}
+
+impl Name {
+    const ALL: usize = 3;
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Find => "find",
+            Self::Read => "read",
+            Self::Patch => "patch",
+        }
+    }
+}
+
+/// One call.
+pub(super) struct Call<'a> {
+    calls: &'a Calls,
+    name: Name,
+    id: String,
+}
+
+/// An answer. It keeps the call's turn until it is dropped.
+pub(super) struct Answered<'a> {
+    /// It.
+    pub(super) answer: Answer,
+    _turn: SemaphorePermit<'a>,
+}
+
+impl<'a> Call<'a> {
+    /// Sends the request and waits for the head of the answer. `nobody` asks whether the store answers at all.
+    pub(super) async fn send(
+        &self,
+        request: &Outgoing,
+        nobody: impl FnOnce() -> Option<Outgoing>,
+    ) -> Result<Answered<'a>, Failure> {
+        let Calls { breaker, clock, bounds, .. } = self.calls;
+        let begun = Instant::now();
+        match breaker.admit(clock.now()) {
+            Admission::Go => {}
+            Admission::No => return Err(Failure::unsent(Kind::Open)),
+            Admission::Look(look) => {
+                let nobody = nobody().ok_or(Failure::unsent(Kind::Request))?;
+                let connect = bounds.connect;
+                let half = connect + bounds.call.saturating_sub(connect) / 2;
+                let well = outcome(&self.ask(&nobody, begun + half).await).map(|failed| !failed);
+                look.tell(well, clock.now());
+                if well == Some(false) {
+                    return Err(Failure::unsent(Kind::Open));
+                }
+            }
+        }
+        let asked = self.ask(request, begun + bounds.call).await;
+        if let Some(failed) = outcome(&asked) {
+            breaker.note(failed);
+        }
+        asked
+    }
+
+    /// Waits for credentials and a turn, then sends; once more with a new token where the store does not take the old.
+    async fn ask(&self, request: &Outgoing, until: Instant) -> Result<Answered<'a>, Failure> {
+        let Calls { http, credentials, turns, queue, bounds, .. } = self.calls;
+        let Ok(_waiting) = queue.try_acquire() else { return Err(Failure::unsent(Kind::Busy)) };
+        let mut again = true;
+        loop {
+            // A turn that comes late must leave more than the time to connect, or else the deadline could pass while
+            // connecting, and nobody could tell that nothing had been sent.
+            let now = Instant::now();
+            let patience = until.saturating_duration_since(now).checked_sub(bounds.connect);
+            let ready = now + patience.ok_or(Failure::unsent(Kind::Timeout))? / 2;
+            let credential = timeout_at(ready, credentials.current()).await;
+            let credential = credential.map_err(|_| Failure::unsent(Kind::Token))??;
+            let Ok(Ok(turn)) = timeout_at(ready, turns.acquire()).await else {
+                return Err(Failure::unsent(Kind::Busy));
+            };
+            let id = (TRANSACTION_ID, HeaderValue::from_str(&self.id)?);
+            let answer = http.send(request.with([id].into_iter().chain(credential.header())), until).await?;
+            // Whom it does not know, it did nothing for.
+            if answer.status == StatusCode::UNAUTHORIZED && again && credentials.refused(&credential) {
+                again = false;
+                continue;
+            }
+            return Ok(Answered { answer, _turn: turn });
+        }
+    }
+
+    /// Puts the failure into the log, and makes of it what the engine may know.
+    pub(super) fn failed(&self, failure: Failure) -> Down {
+        let Calls { said, clock, began, credentials, .. } = self.calls;
+        let throttle = said.get(self.name as usize).and_then(|kinds| kinds.get(failure.kind as usize));
+        let unknown = failure.status == Some(StatusCode::UNAUTHORIZED);
+        if let Some(skipped) = throttle.and_then(|throttle| throttle.pass(clock.now().since(*began))) {
+            tracing::warn!(
+                call = self.name.as_str(),
+                kind = ?failure.kind,
+                status = failure.status.map(|status| status.as_u16()),
+                sent = failure.sent,
+                transaction = self.id,
+                hint = if unknown { Some(credentials.hint()) } else { failure.hint },
+                skipped = Some(skipped).filter(|n| *n > 0),
+                "the identity store failed"
+            );
+        }
+        Down { sent: failure.sent, full: failure.kind == Kind::Busy, retry_after: RETRY_AFTER }
+    }
+}
+
+/// Whether the store failed; `None` where it was not asked, or answered oddly.
+fn outcome(asked: &Result<Answered<'_>, Failure>) -> Option<bool> {
+    match asked {
+        Ok(answered) => Some(answered.answer.status.is_server_error()),
+        Err(failure) if failure.blames_the_store() => Some(true),
+        Err(_) => None,
+    }
+}

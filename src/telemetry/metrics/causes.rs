@@ -1,0 +1,43 @@
+//! Why something is counted that is none of the engine's events.
+
+/// Why `[edge]` refuses a request whose path is not the reset's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// Its path is not to be reached.
+    Path,
+    /// It asks for another method than its own.
+    MethodOverride,
+    /// It signs in as somebody who must not come this way.
+    User,
+}
+
+/// Which limit of connections was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cap {
+    /// That of one client.
+    Client,
+    /// That of all.
+    Total,
+}
+
+/// Over what a client took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slow {
+    /// Sending a head.
+    Head,
+    /// Sending a body.
+    Body,
+    /// Taking an answer.
+    Answer,
+}
+
+/// What a breaker does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breaking {
+    /// Calls go through.
+    Closed,
+    /// One call at a time looks whether the others may go through again.
+    HalfOpen,
+    /// No call goes through.
+    Open,
+}

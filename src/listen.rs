@@ -110,6 +110,11 @@ impl Listener {
         Ok(Self { kind: Kind::Former(UnixListener::from_std(socket)?), speaks: Speaks::Plain, file: Some(file) })
     }
 
+    /// Whether that process is at the other end.
+    pub(crate) const fn is_of_former(&self) -> bool {
+        matches!(self.kind, Kind::Former(_))
+    }
+
     /// Ends it without its socket's file: another process listens there.
     pub(crate) fn leave(mut self) {
         if let Some(file) = &mut self.file {

@@ -237,12 +237,15 @@ pub async fn run(
     };
     // Whatever still accepts lets go of its socket, and of its socket's file.
     doors.accepting.shutdown().await;
+    doors.former.shutdown().await;
     Ok(ended)
 }
 
 /// The accept loops and what they let in.
 struct Doors {
     accepting: JoinSet<Listener>,
+    /// Of the process that this one took over from, which may need it until the end.
+    former: JoinSet<Listener>,
     connections: TaskTracker,
     /// Makes every answer its connection's last.
     leave: watch::Sender<bool>,
@@ -261,7 +264,7 @@ impl Doors {
         (max_requests, leave): (u32, watch::Sender<bool>),
     ) -> Self {
         let (shut, stop) = (watch::Sender::new(false), watch::Sender::new(false));
-        let (mut accepting, connections) = (JoinSet::new(), TaskTracker::new());
+        let (mut accepting, mut former, connections) = (JoinSet::new(), JoinSet::new(), TaskTracker::new());
         for listener in listeners {
             let (proxy, ends) = (Arc::clone(proxy), Ends { leave: leave.subscribe(), stop: stop.subscribe() });
             let http2 = listener.speaks() == Speaks::H2c;
@@ -279,9 +282,10 @@ impl Doors {
                 }
             };
             let (seats, bounds) = (Arc::clone(seats), Arc::clone(bounds));
-            accepting.spawn(listen::accept(listener, seats, bounds, connections.clone(), shut.subscribe(), serve));
+            let (loops, ends) = if listener.is_of_former() { (&mut former, &stop) } else { (&mut accepting, &shut) };
+            loops.spawn(listen::accept(listener, seats, bounds, connections.clone(), ends.subscribe(), serve));
         }
-        Self { accepting, connections, leave, shut, stop }
+        Self { accepting, former, connections, leave, shut, stop }
     }
 
     /// Goes on for that long with whoever has not noticed yet. Who has asked since is not here any more then, and who is
@@ -309,6 +313,7 @@ impl Doors {
         // Who came last has a request on its way.
         let _ = timeout(ARRIVING, self.connections.wait()).await;
         self.stop.send_replace(true);
+        while self.former.join_next().await.is_some() {}
         proxy.cleanup().await;
         self.connections.wait().await;
     }

@@ -73,6 +73,30 @@ async fn r12_an_upgrade_keeps_sockets_links_and_tries() {
     assert_eq!(gate.ask_admin("/readyz").await.status, 200);
 }
 
+/// Each may still have clients of its own when the next one takes over.
+#[tokio::test]
+async fn steps_find_their_way_through_two_upgrades() {
+    let around = Around::start().await;
+    let files = files(around.plan());
+    let text = std::fs::read_to_string(files.config()).unwrap();
+    files.write("resetgate.toml", &text.replace("linger = \"0s\"", "linger = \"20s\""));
+    let first = Gate::run(files, &[]).await;
+    let asked = first.query("bjensen").await.token();
+    let (_, code) = link(&around.mail(1).await.links[0]);
+    let mut kept = TcpStream::connect(first.address).await.unwrap();
+    assert!(post(&mut kept, &json!({"input": {}})).await.starts_with("HTTP/1.1 200 "));
+    let second = first.upgrade().await;
+    let third = second.upgrade().await;
+    let proven = post(&mut kept, &json!({"input": {"code": code}, "token": asked})).await;
+    assert!(proven.starts_with("HTTP/1.1 200 ") && proven.contains("resetStage"), "{proven}");
+    for mut former in [first, second] {
+        former.program.signal("INT");
+        former.program.ended().await;
+    }
+    let left: Vec<_> = std::fs::read_dir(third.files.path().join("run")).unwrap().flatten().collect();
+    assert_eq!(left.len(), 2, "the third's own: {left:?}");
+}
+
 #[tokio::test]
 async fn a_step_that_runs_is_finished_before_the_heir_goes_on() {
     let around = Around::start().await;

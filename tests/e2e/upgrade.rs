@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
 };
 
 use crate::support::{
@@ -147,6 +147,46 @@ async fn an_heir_that_cannot_start_leaves_everything_as_it_was() {
     assert!(heir.stderr.seen.concat().contains(&taken.to_string()), "{:?}", heir.stderr.seen);
     assert_eq!(gate.show(&mailed).await.status, 200);
     assert_eq!(gate.upgrade().await.show(&mailed).await.status, 200);
+}
+
+/// It dies after it was given everything: the former has held steps back for it, and goes on with them.
+#[tokio::test]
+async fn an_heir_that_dies_at_the_last_moment_leaves_everything_as_it_was() {
+    let around = Around::start().await;
+    let mut gate = Gate::run(files(around.plan()), &[]).await;
+    gate.query("bjensen").await;
+    let mailed = link(&around.mail(1).await.links[0]);
+    for said_all in [false, true] {
+        let mut heir = UnixStream::connect(gate.files.path().join("run/upgrade.sock")).await.unwrap();
+        say(&mut heir, b"resetgate upgrade 1").await;
+        assert_eq!(heir.read_u8().await.unwrap(), 2, "its sockets: one to listen, one of the admin's");
+        let addresses: Vec<String> = serde_json::from_slice(&hear(&mut heir).await).unwrap();
+        assert_eq!(addresses, [gate.address.to_string(), format!("admin:{}", gate.admin)]);
+        hear(&mut heir).await;
+        if said_all {
+            say(&mut heir, b"take /nowhere").await;
+            let estate = hear(&mut heir).await;
+            assert!(estate.starts_with(b"resetgate estate 1\n"));
+        }
+        drop(heir);
+        gate.program.stderr.find("it did not take over").await;
+    }
+    assert_eq!(gate.show(&mailed).await.status, 200);
+    let mut stranger = UnixStream::connect(gate.files.path().join("run/upgrade.sock")).await.unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    gate.program.stderr.find("it did not take over").await;
+    assert_eq!(gate.upgrade().await.show(&mailed).await.status, 200);
+}
+
+async fn say(stream: &mut UnixStream, words: &[u8]) {
+    stream.write_u32(words.len() as u32).await.unwrap();
+    stream.write_all(words).await.unwrap();
+}
+
+async fn hear(stream: &mut UnixStream) -> Vec<u8> {
+    let mut words = vec![0; stream.read_u32().await.unwrap() as usize];
+    stream.read_exact(&mut words).await.unwrap();
+    words
 }
 
 #[tokio::test]

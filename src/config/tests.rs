@@ -501,6 +501,14 @@ const BAD: &[(&str, &str, &str)] = &[
     ("token", r#"keys = ["env:ZEROS"]"#, r#"token.keys[0] = "env:ZEROS": must not lead to a key of zeros"#),
     ("token", r#"keys = ["env:PROSE"]"#, r#"token.keys[0] = "env:PROSE": must lead to base64"#),
     ("token", r#"ephemeral = true"#, "token.ephemeral = true: must not be true beside token.keys"),
+    (
+        "drain",
+        r#"linger = "25s""#,
+        "drain.linger = \"25s\": must be shorter than drain.within, or nothing that runs could be finished",
+    ),
+    ("drain", r#"within = "0s""#, "drain.within = \"0s\": must be from 1s to 1h"),
+    ("reload", r#"watch = "2h""#, "reload.watch = \"2h\": must be from 0s to 1h"),
+    ("upgrade", r#"folder = 1"#, "upgrade.folder = 1: must be a text, in quotes"),
     ("codes", r#"store = "redis://h/0""#, r#"codes.store = "redis://h/0": is not built yet; must be "memory""#),
     (
         "codes",
@@ -1155,6 +1163,32 @@ proptest! {
         let _ = (units::base_url(&text), units::link(&text), units::origin(&text), units::relay(&text));
         let _ = (limits::network(&text), units::mailbox(&text), units::duration_in("1s"..="1h")(&text), fault::shown(&text));
     }
+}
+
+#[test]
+fn what_the_next_process_is_left_it_must_be_able_to_open() {
+    let folder = Folder::new();
+    let kept = with("codes", "state_file = \"state/codes\"");
+    assert_eq!(folder.good(&kept).codes.state_file, Some(folder.0.path().join("state/codes")));
+    let faults = folder.faults(&kept.replace("keys = [\"file:keys/current\", \"env:PREVIOUS\"]", "ephemeral = true"));
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains("codes.state_file") && faults[0].contains("needs token.keys"), "{faults:?}");
+}
+
+/// At a reload the texts are those of before, and the files are what they are now.
+#[test]
+fn the_process_file_stays_as_it_was_read_while_keys_change() {
+    let folder = Folder::new();
+    let config = folder.good(GOOD);
+    assert_eq!(config.files, ["keys/current"].map(|name| folder.0.path().join(name)));
+    folder.put("selfservice-reset.json", "{}");
+    folder.put("x.toml", "nonsense");
+    let env = |_: &str| Some(PREVIOUS.to_owned());
+    let (again, _) = config.texts.check(&env).unwrap();
+    assert_eq!(again.reset.process.stages.len(), config.reset.process.stages.len());
+    folder.put("keys/current", "garbage");
+    assert_eq!(config.texts.check(&env).unwrap_err().len(), 1);
+    assert!(Texts::read(&config.texts.path).unwrap().check(&env).is_err());
 }
 
 #[test]

@@ -1,5 +1,10 @@
+mod auth;
+mod breaker;
+mod clock;
 mod logs;
+mod oauth2;
 mod server;
+mod ways;
 
 use std::{sync::Arc, time::Duration};
 
@@ -82,6 +87,7 @@ fn store(mut identity: Identity, bounds: Bounds) -> Crest {
     store_by(&identity, bounds.answer, Arc::new(SystemClock::new()))
 }
 
+/// By a clock of the caller's.
 fn store_by(identity: &Identity, answer: usize, clock: Arc<dyn Clock>) -> Crest {
     Crest::of(identity, Calls::bounded(identity, answer, clock, metrics()).unwrap()).unwrap()
 }

@@ -1,4 +1,4 @@
-//! An HTTP server on port 0 that gives every request one answer.
+//! An HTTP server on port 0 that answers as the test says, over TLS or not.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,11 @@ use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, JoinSet},
+};
+use tokio_rustls::TlsAcceptor;
 
 /// What the server does once it has read a request.
 #[derive(Clone)]
@@ -62,21 +66,56 @@ struct State {
     most: usize,
 }
 
+/// What becomes of a request.
+pub(super) type Script = Arc<dyn Fn(&Seen) -> Answer + Send + Sync>;
+
 /// The server; it ends with its test's runtime.
 pub(super) struct Server {
     address: SocketAddr,
-    answer: Answer,
+    size: usize,
     state: Arc<Mutex<State>>,
     task: JoinHandle<()>,
 }
 
 impl Server {
+    /// One that gives every request that answer.
     pub(super) async fn start(answer: Answer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let size = match &answer {
+            Answer::Full { body, .. } => body.len(),
+            _ => 0,
+        };
+        Self { size, ..Self::by(move |_| answer.clone()).await }
+    }
+
+    /// One that gives every request the answer that it deserves.
+    pub(super) async fn by(script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        Self::listen(Arc::new(script), None, "127.0.0.1:0".parse().unwrap()).await
+    }
+
+    /// The same by TLS.
+    pub(super) async fn by_tls(
+        tls: rustls::ServerConfig,
+        script: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let tls = TlsAcceptor::from(Arc::new(tls));
+        Self::listen(Arc::new(script), Some(tls), "127.0.0.1:0".parse().unwrap()).await
+    }
+
+    /// The same at an address where another was.
+    pub(super) async fn at(address: SocketAddr, script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        Self::listen(Arc::new(script), None, address).await
+    }
+
+    async fn listen(script: Script, tls: Option<TlsAcceptor>, address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
-        let task = tokio::spawn(accept(listener, answer.clone(), state.clone()));
-        Self { address, answer, state, task }
+        let task = tokio::spawn(accept(listener, tls, script, state.clone()));
+        Self { address, size: 0, state, task }
+    }
+
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Stops listening; what was its URL then refuses connections.
@@ -95,11 +134,8 @@ impl Server {
     }
 
     /// The answer's size in bytes.
-    pub(super) fn size(&self) -> usize {
-        match &self.answer {
-            Answer::Full { body, .. } => body.len(),
-            _ => 0,
-        }
+    pub(super) const fn size(&self) -> usize {
+        self.size
     }
 
     pub(super) fn seen(&self) -> Vec<Seen> {
@@ -119,19 +155,29 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, answer: Answer, state: Arc<Mutex<State>>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, script: Script, state: Arc<Mutex<State>>) {
+    // They end with the listener.
+    let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let (answer, state) = (answer.clone(), state.clone());
-        tokio::spawn(async move {
-            let service = service_fn(|request| serve(request, answer.clone(), state.clone()));
-            let _ = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service)).await;
+        let (tls, script, state) = (tls.clone(), script.clone(), state.clone());
+        connections.spawn(async move {
+            let service = service_fn(|request| serve(request, script.clone(), state.clone()));
+            match tls {
+                None => {
+                    let _ = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service)).await;
+                }
+                Some(tls) => {
+                    let Ok(stream) = tls.accept(stream).await else { return };
+                    let _ = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service)).await;
+                }
+            }
         });
     }
 }
 
 async fn serve(
     request: Request<Incoming>,
-    answer: Answer,
+    script: Script,
     state: Arc<Mutex<State>>,
 ) -> io::Result<Response<BoxBody<Bytes, Infallible>>> {
     {
@@ -148,6 +194,7 @@ async fn serve(
         headers: headers.collect(),
         body: String::from_utf8(body.into()).unwrap(),
     };
+    let answer = script(&seen);
     {
         let mut state = state.lock().unwrap();
         state.now -= 1;

@@ -33,6 +33,7 @@ use crate::{
         self, Bound, Ended, Parts,
         handover::{HandoverError, Heir, Legacy},
     },
+    supervisor::Supervisor,
     telemetry::{
         audit::Recorder,
         log,
@@ -75,6 +76,7 @@ pub struct App {
     reloader: Arc<Reloader>,
     in_flight: Arc<InFlight>,
     state_file: Option<StateFile>,
+    supervisor: Arc<Supervisor>,
     tidying: tokio::task::JoinSet<()>,
 }
 
@@ -135,7 +137,7 @@ impl App {
         gauges(&reloader, &in_flight)?;
         state_file.as_ref().map_or(Ok(()), StateFile::forget)?;
         let tidying = tidy(&reloader);
-        Ok(Self { bound, reloader, in_flight, state_file, tidying })
+        Ok(Self { bound, reloader, in_flight, state_file, supervisor: Arc::default(), tidying })
     }
 
     /// Where requests come in.
@@ -153,6 +155,12 @@ impl App {
         Arc::clone(&self.reloader)
     }
 
+    /// Has somebody told when it serves and when it ends.
+    #[must_use]
+    pub fn supervised(self, supervisor: Arc<Supervisor>) -> Self {
+        Self { supervisor, ..self }
+    }
+
     /// Serves until `drain` resolves, then finishes what runs; `cut` ends it at any moment. Then it leaves to the next
     /// process what is to be left.
     ///
@@ -163,7 +171,7 @@ impl App {
         drain: impl Future<Output = ()>,
         cut: impl Future<Output = ()>,
     ) -> Result<Ended, StartError> {
-        let Self { bound, reloader, in_flight, state_file, tidying } = self;
+        let Self { bound, reloader, in_flight, state_file, supervisor, tidying } = self;
         let mail = Arc::clone(&reloader);
         let parts = Parts {
             generation: Arc::clone(&reloader.generation),
@@ -171,6 +179,7 @@ impl App {
             in_flight,
             metrics: Arc::clone(&reloader.lasting.metrics),
             legacy: Arc::clone(&reloader) as Arc<dyn Legacy>,
+            supervisor,
             mail_is_out: Box::pin(async move { mail.mail_is_out().await }),
         };
         let present = reloader.present.load_full();

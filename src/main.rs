@@ -7,6 +7,7 @@ use resetgate::{
     cli::{self, Command},
     config::{Config, LogFormat},
     demo, dumps,
+    supervisor::Supervisor,
     telemetry::log,
 };
 use tokio::{
@@ -38,12 +39,13 @@ async fn run(config: Config, upgrade: bool) -> Result<(), Box<dyn Error>> {
     let stops = Stops::listen()?;
     let mut reloads = signal(SignalKind::hangup())?;
     let app = if upgrade { App::take_over(config).await? } else { App::start(config).await? };
+    let supervisor = Arc::new(Supervisor::from_env());
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
-    let watch = app::watch(app.reloader(), environment, async move || {
+    let watch = app::watch(app.reloader(), environment, Arc::clone(&supervisor), async move || {
         reloads.recv().await;
     });
     let _watch = AbortOnDropHandle::new(tokio::spawn(watch));
-    app.run(stops.after(1), stops.after(2)).await?;
+    app.supervised(supervisor).run(stops.after(1), stops.after(2)).await?;
     Ok(())
 }
 

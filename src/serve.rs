@@ -40,6 +40,7 @@ use crate::{
     listen::{self, BindError, Bounds, Connection, Listener, Seats, Socket, TooMany},
     proxy::{Gate, Generation, InFlight, NoRoots, Steps, rooted},
     reset::ports::Events,
+    supervisor::Supervisor,
     telemetry::metrics::Metrics,
 };
 
@@ -60,6 +61,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// What another process goes on with.
     pub legacy: Arc<dyn Legacy>,
+    /// Told when it serves and when it ends.
+    pub supervisor: Arc<Supervisor>,
     /// Resolves when no mail is left; waited for at the end.
     pub mail_is_out: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -163,7 +166,7 @@ pub async fn run(
     drain: impl Future<Output = ()>,
     cut: impl Future<Output = ()>,
 ) -> Result<Ended, StartError> {
-    let Parts { generation, events, in_flight, metrics, legacy, mail_is_out } = parts;
+    let Parts { generation, events, in_flight, metrics, legacy, supervisor, mail_is_out } = parts;
     let (submits, leave, steps) = (TaskTracker::new(), watch::Sender::new(false), watch::Sender::new(Steps::Here));
     let work = (in_flight, submits.clone());
     let ends = (leave.subscribe(), steps.subscribe());
@@ -178,13 +181,15 @@ pub async fn run(
     let mut listeners = bound.sockets.into_iter().map(Socket::into_listener).collect::<Result<Vec<_>, _>>()?;
     let is_heir = bound.heir.is_some();
     if let (Some(heir), Some(folder)) = (bound.heir, &config.upgrade) {
+        supervisor.inherit(heir.supervision());
         listeners.push(handover::take_over(heir, folder, &*legacy).await?);
     }
     // Without an heir to wait for, nothing is shared.
     let shared = bound.shared;
     let offer = match &config.upgrade {
         Some(folder) => {
-            let estate = Estate { sockets: shared, legacy, steps, submits: submits.clone() };
+            let estate =
+                Estate { sockets: shared, legacy, steps, submits: submits.clone(), supervision: supervisor.bequeath() };
             Some(Offer::open(folder, is_heir, estate).await?)
         }
         None => {
@@ -197,12 +202,15 @@ pub async fn run(
     let mut doors = Doors::open(listeners, &seats, &bounds, &proxy, (max_requests, leave));
     ready.store(true, Ordering::Release);
     tracing::info!(addresses, admin = %bound.admin_address, "ready");
+    supervisor.ready().await;
+    let _watch = supervisor.watch();
     let Drain { linger, within } = config.drain;
     let work = async {
-        let handed_over = tokio::select! {
-            () = drain => false,
-            () = async { match &offer { Some(offer) => offer.taken().await, None => pending().await } } => true,
+        let heir = tokio::select! {
+            () = drain => None,
+            heir = async { match &offer { Some(offer) => offer.taken().await, None => pending().await } } => Some(heir),
         };
+        let handed_over = heir.is_some();
         // Else its sockets would listen on, and nobody would accept.
         drop(offer);
         tracing::info!(handed_over, "draining");
@@ -214,6 +222,12 @@ pub async fn run(
         } else {
             Some(admin)
         };
+        let told = async {
+            match heir {
+                Some(heir) => supervisor.hand_over(heir.id).await,
+                None => supervisor.stopping(within).await,
+            }
+        };
         let finished = timeout(within, async {
             if handed_over {
                 doors.hand_over().await;
@@ -224,7 +238,7 @@ pub async fn run(
             submits.wait().await;
             mail_is_out.await;
         });
-        match (finished.await, handed_over) {
+        match (tokio::join!(finished, told).0, handed_over) {
             (_, true) => Ended::HandedOver,
             (Ok(()), false) => Ended::Drained,
             (Err(_), false) => Ended::Unfinished,

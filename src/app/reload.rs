@@ -93,15 +93,17 @@ impl Reloader {
         Ok(stays)
     }
 
-    /// The same, told to the log and counted.
-    pub(super) async fn attempt(&self, config: Config) {
+    /// The same, told to the log and counted. Whether it was done.
+    pub(super) async fn attempt(&self, config: Config) -> bool {
         let outcome = self.reload(config).await;
-        self.lasting.metrics.reloaded(outcome.is_ok());
+        let done = outcome.is_ok();
+        self.lasting.metrics.reloaded(done);
         match outcome {
             Ok(stays) if stays.is_empty() => tracing::info!("reloaded"),
             Ok(stays) => tracing::warn!(keys = stays.join(", "), "reloaded, but for keys that need a restart"),
             Err(error) => tracing::error!(error = describe(&error), "not reloaded"),
         }
+        done
     }
 
     /// Goes on with what another process left.

@@ -11,13 +11,21 @@ use std::{
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::Reloader;
-use crate::config::{Config, Fault, Texts};
+use crate::{
+    config::{Config, Fault, Texts},
+    supervisor::Supervisor,
+};
 
 /// Where secrets are that are not in files.
 pub type Environment = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// Reloads for ever; `told` resolves each time that somebody asks for it.
-pub async fn watch(reloader: Arc<Reloader>, environment: Arc<Environment>, mut told: impl AsyncFnMut()) {
+pub async fn watch(
+    reloader: Arc<Reloader>,
+    environment: Arc<Environment>,
+    supervisor: Arc<Supervisor>,
+    mut told: impl AsyncFnMut(),
+) {
     let every = reloader.present.load().config.watch;
     let mut ticks = interval(every.max(std::time::Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -39,6 +47,9 @@ pub async fn watch(reloader: Arc<Reloader>, environment: Arc<Environment>, mut t
             }
             files.used = now;
         }
+        if asked {
+            supervisor.reloading().await;
+        }
         let texts = if asked {
             Texts::read(&reloader.present.load().config.texts.path).map_err(|fault| vec![fault])
         } else {
@@ -46,18 +57,21 @@ pub async fn watch(reloader: Arc<Reloader>, environment: Arc<Environment>, mut t
         };
         // What changes from here on is found at the next look.
         let seen = files.look();
-        match texts.and_then(|texts| texts.check(&*environment)) {
+        let done = match texts.and_then(|texts| texts.check(&*environment)) {
             Ok((config, warnings)) => {
                 tell(&warnings, |fault, at| tracing::warn!(fault, at, "unwise"));
                 let named = config.files.clone();
-                reloader.attempt(config).await;
+                let done = reloader.attempt(config).await;
                 files = if named == files.named { Files { named, used: seen } } else { Files::named(named) };
+                done
             }
             Err(faults) => {
                 tell(&faults, |fault, at| tracing::error!(fault, at, "not reloaded: the configuration does not hold"));
                 reloader.lasting.metrics.reloaded(false);
+                false
             }
-        }
+        };
+        supervisor.reloaded(done).await;
     }
 }
 

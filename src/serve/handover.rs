@@ -4,7 +4,7 @@
 //! ```text
 //! heir                               former
 //!  │ hello ───────────────────────────▶│ goes on serving
-//!  │◀──────── sockets, sealed names ───│
+//!  │◀─ sockets, sealed names, systemd ─│
 //!  │ starts                            │
 //!  │ take: where steps are to be sent ▶│ holds steps back, waits for those that run
 //!  │◀──────────────── sealed estate ───│
@@ -138,6 +138,8 @@ pub struct Heir {
     /// Each by its address.
     sockets: Vec<(String, OwnedFd)>,
     names: Vec<u8>,
+    /// Who looks after the former.
+    supervision: String,
 }
 
 impl Heir {
@@ -156,18 +158,24 @@ impl Heir {
             let addresses = hear(&mut stream, MAX_WORDS).await?;
             let addresses: Vec<String> = serde_json::from_slice(&addresses)?;
             let names = hear(&mut stream, MAX_WORDS).await?;
+            let supervision = String::from_utf8_lossy(&hear(&mut stream, MAX_WORDS).await?).into_owned();
             if addresses.len() != fds.len() {
                 return Err(io::Error::from(ErrorKind::InvalidData));
             }
-            Ok((addresses.into_iter().zip(fds).collect(), names))
+            Ok((addresses.into_iter().zip(fds).collect(), names, supervision))
         };
-        let (sockets, names) = within(A_WORD, asked).await?;
-        Ok(Self { stream, sockets, names })
+        let (sockets, names, supervision) = within(A_WORD, asked).await?;
+        Ok(Self { stream, sockets, names, supervision })
     }
 
     /// By which names the former knows accounts and clients, sealed.
     pub fn names(&self) -> &[u8] {
         &self.names
+    }
+
+    /// Who looks after the former, as [`Supervisor::inherit`](crate::supervisor::Supervisor::inherit) takes it.
+    pub(super) fn supervision(&self) -> &str {
+        &self.supervision
     }
 
     /// The sockets of that address in the configuration, once: one, or as many as systemd gave.
@@ -238,6 +246,14 @@ pub(super) struct Estate {
     pub(super) steps: watch::Sender<Steps>,
     /// Those that run.
     pub(super) submits: TaskTracker,
+    /// Who looks after this process, and will after the next.
+    pub(super) supervision: String,
+}
+
+/// A process that has taken over.
+pub(super) struct Successor {
+    /// Its number, where the system says it.
+    pub(super) id: Option<u32>,
 }
 
 impl Offer {
@@ -254,7 +270,7 @@ impl Offer {
     }
 
     /// Resolves when an heir has taken over.
-    pub(super) async fn taken(&self) {
+    pub(super) async fn taken(&self) -> Successor {
         loop {
             let Ok((stream, _)) = self.listener.accept().await else {
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -262,7 +278,7 @@ impl Offer {
             };
             tracing::info!("another process asks to take over");
             match self.hand_over(stream).await {
-                Ok(()) => return,
+                Ok(successor) => return successor,
                 Err(error) => {
                     self.estate.steps.send_replace(Steps::Here);
                     tracing::warn!(%error, "it did not take over");
@@ -271,8 +287,9 @@ impl Offer {
         }
     }
 
-    async fn hand_over(&self, mut stream: UnixStream) -> io::Result<()> {
-        let peer = stream.peer_cred()?.uid();
+    async fn hand_over(&self, mut stream: UnixStream) -> io::Result<Successor> {
+        let credentials = stream.peer_cred()?;
+        let (peer, id) = (credentials.uid(), credentials.pid().and_then(|id| id.try_into().ok()));
         if peer != rustix::process::geteuid().as_raw() && peer != 0 {
             return Err(ErrorKind::PermissionDenied.into());
         }
@@ -282,7 +299,8 @@ impl Offer {
                 self.estate.sockets.iter().map(|(address, fd)| (address, fd.as_fd())).unzip();
             send_sockets(&stream, &fds).await?;
             say(&mut stream, &serde_json::to_vec(&addresses)?).await?;
-            say(&mut stream, &self.estate.legacy.names().ok_or(ErrorKind::Other)?).await
+            say(&mut stream, &self.estate.legacy.names().ok_or(ErrorKind::Other)?).await?;
+            say(&mut stream, self.estate.supervision.as_bytes()).await
         })
         .await?;
         let take = within(A_START, hear(&mut stream, MAX_WORDS)).await?;
@@ -300,7 +318,7 @@ impl Offer {
         })
         .await?;
         self.estate.steps.send_replace(Steps::There(path));
-        Ok(())
+        Ok(Successor { id })
     }
 }
 

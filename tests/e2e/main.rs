@@ -21,4 +21,5 @@ mod reload;
 mod start;
 mod stop;
 mod support;
+mod supervisor;
 mod upgrade;

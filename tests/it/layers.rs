@@ -10,8 +10,8 @@ use std::{
 };
 
 /// Each module's name, and what of this crate it may name besides itself; `*` is everything.
-const MAY_NAME: [(&str, &[&str]); 20] = [
-    ("main", &["cli", "config", "app", "telemetry", "demo", "dumps"]),
+const MAY_NAME: [(&str, &[&str]); 21] = [
+    ("main", &["cli", "config", "app", "telemetry", "demo", "dumps", "supervisor"]),
     ("cli", &["config", "keys"]),
     ("app", &["*"]),
     ("demo", &["app", "config"]),
@@ -29,10 +29,12 @@ const MAY_NAME: [(&str, &[&str]); 20] = [
     ("telemetry", &["reset::ports"]),
     ("clock", &["reset::ports"]),
     ("dumps", &[]),
+    ("supervisor", &[]),
     ("tls", &["config"]),
     ("endpoints", &["config", "telemetry", "tls"]),
 ];
-const SERVER: &[&str] = &["serve", "listen", "proxy", "admin", "reset", "config", "telemetry", "tls", "endpoints"];
+const SERVER: &[&str] =
+    &["serve", "listen", "proxy", "admin", "reset", "config", "telemetry", "tls", "endpoints", "supervisor"];
 const ADAPTER: &[&str] =
     &["reset::ports", "reset::filter", "reset::process", "config", "telemetry", "tls", "endpoints"];
 

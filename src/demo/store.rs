@@ -15,8 +15,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use self::idm::Idm;
 pub use self::{caller::SERVICE_USER, people::User};
+use self::{idm::Idm, people::Password};
 use super::http;
 
 /// A running store. Dropping it closes its listener and its connections.
@@ -44,6 +44,11 @@ impl Store {
             move |request| Arc::clone(&idm).answer(request)
         });
         Self { idm, address, _server: server }
+    }
+
+    /// From now on [`SERVICE_USER`] is whoever has that access token, as well, and nobody has another.
+    pub fn take_token(&self, token: &str) {
+        *self.idm.token.lock() = Some(Password::new(token));
     }
 
     /// Where it listens.

@@ -23,6 +23,7 @@ mod paths;
 mod repeats;
 mod separation;
 mod siege;
+mod store;
 mod support;
 mod uniform;
 mod walks;

@@ -1,6 +1,6 @@
-//! Who asks: IDM's `X-OpenIDM-Username` and `X-OpenIDM-Password`.
+//! Who asks: IDM's `X-OpenIDM-Username` and `X-OpenIDM-Password`, or an access token, where the store takes one.
 
-use http::HeaderMap;
+use http::{HeaderMap, header::AUTHORIZATION};
 use percent_encoding::percent_decode_str;
 
 use super::idm::Idm;
@@ -23,6 +23,12 @@ pub(super) enum Caller {
 
 impl Caller {
     pub(super) fn of(headers: &HeaderMap, idm: &Idm) -> Self {
+        if let Some(taken) = &*idm.token.lock()
+            && let Some(token) =
+                headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok()?.strip_prefix("Bearer "))
+        {
+            return if taken.is(token) { Self::Service } else { Self::Unknown };
+        }
         let user = credential(headers, "x-openidm-username");
         let password = credential(headers, "x-openidm-password");
         match (user.as_deref(), password.as_deref()) {

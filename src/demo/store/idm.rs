@@ -33,6 +33,8 @@ const QUERIES: usize = 1000;
 pub(super) struct Idm {
     pub(super) people: Mutex<People>,
     pub(super) service_password: Password,
+    /// The access token that is the service user's, where there is one.
+    pub(super) token: Mutex<Option<Password>>,
     patches: AtomicU64,
     stock_reset_hits: AtomicU64,
     queries: Mutex<VecDeque<String>>,
@@ -43,6 +45,7 @@ impl Idm {
         Self {
             people: Mutex::default(),
             service_password: Password::new(service_password),
+            token: Mutex::default(),
             patches: AtomicU64::new(0),
             stock_reset_hits: AtomicU64::new(0),
             queries: Mutex::default(),

@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) mail: &'static str,
     pub(crate) edge: &'static str,
     pub(crate) store: &'static str,
+    /// As whom the store is asked.
+    pub(crate) auth: String,
     /// The gate's, where it is not the system's.
     pub(crate) clock: Option<Arc<ManualClock>>,
     /// Where passed requests go, if not to the store.
@@ -61,6 +63,7 @@ impl Default for Plan {
             mail: "",
             edge: "",
             store: "",
+            auth: r#"kind = "openidm", username = "resetgate", password = "env:IDENTITY_PASSWORD""#.to_owned(),
             clock: None,
             upstream: None,
             identity: None,
@@ -277,7 +280,7 @@ address = "127.0.0.1:0"
 [identity]
 kind = "crest"
 url = "http://{store}/openidm"
-auth = {{ kind = "openidm", username = "resetgate", password = "env:IDENTITY_PASSWORD" }}
+auth = {{ {auth} }}
 {store_lines}
 [reset]
 process = "selfservice-reset.json"
@@ -299,6 +302,7 @@ from = "info@example.com"
         listen = plan.listen,
         edge = plan.edge,
         store_lines = plan.store,
+        auth = plan.auth,
         // Else whatever looks at all that comes to the upstream would see the questions.
         watch = if plan.edge.contains("watch_upstream") { "" } else { "watch_upstream = \"0s\"" },
         reset = plan.reset,

@@ -26,6 +26,7 @@ use crate::{
     },
     identity,
     keys::KeysError,
+    listen::{ServerTls, TlsError},
     mail,
     proxy::{InFlight, NoRoots},
     reset::{Settings, ports::Clock},
@@ -60,6 +61,8 @@ pub enum StartError {
     Identity(#[from] identity::Unusable),
     #[error("cannot start metrics")]
     Metrics(#[from] MetricsError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Roots(#[from] NoRoots),
     #[error(transparent)]
@@ -118,14 +121,18 @@ impl App {
             (None, None) => (None, None),
         };
         let names = names.map_or_else(Names::draw, Ok)?;
+        let now = clock.now();
+        let metrics = Arc::new(Metrics::new(now)?);
+        let tls = config.listen.tls.as_ref().map(|tls| ServerTls::new(tls, Arc::clone(&metrics), now)).transpose()?;
+        let tls = tls.map(Arc::new);
         let bound = serve::bind(&config.listen, &config.admin, heir)?;
-        let metrics = Arc::new(Metrics::new(clock.now())?);
         let lasting = Lasting {
             names,
             events: Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock))),
             flows: Arc::new(MemoryFlows::new(config.codes.capacity, Rules::of(&config), Arc::clone(&clock))),
             repeats: Arc::new(MemoryRepeats::new(config.reset.repeat_window)),
             leaving: TaskTracker::new(),
+            tls,
             metrics,
             clock,
         };
@@ -177,6 +184,7 @@ impl App {
             generation: Arc::clone(&reloader.generation),
             events: Arc::clone(&reloader.lasting.events),
             in_flight,
+            tls: reloader.lasting.tls.clone(),
             metrics: Arc::clone(&reloader.lasting.metrics),
             legacy: Arc::clone(&reloader) as Arc<dyn Legacy>,
             supervisor,

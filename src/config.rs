@@ -17,6 +17,7 @@ mod process;
 mod raw;
 mod reset;
 mod secret;
+mod server_tls;
 mod tls;
 mod units;
 mod upstream;
@@ -36,6 +37,7 @@ pub use self::{
     life::Drain,
     limits::{LimitName, Limits, Override, Rate},
     mail::{Mail, Smtp, SmtpTls, Transport},
+    server_tls::{ClientCerts, ServerTls},
     tls::{ClientTls, Pair},
     upstream::Upstream,
 };
@@ -109,6 +111,8 @@ pub struct Listen {
     pub client_header: ClientHeader,
     /// How many connections there may be, and how slow.
     pub connections: Connections,
+    /// `[listen.tls]`; there if and only if an address speaks TLS.
+    pub tls: Option<ServerTls>,
 }
 
 /// The keys of `[listen]` that bound connections.
@@ -118,6 +122,8 @@ pub struct Connections {
     pub max: Option<usize>,
     /// Open at a time from one IPv4 address or IPv6 /64 that is nobody's proxy.
     pub max_per_client: usize,
+    /// From a connection's start to the end of what comes before its first request: PROXY header and TLS handshake.
+    pub handshake_timeout: Duration,
     /// From a request's first byte to its head's end.
     pub header_timeout: Duration,
     /// From an answer, or the connection's start, to the next request's first byte.
@@ -135,6 +141,8 @@ pub struct Connections {
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
+    /// `proxy+`, or `proxy:`: whether each connection begins with who it is from, in the PROXY protocol.
+    pub proxied: bool,
     /// What is spoken there.
     pub speaks: Speaks,
     /// Where that is.
@@ -146,6 +154,8 @@ pub struct Address {
 pub enum Speaks {
     /// HTTP/1.1.
     Plain,
+    /// `tls:`: HTTP/2 or HTTP/1.1, as is agreed upon.
+    Tls,
     /// `h2c:`: HTTP/2 without TLS for whoever begins with it (RFC 9113 §3.3), HTTP/1.1 for others.
     H2c,
 }
@@ -174,16 +184,20 @@ impl Address {
 /// HTTP/1.1 there.
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
-        Self { speaks: Speaks::Plain, at: At::Tcp(address) }
+        Self { proxied: false, speaks: Speaks::Plain, at: At::Tcp(address) }
     }
 }
 
 /// As it is written in the configuration.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.speaks {
-            Speaks::Plain => "",
-            Speaks::H2c => "h2c:",
+        f.write_str(match (self.proxied, self.speaks) {
+            (false, Speaks::Plain) => "",
+            (false, Speaks::Tls) => "tls:",
+            (false, Speaks::H2c) => "h2c:",
+            (true, Speaks::Plain) => "proxy:",
+            (true, Speaks::Tls) => "proxy+tls:",
+            (true, Speaks::H2c) => "proxy+h2c:",
         })?;
         match &self.at {
             At::Tcp(address) => address.fmt(f),

@@ -2,6 +2,9 @@
 //! cap holds before anything is read, and tests can start on port 0.
 
 mod alarm;
+mod announcement;
+mod arrival;
+mod certificates;
 mod connection;
 mod descriptors;
 mod pace;
@@ -10,16 +13,11 @@ mod seats;
 mod socket;
 mod streams;
 mod systemd;
+mod tls;
+mod wire;
 
-use std::{
-    future::Future,
-    net::SocketAddr,
-    os::{fd::AsRawFd, unix::net::UnixListener as StdUnix},
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, net::SocketAddr, os::unix::net::UnixListener as StdUnix, sync::Arc, time::Duration};
 
-use pingora::protocols::{GetSocketDigest, SocketDigest, Stream, l4::stream::Stream as L4Stream};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch,
@@ -27,19 +25,22 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use self::seats::Seat;
 pub(crate) use self::{
+    arrival::Arrival,
     connection::Body,
     descriptors::connections,
     preface::starts_http2,
     seats::Seats,
     socket::{SocketFile, bind_private, bind_tcp},
     streams::{Exchange, Line},
+    tls::Secured,
 };
+use self::{arrival::Door, seats::Seat, wire::Bare};
 pub use self::{
     connection::Connection,
     descriptors::TooMany,
     socket::{BindError, Socket, bind},
+    tls::{ServerTls, TlsError},
 };
 use crate::{
     config::{self, Listen, Speaks},
@@ -63,6 +64,7 @@ pub enum Peer {
 /// How slow a connection may be, from `[listen]`, and who counts those that are slower.
 #[derive(Debug)]
 pub(crate) struct Bounds {
+    handshake_timeout: Duration,
     header_timeout: Duration,
     idle_timeout: Duration,
     body_timeout: Duration,
@@ -73,9 +75,16 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     pub(crate) fn new(listen: &Listen, metrics: Arc<Metrics>) -> Self {
-        let config::Connections { header_timeout, idle_timeout, body_timeout, min_rate, max_lifetime, .. } =
-            listen.connections;
-        Self { header_timeout, idle_timeout, body_timeout, min_rate, max_lifetime, metrics }
+        let config::Connections {
+            handshake_timeout,
+            header_timeout,
+            idle_timeout,
+            body_timeout,
+            min_rate,
+            max_lifetime,
+            ..
+        } = listen.connections;
+        Self { handshake_timeout, header_timeout, idle_timeout, body_timeout, min_rate, max_lifetime, metrics }
     }
 
     /// Load balancers keep theirs for a minute, and must not be the ones to find out that a connection is gone.
@@ -89,6 +98,7 @@ impl Bounds {
 pub(crate) struct Listener {
     kind: Kind,
     speaks: Speaks,
+    door: Arc<Door>,
     file: Option<SocketFile>,
 }
 
@@ -107,7 +117,8 @@ impl Listener {
 
     /// Where the process before sends the steps that come to it.
     pub(crate) fn of_former(socket: StdUnix, file: SocketFile) -> std::io::Result<Self> {
-        Ok(Self { kind: Kind::Former(UnixListener::from_std(socket)?), speaks: Speaks::Plain, file: Some(file) })
+        let kind = Kind::Former(UnixListener::from_std(socket)?);
+        Ok(Self { kind, speaks: Speaks::Plain, door: Arc::default(), file: Some(file) })
     }
 
     /// Whether that process is at the other end.
@@ -122,7 +133,7 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> std::io::Result<(L4Stream, Peer)> {
+    async fn accept(&self) -> std::io::Result<(Bare, Peer)> {
         match &self.kind {
             Kind::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
@@ -145,7 +156,7 @@ pub(crate) async fn accept<F>(
     bounds: Arc<Bounds>,
     tracker: TaskTracker,
     mut stop: watch::Receiver<bool>,
-    serve: impl Fn(Connection) -> F,
+    serve: impl Fn(Arrival) -> F,
 ) -> Listener
 where
     F: Future<Output = ()> + Send + 'static,
@@ -157,10 +168,11 @@ where
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((bare, peer)) => {
                 let Some(seat) = seats.admit(peer) else { continue };
                 let slot = seat.slot();
-                let served = serve(Connection::new(digested(stream, peer), peer, seat, Arc::clone(&bounds)));
+                let (door, bounds) = (Arc::clone(&listener.door), Arc::clone(&bounds));
+                let served = serve(Arrival { bare, peer, seat, door, bounds });
                 seats.served_by(&slot, tracker.spawn(served).abort_handle());
             }
             Err(error) if is_shortage(&error) => {
@@ -171,19 +183,6 @@ where
             Err(_) => {}
         }
     }
-}
-
-/// Notes the peer where Pingora looks for it.
-fn digested(mut stream: L4Stream, peer: Peer) -> Stream {
-    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-    let address = match peer {
-        Peer::Tcp(address) => Some(address.into()),
-        Peer::Unix | Peer::Former => None,
-    };
-    // A fresh cell takes its first value.
-    let _ = digest.peer_addr.set(address);
-    stream.set_socket_digest(digest);
-    Box::new(stream)
 }
 
 /// Descriptors or memory are short: the next attempt fails as well unless time passes.

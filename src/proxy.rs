@@ -276,12 +276,14 @@ impl ProxyHttp for Gate {
             return steps::introduce(request, caller.client);
         }
         let host = session.get_header(header::HOST);
-        let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-        let scheme = if tls { "https" } else { "http" };
+        let secured = match connection(session) {
+            Some(connection) => connection.secured(),
+            None => exchange(session).and_then(|exchange| exchange.secured()),
+        };
         let seen = headers::Seen {
             caller,
             host,
-            scheme,
+            secured,
             trust_headers: &passage.generation.edge.trust_headers,
             client_header: passage.generation.clients.header(),
         };

@@ -37,7 +37,7 @@ use self::handover::{Estate, HandoverError, Heir, Legacy, Offer};
 use crate::{
     admin,
     config::{Address, Admin, Config, Drain, Listen, Speaks},
-    listen::{self, BindError, Bounds, Connection, Listener, Seats, Socket, TooMany},
+    listen::{self, Arrival, BindError, Bounds, Listener, Seats, ServerTls, Socket, TooMany},
     proxy::{Gate, Generation, InFlight, NoRoots, Steps, rooted},
     reset::ports::Events,
     supervisor::Supervisor,
@@ -57,6 +57,8 @@ pub struct Parts {
     pub events: Arc<dyn Events>,
     /// Taken by submits at work.
     pub in_flight: Arc<InFlight>,
+    /// For listeners that speak TLS.
+    pub tls: Option<Arc<ServerTls>>,
     /// Counts answers, and shows itself at `/metrics`.
     pub metrics: Arc<Metrics>,
     /// What another process goes on with.
@@ -166,7 +168,7 @@ pub async fn run(
     drain: impl Future<Output = ()>,
     cut: impl Future<Output = ()>,
 ) -> Result<Ended, StartError> {
-    let Parts { generation, events, in_flight, metrics, legacy, supervisor, mail_is_out } = parts;
+    let Parts { generation, events, in_flight, tls, metrics, legacy, supervisor, mail_is_out } = parts;
     let (submits, leave, steps) = (TaskTracker::new(), watch::Sender::new(false), watch::Sender::new(Steps::Here));
     let work = (in_flight, submits.clone());
     let ends = (leave.subscribe(), steps.subscribe());
@@ -178,7 +180,8 @@ pub async fn run(
     let ready = Arc::new(AtomicBool::new(false));
     let addresses = bound.sockets.iter().map(|socket| socket.address().to_string()).collect::<Vec<_>>().join(", ");
     let admin = TcpListener::from_std(bound.admin)?;
-    let mut listeners = bound.sockets.into_iter().map(Socket::into_listener).collect::<Result<Vec<_>, _>>()?;
+    let to_listener = |socket: Socket| socket.into_listener(tls.as_ref());
+    let mut listeners = bound.sockets.into_iter().map(to_listener).collect::<Result<Vec<_>, _>>()?;
     let is_heir = bound.heir.is_some();
     if let (Some(heir), Some(folder)) = (bound.heir, &config.upgrade) {
         supervisor.inherit(heir.supervision());
@@ -281,16 +284,19 @@ impl Doors {
         let (mut accepting, mut former, connections) = (JoinSet::new(), JoinSet::new(), TaskTracker::new());
         for listener in listeners {
             let (proxy, ends) = (Arc::clone(proxy), Ends { leave: leave.subscribe(), stop: stop.subscribe() });
-            let http2 = listener.speaks() == Speaks::H2c;
-            let serve = move |mut connection: Connection| {
+            let looks = listener.speaks() == Speaks::H2c;
+            let serve = move |arrival: Arrival| {
                 let (proxy, ends) = (Arc::clone(&proxy), ends.clone());
                 async move {
+                    let greeted = or_stopped(arrival.greet(), ends.stop.clone()).await.flatten();
+                    let Some((mut connection, mut http2)) = greeted else { return };
+                    if looks {
+                        let begins = or_stopped(listen::starts_http2(&mut connection), ends.stop.clone()).await;
+                        let Some(Ok(begins)) = begins else { return };
+                        http2 = begins;
+                    }
                     if http2 {
-                        match begins_with_http2(&mut connection, ends.stop.clone()).await {
-                            None => return,
-                            Some(true) => return streams::serve(&proxy, connection, ends, max_requests).await,
-                            Some(false) => {}
-                        }
+                        return streams::serve(&proxy, connection, ends, max_requests).await;
                     }
                     proxy.process_new(Box::new(connection), &ends.stop).await;
                 }
@@ -342,11 +348,11 @@ struct Ends {
     stop: watch::Receiver<bool>,
 }
 
-/// `None` if the connection is over before that is known.
-async fn begins_with_http2(connection: &mut Connection, mut stopping: watch::Receiver<bool>) -> Option<bool> {
+/// `None` if it is to stop before that is ready.
+async fn or_stopped<T>(work: impl Future<Output = T>, mut stopping: watch::Receiver<bool>) -> Option<T> {
     tokio::select! {
         biased;
-        begins = listen::starts_http2(connection) => begins.ok(),
+        done = work => Some(done),
         _ = stopping.wait_for(|stop| *stop) => None,
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     identity::Crest,
     keys::RingKeys,
     limits::{self, Governor},
+    listen::ServerTls,
     mail,
     proxy::Generation,
     reset::{
@@ -38,6 +39,8 @@ pub(super) struct Lasting {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) events: Arc<dyn Events>,
     pub(super) metrics: Arc<Metrics>,
+    /// Replaced in place: what is open goes on by the one before.
+    pub(super) tls: Option<Arc<ServerTls>>,
     pub(super) flows: Arc<MemoryFlows>,
     pub(super) repeats: Arc<MemoryRepeats>,
     /// Outboxes of generations that are over, until their last mail is.
@@ -85,6 +88,9 @@ impl Reloader {
         let before = self.present.load_full();
         let (present, generation) = make(config, &self.lasting, Some(&before)).await?;
         let stays = fixed(&before.config, &present.config);
+        if let (Some(tls), Some(config)) = (&self.lasting.tls, &present.config.listen.tls) {
+            tls.replace(config, self.lasting.clock.now())?;
+        }
         self.present.store(Arc::new(present));
         self.generation.store(Arc::new(generation));
         let old = Arc::clone(&before.outbox);

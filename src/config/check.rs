@@ -87,7 +87,7 @@ fn sorted(first: &Path, mut faults: Vec<Fault>) -> Vec<Fault> {
 }
 
 fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> {
-    let listen = listen(root.section("listen"));
+    let listen = listen(root.section("listen"), around);
     let admin = admin(root.section("admin"), listen.as_ref());
     let upstream = upstream(root.section("upstream"), listen.as_ref(), around);
     let edge = edge(root.section("edge"));

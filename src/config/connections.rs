@@ -9,6 +9,7 @@ impl Default for Connections {
         Self {
             max: None,
             max_per_client: 1000,
+            handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(20),
@@ -25,6 +26,7 @@ pub(super) fn connections(section: &mut Section<'_>) -> Option<Connections> {
     let is_set = section.has("max_connections");
     let max = section.number("max_connections", 1_000_000, 1..=1_000_000);
     let max_per_client = section.number("max_connections_per_client", 1000, 1..=1_000_000);
+    let handshake_timeout = section.or("handshake_timeout", "10s", units::duration_in("100ms"..="5m"));
     let header_timeout = section.or("header_timeout", "10s", units::duration_in("100ms"..="5m"));
     let idle_timeout = section.or("idle_timeout", "60s", units::duration_in("100ms"..="1h"));
     let body_timeout = section.or("body_timeout", "20s", units::duration_in("100ms"..="5m"));
@@ -42,6 +44,7 @@ pub(super) fn connections(section: &mut Section<'_>) -> Option<Connections> {
     Some(Connections {
         max: is_set.then_some(max),
         max_per_client: usize::try_from(max_per_client?).ok()?,
+        handshake_timeout: handshake_timeout?,
         header_timeout: header_timeout?,
         idle_timeout: idle_timeout?,
         body_timeout: body_timeout?,

@@ -6,11 +6,13 @@ use super::{
     Address, Admin, At, ClientHeader, Listen,
     connections::connections,
     raw::Section,
+    secret::Surroundings,
+    server_tls::server_tls,
     units::{self, Trusted},
 };
 
 /// Reads `[listen]`.
-pub(super) fn listen(mut section: Section<'_>) -> Option<Listen> {
+pub(super) fn listen(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Listen> {
     let addresses = section.list("addresses", &["0.0.0.0:8080"], units::address);
     let trusted = section.list("trusted_proxies", &[], units::trusted);
     let client_header = section.or("client_header", "X-Forwarded-For", |text| {
@@ -31,8 +33,21 @@ pub(super) fn listen(mut section: Section<'_>) -> Option<Listen> {
             }
         }
     }
+    let tls = server_tls(section.section("tls"), addresses.as_deref(), around);
     if let Some(addresses) = &addresses {
         check_addresses(&section, addresses);
+        for (index, address) in addresses.iter().enumerate().filter(|(_, address)| address.proxied) {
+            let somebody = match address.at {
+                At::Tcp(_) => !trusted_proxies.is_empty(),
+                At::Unix(_) => trust_unix,
+                At::Systemd(_) => trust_unix || !trusted_proxies.is_empty(),
+            };
+            // Those that did not hold have their own fault.
+            if !somebody && trusted.is_some() {
+                let rule = "lets nobody in: who may say whom a connection is from must be in listen.trusted_proxies";
+                section.item_fault("addresses", index, rule);
+            }
+        }
         let faceless = |address: &Address| match &address.at {
             At::Unix(_) => !trust_unix,
             At::Tcp(tcp) => tcp.ip().is_loopback() && trusted_proxies.is_empty(),
@@ -51,6 +66,7 @@ pub(super) fn listen(mut section: Section<'_>) -> Option<Listen> {
         trust_unix,
         client_header: client_header?,
         connections: connections?,
+        tls: tls?,
     })
 }
 

@@ -151,7 +151,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "listen",
         r#"addresses = ["8080"]"#,
-        r#"listen.addresses[0] = "8080": must be ip:port, unix:/path or systemd:name, or h2c: and one of them"#,
+        r#"listen.addresses[0] = "8080": must be ip:port, unix:/path or systemd:name, after tls:, h2c:, proxy:, proxy+tls: or proxy+h2c: where it is more than plain HTTP"#,
     ),
     (
         "listen",
@@ -162,7 +162,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "listen",
         r#"addresses = ["h2c:8080"]"#,
-        r#"listen.addresses[0] = "h2c:8080": must be ip:port, unix:/path or systemd:name, or h2c: and one of them"#,
+        r#"listen.addresses[0] = "h2c:8080": must be ip:port, unix:/path or systemd:name, after tls:, h2c:, proxy:, proxy+tls: or proxy+h2c: where it is more than plain HTTP"#,
     ),
     (
         "listen",
@@ -629,7 +629,10 @@ fn a_listener_is_marked_for_http2() {
     let folder = Folder::new();
     let config = folder.good(&with("listen", r#"addresses = ["0.0.0.0:8080", "h2c:[::1]:8082"]"#));
     let (plain, marked): (SocketAddr, _) = ("0.0.0.0:8080".parse().unwrap(), "[::1]:8082".parse().unwrap());
-    assert_eq!(config.listen.addresses, [Address::from(plain), Address { speaks: Speaks::H2c, at: At::Tcp(marked) }]);
+    assert_eq!(
+        config.listen.addresses,
+        [Address::from(plain), Address { proxied: false, speaks: Speaks::H2c, at: At::Tcp(marked) }]
+    );
     assert_eq!(config.listen.addresses[1].to_string(), "h2c:[::1]:8082");
     folder.good(&with("listen", r#"addresses = ["127.0.0.1:0", "h2c:127.0.0.1:0"]"#));
     let written = ["h2c:unix:/run/http.sock", "systemd:http", "h2c:systemd:mesh"];
@@ -1267,4 +1270,82 @@ fn a_store_is_asked_as_it_wants() {
 
     let never = folder.good(&with("identity", "breaker = { failures = 0 }"));
     assert_eq!(never.identity.breaker.failures, None);
+}
+
+#[test]
+fn listeners_speak_tls_by_certificates_that_hold() {
+    let folder = Folder::new();
+    let [one, other] =
+        ["a.example", "b.example"].map(|name| rcgen::generate_simple_self_signed([name.into()]).unwrap());
+    folder.put("one.pem", &one.cert.pem());
+    folder.put("one.key", &one.signing_key.serialize_pem());
+    folder.put("other.pem", &other.cert.pem());
+    folder.put("other.key", &other.signing_key.serialize_pem());
+    let toml = |addresses: &str, lines: &str| {
+        let section = if lines.is_empty() { String::new() } else { format!("[listen.tls]\n{lines}\n") };
+        GOOD.replace("[listen]\n", &format!("[listen]\naddresses = [{addresses}]\n{section}"))
+    };
+    let pair = "certificate = \"one.pem\"\nkey = \"file:one.key\"";
+    let tls = r#""tls:127.0.0.1:0""#;
+    let additional = "[[listen.tls.additional]]\ncertificate = \"other.pem\"\nkey = \"file:other.key\"";
+
+    assert_eq!(folder.good(GOOD).listen.tls, None);
+    let found = folder.good(&toml(tls, &format!("{pair}\n{additional}")));
+    let config = found.listen.tls.unwrap();
+    assert_eq!((config.pairs.len(), config.clients, config.forward_client_cert), (2, None, false));
+    for file in ["one.pem", "one.key", "other.pem", "other.key"] {
+        assert!(found.files.iter().any(|path| path.ends_with(file)), "{file}");
+    }
+    let required = |more: &str| {
+        let config = folder.good(&toml(tls, &format!("{pair}\nclient_ca = \"other.pem\"\n{more}"))).listen.tls.unwrap();
+        (config.clients.unwrap().required, config.forward_client_cert)
+    };
+    assert_eq!(required(""), (true, false));
+    assert_eq!(required("client_auth = \"optional\"\nforward_client_cert = true"), (false, true));
+
+    let bad = [
+        (tls, "", "listen.tls.certificate: must be set: listen.addresses has one with tls:"),
+        (tls, "certificate = \"one.pem\"", "must come with a key"),
+        (tls, "certificate = \"one.pem\"\nkey = \"file:other.key\"", "must be the key of the certificate"),
+        (tls, "certificate = \"none.pem\"\nkey = \"file:one.key\"", "must name a file that can be read"),
+        (tls, &format!("{pair}\nclient_auth = \"required\""), "must come with client_ca"),
+        (tls, &format!("{pair}\nforward_client_cert = true"), "means nothing without client_ca"),
+        (tls, &format!("{pair}\nclient_ca = \"one.key\""), "must name a PEM file of certificates"),
+        (tls, &format!("{pair}\n[[listen.tls.additional]]"), "listen.tls.additional[0].certificate: must be set"),
+        (tls, &format!("{pair}\ncipher = \"x\""), "listen.tls.cipher: is not a key"),
+        (r#""127.0.0.1:0""#, "client_auth = \"optional\"", "must come with client_ca"),
+    ];
+    for (addresses, lines, rule) in bad {
+        let faults = folder.faults(&toml(addresses, lines));
+        assert!(faults.iter().any(|fault| fault.contains(rule)), "{lines}: {faults:#?}");
+    }
+    let faults = folder.faults(&toml(r#""127.0.0.1:0""#, pair));
+    assert_eq!(faults.len(), 2, "{faults:#?}");
+    assert!(faults.iter().all(|fault| fault.ends_with("means nothing without a tls: address in listen.addresses")));
+}
+
+#[test]
+fn whom_a_connection_is_from_only_the_trusted_may_say() {
+    let folder = Folder::new();
+    let toml = |addresses: &[&str], trusted: &[&str]| {
+        with("listen", &format!("addresses = {addresses:?}\ntrusted_proxies = {trusted:?}"))
+    };
+    let written = ["proxy:127.0.0.1:0", "proxy+h2c:127.0.0.1:0", "proxy:systemd:http"];
+    let config = folder.good(&toml(&written, &["127.0.0.1"]));
+    assert_eq!(config.listen.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), written);
+    assert!(config.listen.addresses.iter().all(|address| address.proxied));
+    for (address, trusted, good) in [
+        ("proxy:127.0.0.1:0", &[][..], false),
+        ("proxy:127.0.0.1:0", &["unix"], false),
+        ("proxy:unix:/run/x", &["127.0.0.1"], false),
+        ("proxy:unix:/run/x", &["unix"], true),
+        ("proxy:systemd:x", &[], false),
+        ("proxy:systemd:x", &["unix"], true),
+        ("proxy+127.0.0.1:0", &["127.0.0.1"], false),
+        ("proxy:tls:127.0.0.1:0", &["127.0.0.1"], false),
+    ] {
+        assert_eq!(folder.load(&toml(&[address], trusted)).is_ok(), good, "{address} {trusted:?}");
+    }
+    let faults = folder.faults(&toml(&["proxy:127.0.0.1:0"], &[]));
+    assert!(faults[0].contains("lets nobody in"), "{faults:?}");
 }

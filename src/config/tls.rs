@@ -16,6 +16,7 @@ use super::{
 };
 
 /// A certificate and its key: what a server or a client shows of itself.
+#[derive(PartialEq, Eq)]
 pub struct Pair {
     /// Whose it is first, then who vouches for it.
     pub chain: Vec<CertificateDer<'static>>,

@@ -65,13 +65,20 @@ pub(super) fn rate(text: &str) -> Result<Option<Rate>, String> {
     Ok(Some(Rate { count, period }))
 }
 
-/// `0.0.0.0:8080`, `[::]:8080`, `h2c:127.0.0.1:8082`, `unix:/run/resetgate.sock`, `systemd:http`.
+/// `0.0.0.0:8080`, `tls:[::]:8443`, `h2c:127.0.0.1:8082`, `proxy+tls:unix:/run/resetgate.sock`, `proxy:systemd:http`.
 pub(super) fn address(text: &str) -> Result<Address, String> {
-    let (speaks, place) = match text.strip_prefix("h2c:") {
-        Some(place) => (Speaks::H2c, place),
-        None => (Speaks::Plain, text),
-    };
-    Ok(Address { speaks, at: at(place)? })
+    const BEGINNINGS: [(&str, bool, Speaks); 5] = [
+        ("proxy+tls:", true, Speaks::Tls),
+        ("proxy+h2c:", true, Speaks::H2c),
+        ("proxy:", true, Speaks::Plain),
+        ("tls:", false, Speaks::Tls),
+        ("h2c:", false, Speaks::H2c),
+    ];
+    let marked = BEGINNINGS
+        .into_iter()
+        .find_map(|(mark, proxied, speaks)| text.strip_prefix(mark).map(|place| (proxied, speaks, place)));
+    let (proxied, speaks, place) = marked.unwrap_or((false, Speaks::Plain, text));
+    Ok(Address { proxied, speaks, at: at(place)? })
 }
 
 fn at(text: &str) -> Result<At, String> {
@@ -90,7 +97,8 @@ fn at(text: &str) -> Result<At, String> {
             false => Err("must have the FileDescriptorName= of a socket unit after systemd:".to_owned()),
         };
     }
-    const RULE: &str = "must be ip:port, unix:/path or systemd:name, or h2c: and one of them";
+    const RULE: &str = "must be ip:port, unix:/path or systemd:name, after tls:, h2c:, proxy:, proxy+tls: or \
+                        proxy+h2c: where it is more than plain HTTP";
     text.parse().map(At::Tcp).map_err(|_| RULE.to_owned())
 }
 

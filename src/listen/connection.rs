@@ -2,8 +2,9 @@
 //! over, and it sends small writes together. Pingora bounds each read only, so a client could send a head byte by byte
 //! for hours; and it writes an answer's head and its body apart, which is a packet and a system call each.
 
+mod layers;
+
 use std::{
-    future::poll_fn,
     io,
     pin::Pin,
     sync::{
@@ -14,18 +15,13 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
-use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
-    UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
-};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
 };
 
-use super::{Bounds, Line, Peer, alarm::Alarm, pace::Pace, seats::Seat};
+use super::{Bounds, Line, Peer, alarm::Alarm, pace::Pace, seats::Seat, tls::Secured, wire::Wire};
 use crate::telemetry::metrics::Slow;
 
 /// Bytes that are read in search of a head's end. Pingora would keep a mebibyte of each, and begin anew with every read. A
@@ -73,8 +69,9 @@ pub(crate) enum Body {
 /// A connection.
 #[derive(Debug)]
 pub struct Connection {
-    io: Stream,
+    io: Wire,
     peer: Peer,
+    secured: Option<Arc<Secured>>,
     bounds: Arc<Bounds>,
     began: Instant,
     phase: AtomicU8,
@@ -91,6 +88,8 @@ pub struct Connection {
     /// Of the answer that is being taken.
     taking: Option<Box<Pace>>,
     taken_at_once: usize,
+    /// Of what the system has taken.
+    seen: u64,
     write_alarm: Alarm,
     /// Given back last, when the descriptor has been.
     seat: Arc<Seat>,
@@ -98,11 +97,13 @@ pub struct Connection {
 
 impl Connection {
     /// Wraps what was accepted from that peer.
-    pub(super) fn new(io: Stream, peer: Peer, seat: Seat, bounds: Arc<Bounds>) -> Self {
+    pub(super) fn new(io: Wire, peer: Peer, secured: Option<Arc<Secured>>, seat: Seat, bounds: Arc<Bounds>) -> Self {
         let now = Instant::now();
         Self {
+            seen: io.taken(),
             io,
             peer,
+            secured,
             bounds,
             began: now,
             phase: AtomicU8::new(Phase::Idle as u8),
@@ -122,6 +123,11 @@ impl Connection {
     /// Who is at the other end.
     pub const fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// What TLS told of it; none where that is not spoken.
+    pub(crate) fn secured(&self) -> Option<&Secured> {
+        self.secured.as_deref()
     }
 
     /// To be told when a head has been read, and what follows it. False if the connection had to go just before.
@@ -152,7 +158,7 @@ impl Connection {
     /// To be told when it speaks HTTP/2; what is returned keeps its time from now on.
     pub(crate) fn multiplexes(&self) -> Line {
         self.enter(Phase::Frames);
-        Line::new(self.peer, Arc::clone(&self.seat), Arc::clone(&self.bounds), self.began)
+        Line::new(self.peer, self.secured.clone(), Arc::clone(&self.seat), Arc::clone(&self.bounds), self.began)
     }
 
     /// Puts back all that was read: the beginning of a head.
@@ -231,9 +237,19 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// A write's progress, or the end of waiting for it.
-    fn unless_too_slow(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(bytes)) = written {
+    /// Has all of it sent that TLS may still hold.
+    fn send_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.send(cx))?;
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.unless_too_slow(cx, flushed)
+    }
+
+    /// A write's progress, or the end of waiting for it. What counts is what the system took, which TLS may not show.
+    fn unless_too_slow<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let taken = self.io.taken();
+        let bytes = usize::try_from(taken.wrapping_sub(self.seen)).unwrap_or(usize::MAX);
+        if bytes > 0 {
+            self.seen = taken;
             let waited = self.taking.as_mut().map_or(Duration::ZERO, |pace| pace.moved(bytes, Instant::now()));
             self.taken_at_once = if waited < PAUSE { self.taken_at_once.saturating_add(bytes) } else { 0 };
         }
@@ -282,6 +298,7 @@ impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         // Whoever waits for the client has said all that he has to say. If it cannot be sent, a write will tell.
         let _ = self.send(cx);
+        let _ = Pin::new(&mut self.io).poll_flush(cx);
         if self.is_in(Phase::Over) {
             self.enter(Phase::Idle);
             self.since = Instant::now();
@@ -339,60 +356,12 @@ impl AsyncWrite for Connection {
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.before_writing(cx))?;
-        Pin::new(&mut self.io).poll_flush(cx)
+        self.send_all(cx)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.send(cx))?;
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-}
-
-#[async_trait]
-impl Shutdown for Connection {
-    async fn shutdown(&mut self) {
-        // A client that is gone gets nothing more.
-        let _ = poll_fn(|cx| self.send(cx)).await;
-        self.io.shutdown().await;
-    }
-}
-
-#[async_trait]
-impl Peek for Connection {
-    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        self.io.try_peek(buf).await
-    }
-}
-
-impl UniqueID for Connection {
-    fn id(&self) -> UniqueIDType {
-        self.io.id()
-    }
-}
-
-impl Ssl for Connection {
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.io.get_ssl_digest()
-    }
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.io.selected_alpn_proto()
-    }
-}
-
-impl GetTimingDigest for Connection {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.io.get_timing_digest()
-    }
-}
-
-impl GetProxyDigest for Connection {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.io.get_proxy_digest()
-    }
-}
-
-impl GetSocketDigest for Connection {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.io.get_socket_digest()
+        let shut = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.unless_too_slow(cx, shut)
     }
 }
 

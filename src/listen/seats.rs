@@ -10,6 +10,8 @@
 //! within a request leaves the list, and lists itself again when it waits. Each correction is paid for by a request that
 //! went before, so an arrival costs O(log n) on average.
 
+mod seat;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
@@ -25,6 +27,7 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::{task::AbortHandle, time::Instant};
 
+pub(super) use self::seat::{Place, Seat};
 use super::Peer;
 use crate::{
     config::Listen,
@@ -58,6 +61,7 @@ pub(crate) struct Seats {
     max: usize,
     max_per_client: usize,
     trusted: Vec<IpNet>,
+    trust_unix: bool,
     began: Instant,
     metrics: Arc<Metrics>,
     book: Mutex<Book>,
@@ -100,22 +104,18 @@ pub(super) struct Slot {
     state: AtomicU64,
     /// Where it stands in its holder's list. Changed under the lock only.
     listed: AtomicU64,
-    task: OnceLock<AbortHandle>,
+    task: Arc<Task>,
     /// Its holder's, of HTTP/2.
     streams: Arc<AtomicUsize>,
 }
 
-/// One connection's place; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Seat {
-    slot: Arc<Slot>,
-    seats: Arc<Seats>,
-    held_up: AtomicBool,
+/// What serves a connection. Its seat may become another's, and it may have to end before it is known here: all that is
+/// under the lock.
+#[derive(Debug, Default)]
+struct Task {
+    handle: OnceLock<AbortHandle>,
+    ends: AtomicBool,
 }
-
-/// One stream's place; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Place(Arc<Seat>);
 
 /// What became of a look at somebody's longest wait.
 enum Found {
@@ -134,6 +134,7 @@ impl Seats {
             max,
             max_per_client: listen.connections.max_per_client,
             trusted: listen.trusted_proxies.clone(),
+            trust_unix: listen.trust_unix,
             began: Instant::now(),
             metrics,
             book: Mutex::default(),
@@ -144,6 +145,10 @@ impl Seats {
 
     /// A place for a connection from there, which waits for its first request; another connection may have to go for it.
     pub(super) fn admit(self: &Arc<Self>, peer: Peer) -> Option<Seat> {
+        self.seat(peer, Arc::default())
+    }
+
+    fn seat(self: &Arc<Self>, peer: Peer, task: Arc<Task>) -> Option<Seat> {
         let holder = self.holder(peer);
         let mut book = self.book.lock();
         let own = book.holders.get(&holder).map_or(0, |held| held.taken);
@@ -161,7 +166,7 @@ impl Seats {
             number: book.last,
             state: AtomicU64::new(now),
             listed: AtomicU64::new(now),
-            task: OnceLock::new(),
+            task,
             streams: book.holders.get(&holder).map(|held| Arc::clone(&held.streams)).unwrap_or_default(),
         });
         book.update(holder, |held| {
@@ -170,18 +175,13 @@ impl Seats {
             held.waiting.insert((now, slot.number), Arc::clone(&slot));
         });
         self.metrics.connections(book.taken);
-        Some(Seat { slot, seats: Arc::clone(self), held_up: AtomicBool::new(false) })
+        Some(Seat::new(slot, Arc::clone(self)))
     }
 
     /// To be told what serves a connection, and ends if it must go. One of HTTP/2 is one task as well.
     pub(super) fn served_by(&self, slot: &Slot, task: AbortHandle) {
         let _book = self.book.lock();
-        if slot.state.load(Ordering::Acquire) == EVICTED {
-            task.abort();
-        } else {
-            // Told once.
-            let _ = slot.task.set(task);
-        }
+        slot.task.is(task);
     }
 
     /// Sends away whoever has waited longest: of the newcomer's own, or of those who hold most.
@@ -234,6 +234,24 @@ impl Seats {
 
     fn now(&self) -> State {
         micros(self.began.elapsed()).max(1)
+    }
+}
+
+impl Task {
+    fn is(&self, handle: AbortHandle) {
+        if self.ends.load(Ordering::Relaxed) {
+            handle.abort();
+        } else {
+            // Told once.
+            let _ = self.handle.set(handle);
+        }
+    }
+
+    fn end(&self) {
+        self.ends.store(true, Ordering::Relaxed);
+        if let Some(handle) = self.handle.get() {
+            handle.abort();
+        }
     }
 }
 
@@ -291,100 +309,8 @@ impl Book {
             return Found::Corrected;
         }
         self.taken -= 1;
-        if let Some(task) = slot.task.get() {
-            task.abort();
-        }
+        slot.task.end();
         Found::Evicted
-    }
-}
-
-impl Seat {
-    /// What [`Seats::served_by`] is to be told of it.
-    pub(super) fn slot(&self) -> Arc<Slot> {
-        Arc::clone(&self.slot)
-    }
-
-    /// Whether its peer speaks for many.
-    pub(super) fn is_of_a_proxy(&self) -> bool {
-        self.slot.holder.proxy
-    }
-
-    /// To be told whether its client has yet to take what was written.
-    pub(super) fn is_held_up(&self, held_up: bool) {
-        self.held_up.store(held_up, Ordering::Relaxed);
-    }
-
-    /// Whether all that was written is on its way.
-    pub(super) fn has_sent_all(&self) -> bool {
-        !self.held_up.load(Ordering::Relaxed)
-    }
-
-    /// A place for a stream, which works as hard as a connection: a client, and all of them, may have as many of the one
-    /// as of the other.
-    pub(super) fn stream(self: &Arc<Self>) -> Option<Place> {
-        let (slot, seats) = (&self.slot, &self.seats);
-        let own = slot.streams.fetch_add(1, Ordering::Relaxed);
-        let all = seats.streams.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(self));
-        let cap = match slot.holder.proxy {
-            false if own >= seats.max_per_client => Cap::Client,
-            _ if all >= seats.max => Cap::Total,
-            _ => return Some(place),
-        };
-        seats.metrics.connection_refused(cap);
-        seats.tell(cap);
-        None
-    }
-
-    /// From now on it waits for a request.
-    pub(super) fn waits(&self) {
-        let (now, state) = (self.seats.now(), &self.slot.state);
-        let was_listed = state.compare_exchange(BUSY, now, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if !was_listed && state.load(Ordering::Acquire) == UNLISTED {
-            let mut book = self.seats.book.lock();
-            state.store(now, Ordering::Release);
-            self.slot.listed.store(now, Ordering::Relaxed);
-            book.update(self.slot.holder, |held| {
-                held.waiting.insert((now, self.slot.number), self.slot());
-            });
-        }
-    }
-
-    /// From now on it is within a request; false if it had to go before that. An HTTP/2 connection is within one as long
-    /// as it has a stream.
-    pub(super) fn begins(&self) -> bool {
-        let state = &self.slot.state;
-        let seen = state.load(Ordering::Acquire);
-        match seen {
-            BUSY | UNLISTED => true,
-            EVICTED => false,
-            // Only an eviction can come between.
-            waiting => state.compare_exchange(waiting, BUSY, Ordering::AcqRel, Ordering::Acquire).is_ok(),
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.slot.streams.fetch_sub(1, Ordering::Relaxed);
-        self.0.seats.streams.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut book = self.seats.book.lock();
-        let state = self.slot.state.load(Ordering::Acquire);
-        if state != EVICTED {
-            book.taken -= 1;
-            let turn = (self.slot.listed.load(Ordering::Relaxed), self.slot.number);
-            book.update(self.slot.holder, |held| {
-                held.taken -= 1;
-                // Nothing is there if it is unlisted.
-                held.waiting.remove(&turn);
-            });
-        }
-        self.seats.metrics.connections(book.taken);
     }
 }
 

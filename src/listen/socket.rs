@@ -12,12 +12,13 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use tokio::net::{TcpListener, UnixListener};
 
-use super::{Kind, Listener, pace::UNSEEN, systemd::Given};
-use crate::config::{Address, At};
+use super::{Kind, Listener, ServerTls, arrival::Door, pace::UNSEEN, systemd::Given};
+use crate::config::{Address, At, Speaks};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -62,7 +63,10 @@ pub fn bind(addresses: &[Address]) -> Result<Vec<Socket>, BindError> {
         match &address.at {
             At::Tcp(tcp) => {
                 let (socket, tcp) = bind_tcp(*tcp).map_err(|BindError { source, .. }| failed(source))?;
-                sockets.push(Socket { address: Address { at: At::Tcp(tcp), ..*address }, bound: Bound::Tcp(socket) });
+                sockets.push(Socket {
+                    address: Address { at: At::Tcp(tcp), ..address.clone() },
+                    bound: Bound::Tcp(socket),
+                });
             }
             At::Unix(path) => {
                 let (socket, file) = unix(path).map_err(failed)?;
@@ -139,14 +143,20 @@ impl Socket {
         }
     }
 
-    /// Hands it to the runtime that this runs in.
-    pub(crate) fn into_listener(self) -> io::Result<Listener> {
-        let speaks = self.address.speaks;
+    /// Hands it to the runtime that this runs in, to speak TLS by that where it is to.
+    pub(crate) fn into_listener(self, tls: Option<&Arc<ServerTls>>) -> io::Result<Listener> {
+        let Address { proxied, speaks, .. } = self.address;
+        let tls = match (speaks, tls) {
+            (Speaks::Tls, None) => return Err(io::Error::new(ErrorKind::NotFound, "no certificate for a listener")),
+            (Speaks::Tls, Some(tls)) => Some(Arc::clone(tls)),
+            (Speaks::Plain | Speaks::H2c, _) => None,
+        };
+        let door = Arc::new(Door { proxied, tls });
         let (kind, file) = match self.bound {
             Bound::Tcp(socket) => (Kind::Tcp(TcpListener::from_std(socket)?), None),
             Bound::Unix(socket, file) => (Kind::Unix(UnixListener::from_std(socket)?), file),
         };
-        Ok(Listener { kind, speaks, file })
+        Ok(Listener { kind, speaks, door, file })
     }
 }
 
@@ -236,7 +246,6 @@ impl Drop for SocketFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Speaks;
 
     fn loopback() -> Address {
         Address::from("127.0.0.1:0".parse::<SocketAddr>().unwrap())
@@ -247,7 +256,7 @@ mod tests {
     }
 
     fn at_path(path: &Path) -> Address {
-        Address { speaks: Speaks::Plain, at: At::Unix(path.to_owned()) }
+        Address { proxied: false, speaks: Speaks::Plain, at: At::Unix(path.to_owned()) }
     }
 
     #[test]
@@ -304,7 +313,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let tcp = one(loopback()).unwrap();
         let unix = one(at_path(&folder.path().join("http.sock"))).unwrap();
-        let systemd = Address { speaks: Speaks::Plain, at: At::Systemd("http".to_owned()) };
+        let systemd = Address { proxied: false, speaks: Speaks::Plain, at: At::Systemd("http".to_owned()) };
         let adopt =
             |address: &Address, socket: &Socket| Socket::adopt(address, socket.fd().try_clone_to_owned().unwrap());
         assert_eq!(adopt(&loopback(), &tcp).unwrap().address(), tcp.address());

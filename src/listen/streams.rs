@@ -23,6 +23,7 @@ use super::{
     Bounds, Peer,
     pace::{Pace, time_of},
     seats::{Place, Seat},
+    tls::Secured,
 };
 use crate::telemetry::metrics::Slow;
 
@@ -33,14 +34,21 @@ const OWN: usize = 4 << 10;
 #[derive(Debug)]
 pub(crate) struct Line {
     peer: Peer,
+    secured: Option<Arc<Secured>>,
     seat: Arc<Seat>,
     bounds: Arc<Bounds>,
     began: Instant,
 }
 
 impl Line {
-    pub(super) const fn new(peer: Peer, seat: Arc<Seat>, bounds: Arc<Bounds>, began: Instant) -> Self {
-        Self { peer, seat, bounds, began }
+    pub(super) const fn new(
+        peer: Peer,
+        secured: Option<Arc<Secured>>,
+        seat: Arc<Seat>,
+        bounds: Arc<Bounds>,
+        began: Instant,
+    ) -> Self {
+        Self { peer, secured, seat, bounds, began }
     }
 
     /// One more stream of it; `None` if its client, or all clients, have as many as they may.
@@ -48,6 +56,7 @@ impl Line {
         Some(Exchange {
             _place: self.seat.stream()?,
             peer: self.peer,
+            secured: self.secured.clone(),
             bounds: Arc::clone(&self.bounds),
             coming: Mutex::new(None),
             changed: Notify::new(),
@@ -91,6 +100,7 @@ impl Line {
 pub(crate) struct Exchange {
     _place: Place,
     peer: Peer,
+    secured: Option<Arc<Secured>>,
     bounds: Arc<Bounds>,
     /// Of the body that is awaited, where nobody else times it.
     coming: Mutex<Option<Pace>>,
@@ -103,6 +113,11 @@ impl Exchange {
     /// Who is at the other end.
     pub(crate) const fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// What TLS told of its connection; none where that is not spoken.
+    pub(crate) fn secured(&self) -> Option<&Secured> {
+        self.secured.as_deref()
     }
 
     /// To be told when its body is to pass.

@@ -11,6 +11,9 @@ use crate::{
 /// Headers that make some servers answer as if the request had another method.
 const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
+/// By these a proxy tells of the client's certificate (RFC 9440).
+pub(super) const CERTIFICATE_HEADERS: [&str; 2] = ["client-cert", "client-cert-chain"];
+
 /// `[edge]`, as far as it concerns a passed request's headers.
 #[derive(Debug)]
 pub(super) struct Edge {
@@ -27,6 +30,12 @@ impl Edge {
             denied_users: Users::new(&config.deny_users),
             trust_headers: config.trust_headers.clone(),
         }
+    }
+
+    /// The same, where the upstream is told of clients' certificates: it believes what says so, wherever it comes from.
+    pub(super) fn telling_of_certificates(mut self) -> Self {
+        self.trust_headers.extend(CERTIFICATE_HEADERS.map(str::to_owned));
+        self
     }
 
     /// Why a request with these headers must not pass; `None` if it may.
@@ -61,6 +70,13 @@ mod tests {
             assert_eq!(denies(&config::Edge::default(), &[(name, "PATCH")]), None, "{name}");
         }
         assert_eq!(denies(&refuse, &[("accept", "*/*"), ("x-http-methods", "PATCH")]), None);
+    }
+
+    #[test]
+    fn certificates_are_told_of_by_the_trusted_alone() {
+        let edge = config::Edge { trust_headers: vec!["x-remote-user".to_owned()], ..config::Edge::default() };
+        let told = Edge::new(&edge).telling_of_certificates().trust_headers;
+        assert_eq!(told, ["x-remote-user", "client-cert", "client-cert-chain"]);
     }
 
     #[test]

@@ -54,11 +54,14 @@ impl Generation {
         let _ = timeout(FIRST_LOOK_UP, upstream.resolve()).await;
         let resolver = Arc::clone(&upstream);
         let tasks = [tokio::spawn(async move { resolver.keep_fresh().await }), tokio::spawn(probe.watch())];
+        let edge = Edge::new(&config.edge);
+        let tells = config.listen.tls.as_ref().is_some_and(|tls| tls.forward_client_cert);
+        let edge = if tells { edge.telling_of_certificates() } else { edge };
         Ok(Self {
             router: Router::new(&config.reset.path).denying(&config.edge.deny),
             clients: Clients::new(&config.listen, Arc::clone(metrics)),
             origins: Origins::new(&config.reset.cors_origins),
-            edge: Edge::new(&config.edge),
+            edge,
             engine,
             limits,
             upstream,

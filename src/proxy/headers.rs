@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 
-use super::client::Caller;
-use crate::config::ClientHeader;
+use super::{client::Caller, edge::CERTIFICATE_HEADERS};
+use crate::{config::ClientHeader, listen::Secured};
 
 /// The largest request head, in bytes.
 pub(super) const MAX_HEAD: usize = 64 << 10;
@@ -55,8 +55,8 @@ pub(super) struct Seen<'a> {
     pub(super) caller: Caller,
     /// Its Host.
     pub(super) host: Option<&'a HeaderValue>,
-    /// `http` or `https`, as the client's connection to us is.
-    pub(super) scheme: &'static str,
+    /// What TLS told of the connection; none where it is plain.
+    pub(super) secured: Option<&'a Secured>,
     /// Headers that only a trusted peer may send (`[edge] trust_headers`).
     pub(super) trust_headers: &'a [String],
     /// The header in which a trusted peer says who the client is (`[listen] client_header`).
@@ -73,6 +73,9 @@ pub(super) fn forward(request: &mut RequestHeader, seen: &Seen<'_>) -> pingora::
     for name in &unwanted {
         request.remove_header(name);
     }
+    if let Some(certificate) = seen.secured.and_then(|secured| secured.certificate.as_ref()) {
+        request.insert_header("Client-Cert", certificate.clone())?;
+    }
     let peer = seen.caller.peer;
     if seen.caller.trusted {
         if let Some(ip) = peer {
@@ -86,7 +89,7 @@ pub(super) fn forward(request: &mut RequestHeader, seen: &Seen<'_>) -> pingora::
     if let Some(ip) = peer {
         request.insert_header("X-Forwarded-For", ip.to_string())?;
     }
-    request.insert_header("X-Forwarded-Proto", seen.scheme)?;
+    request.insert_header("X-Forwarded-Proto", if seen.secured.is_some() { "https" } else { "http" })?;
     if let Some(host) = seen.host {
         request.insert_header("X-Forwarded-Host", host.clone())?;
     }
@@ -100,6 +103,11 @@ fn is_unwanted(name: &str, seen: &Seen<'_>) -> bool {
     let trusted = seen.caller.trusted;
     // There are more of this family than anybody lists (`X-Forwarded-Ssl`, `-Scheme`, `-By`).
     if !trusted && name.get(..FAMILY.len()).is_some_and(|head| is_twin(head, FAMILY)) {
+        return true;
+    }
+    // Who asks for certificates knows them; whoever is at the other end speaks for nobody else.
+    let asks = seen.secured.is_some_and(|secured| secured.asks);
+    if asks && CERTIFICATE_HEADERS.iter().any(|listed| is_twin(name, listed)) {
         return true;
     }
     let other = match seen.client_header {
@@ -162,7 +170,7 @@ mod tests {
         let caller = Caller { client: Client::Unknown, peer: Some(peer), trusted };
         let host = HeaderValue::from_static("idm.example.com");
         let trust_headers = ["x-remote-user", "ssl_client_cert"].map(str::to_owned);
-        let seen = Seen { caller, host: Some(&host), scheme: "http", trust_headers: &trust_headers, client_header };
+        let seen = Seen { caller, host: Some(&host), secured: None, trust_headers: &trust_headers, client_header };
         forward(&mut request, &seen).unwrap();
         let mut lines: Vec<_> =
             request.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
@@ -236,6 +244,34 @@ mod tests {
             ]
         );
         assert_eq!(forwarded(&[], "10.0.0.1", true), ["x-forwarded-for: 10.0.0.1"]);
+    }
+
+    #[test]
+    fn what_tls_told_goes_up_and_nothing_else_of_its_kind() {
+        let caller = |trusted| Caller { client: Client::Unknown, peer: "192.0.2.1".parse().ok(), trusted };
+        let up = |trusted, asks, certificate: Option<&'static str>| {
+            let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+            for name in ["Client-Cert", "Client_Cert", "Client-Cert-Chain"] {
+                request.append_header(name, "somebody").unwrap();
+            }
+            let secured = Secured { asks, certificate: certificate.map(HeaderValue::from_static) };
+            let seen = Seen {
+                caller: caller(trusted),
+                host: None,
+                secured: Some(&secured),
+                trust_headers: &CERTIFICATE_HEADERS.map(str::to_owned),
+                client_header: ClientHeader::XForwardedFor,
+            };
+            forward(&mut request, &seen).unwrap();
+            let text = |name| request.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+            let all: Vec<String> = ["client-cert", "client_cert", "client-cert-chain"].map(text).into();
+            (all.join("|"), request.headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https"))
+        };
+        assert_eq!(up(false, true, Some(":AA==:")), (":AA==:||".to_owned(), true));
+        assert_eq!(up(true, true, Some(":AA==:")), (":AA==:||".to_owned(), false));
+        assert_eq!(up(true, true, None), ("||".to_owned(), false));
+        assert_eq!(up(false, false, None), ("||".to_owned(), true));
+        assert_eq!(up(true, false, None), ("somebody||somebody".to_owned(), false));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The names of things in log lines and metrics: closed sets, so that nobody outside can make a new series.
 
-use super::metrics::{Backend, Cap, Denial, Failure, Slow};
+use super::metrics::{Announcement, Backend, Cap, Denial, Failure, Handshake, Slow};
 use crate::reset::ports::{Decoy, Lane, Rule, Service};
 
 /// A name for each variant, and the list of all.
@@ -94,6 +94,18 @@ names! {
 }
 
 names! {
+    /// Why a TLS handshake failed.
+    HANDSHAKES, handshake: Handshake {
+        Slow => "slow",
+        Gone => "gone",
+        Garbage => "garbage",
+        Incompatible => "incompatible",
+        Certificate => "certificate",
+        Refused => "refused",
+    }
+}
+
+names! {
     /// How an address failed.
     FAILURES, failure: Failure {
         LookUp => "look_up",
@@ -103,5 +115,15 @@ names! {
         Silent => "silent",
         Broken => "broken",
         Check => "check",
+    }
+}
+
+names! {
+    /// Why a PROXY header was not believed.
+    ANNOUNCEMENTS, announcement: Announcement {
+        Stranger => "stranger",
+        Malformed => "malformed",
+        Slow => "slow",
+        Gone => "gone",
     }
 }

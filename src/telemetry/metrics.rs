@@ -4,6 +4,7 @@
 //! -1 until it is known.
 
 mod causes;
+mod doors;
 mod endpoints;
 
 use prometheus::{
@@ -11,6 +12,7 @@ use prometheus::{
 };
 
 pub use self::causes::{Breaking, Cap, Denial, Slow};
+pub use self::doors::{Announcement, Doors, Handshake};
 pub use self::endpoints::{Backend, EndpointStates, Failure};
 use super::labels::{
     CAPS, DENIALS, LANES, PACES, REASONS, RULES, SERVICES, cap, denial, lane, rule, service, slow, why,
@@ -41,6 +43,8 @@ const RELOADS: &[&str] = &["done", "failed"];
 /// Everything that is counted, in a registry of its own.
 #[derive(Debug)]
 pub struct Metrics {
+    /// Of what comes before a connection's first request.
+    pub doors: Doors,
     registry: Registry,
     limited: IntCounterVec,
     observed: IntCounterVec,
@@ -80,6 +84,7 @@ impl Metrics {
         let registry = Registry::new();
         let r = &registry;
         let made = Self {
+            doors: Doors::new(r)?,
             limited: family(r, "limited_requests", "Requests that a limit refused", &[("rule", RULES)])?,
             observed: family(r, "limit_observed", "Requests that an observed limit would refuse", &[("rule", RULES)])?,
             near: family(r, "limit_near", "Requests after which a limit was four fifths used up", &[("rule", RULES)])?,

@@ -20,6 +20,6 @@ mod promises;
 mod reload;
 mod start;
 mod stop;
-mod support;
 mod supervisor;
+mod support;
 mod upgrade;

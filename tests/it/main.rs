@@ -25,5 +25,6 @@ mod separation;
 mod siege;
 mod store;
 mod support;
+mod tls;
 mod uniform;
 mod walks;

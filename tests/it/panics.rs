@@ -150,5 +150,6 @@ async fn parts(config: &config::Config, limits: Arc<dyn Limits>) -> Parts {
     let generation = Generation::start(config, engine, limits, &metrics).await.unwrap();
     let (generation, in_flight) = (Arc::new(ArcSwap::from_pointee(generation)), Arc::new(InFlight::new(10)));
     let mail_is_out = Box::pin(async move { outbox.drained().await });
-    Parts { generation, events, in_flight, metrics, legacy: Arc::new(Nothing), supervisor: Arc::default(), mail_is_out }
+    let legacy = Arc::new(Nothing);
+    Parts { generation, events, in_flight, tls: None, metrics, legacy, supervisor: Arc::default(), mail_is_out }
 }

@@ -31,11 +31,12 @@ fn wrapped(io: DuplexStream, max_lifetime: Duration, peer: Peer) -> Connection {
         trust_unix: false,
         client_header: ClientHeader::XForwardedFor,
         connections,
+        tls: None,
     };
     let metrics = Arc::new(Metrics::new(Time::from_millis(0)).unwrap());
     let seats = Arc::new(Seats::new(10, &listen, Arc::clone(&metrics)));
     let seat = seats.admit(peer).unwrap();
-    Connection::new(Box::new(io), peer, seat, Arc::new(Bounds::new(&listen, metrics)))
+    Connection::new(Wire::Bare(io.into()), peer, None, seat, Arc::new(Bounds::new(&listen, metrics)))
 }
 
 /// Two ends with a buffer of so many bytes between them.
@@ -192,7 +193,7 @@ async fn a_head_and_a_body_go_together() {
     assert!(timeout(Duration::from_millis(1), connection.read_u8()).await.is_err());
     assert_eq!(came(&mut client).await, 4);
     connection.write_all(b"last").await.unwrap();
-    Shutdown::shutdown(&mut connection).await;
+    pingora::protocols::Shutdown::shutdown(&mut connection).await;
     assert_eq!(came(&mut client).await, 4);
 }
 

@@ -18,6 +18,7 @@ fn seats(max: usize, max_per_client: usize) -> Arc<Seats> {
         trust_unix: false,
         client_header: ClientHeader::XForwardedFor,
         connections: Connections { max_per_client, ..Connections::default() },
+        tls: None,
     };
     Arc::new(Seats::new(max, &listen, metrics()))
 }

@@ -10,6 +10,7 @@ fn clients(header: ClientHeader) -> Clients {
         trust_unix: true,
         client_header: header,
         connections: crate::config::Connections::default(),
+        tls: None,
     };
     Clients::new(&listen, Arc::new(Metrics::new(Time::from_millis(0)).unwrap()))
 }

@@ -27,7 +27,8 @@ static BY_NODES: LazyLock<Clients> = LazyLock::new(|| clients(ClientHeader::Forw
 fn clients(client_header: ClientHeader) -> Clients {
     let trusted_proxies = ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().expect("a network")).to_vec();
     let connections = Connections::default();
-    let listen = Listen { addresses: Vec::new(), trusted_proxies, trust_unix: false, client_header, connections };
+    let listen =
+        Listen { addresses: Vec::new(), trusted_proxies, trust_unix: false, client_header, connections, tls: None };
     Clients::new(&listen, Arc::new(Metrics::new(Time::from_millis(0)).expect("metrics")))
 }
 

@@ -9,7 +9,7 @@ use h2::{
 };
 use http::{Request, Response};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     task::JoinHandle,
 };
@@ -33,6 +33,12 @@ impl Http2 {
         socket.bind(SocketAddr::new(client.into(), 0)).unwrap();
         let (send, connection) = how.handshake(socket.connect(address).await.unwrap()).await.unwrap();
         Self { send, connection: tokio::spawn(connection) }
+    }
+
+    /// Over whatever is there.
+    pub(crate) async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Self, Error> {
+        let (send, connection) = Builder::new().handshake(stream).await?;
+        Ok(Self { send, connection: tokio::spawn(connection) })
     }
 
     /// Opens a stream, which has a body or not.

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use resetgate::{
-    app::App,
+    app::{App, Reloader},
     config::{self, Address},
     demo::{
         mailbox::{Mail, Mailbox},
@@ -34,6 +34,10 @@ pub(crate) const KEPT_KEY: &str = "keys = [\"file:key\"]";
 pub(crate) struct Plan {
     pub(crate) reset: &'static str,
     pub(crate) listen: &'static str,
+    /// Addresses beside the usual two, such as `"tls:127.0.0.1:0"`.
+    pub(crate) addresses: &'static [&'static str],
+    /// Files beside the configuration's.
+    pub(crate) files: Vec<(&'static str, String)>,
     pub(crate) limits: &'static str,
     pub(crate) token: &'static str,
     pub(crate) codes: &'static str,
@@ -57,6 +61,8 @@ impl Default for Plan {
             // Short, so that no story waits long for an answer.
             reset: "answer_floor = \"20ms\"",
             listen: "",
+            addresses: &[],
+            files: Vec::new(),
             limits: "client = \"0\"\nstart_per_client = \"0\"\nstart_total = \"0\"\nmail_total = \"0\"",
             token: "ephemeral = true",
             codes: "",
@@ -81,11 +87,14 @@ pub(crate) struct World {
     pub(crate) gate: SocketAddr,
     /// Where it speaks HTTP/2 as well.
     pub(crate) http2: SocketAddr,
+    /// Where [`Plan::addresses`] are.
+    pub(crate) more: Vec<SocketAddr>,
     pub(crate) admin: SocketAddr,
     pub(crate) http: reqwest::Client,
     stop: watch::Sender<u8>,
     running: JoinHandle<Ended>,
-    _folder: TempDir,
+    reloader: Arc<Reloader>,
+    folder: TempDir,
 }
 
 impl World {
@@ -108,15 +117,15 @@ impl World {
             plan.identity.unwrap_or(store_link.address),
             smtp_link.address,
         );
-        let environment = |name: &str| (name == "IDENTITY_PASSWORD").then(|| PASSWORD.to_owned());
-        let (config, _) = config::load(&file, &environment)
+        let config = load(&file)
             .unwrap_or_else(|faults| panic!("{}", faults.iter().map(|fault| format!("{fault}\n")).collect::<String>()));
         let app = match plan.clock {
             Some(clock) => App::start_by(config, clock).await.unwrap(),
             None => App::start(config).await.unwrap(),
         };
         let addresses: Vec<_> = app.addresses().iter().filter_map(Address::tcp).collect();
-        let [gate, http2] = addresses[..] else { panic!("two TCP addresses") };
+        let [gate, http2, ref more @ ..] = addresses[..] else { panic!("two TCP addresses") };
+        let (more, reloader) = (more.to_vec(), app.reloader());
         let admin = app.admin_address();
         let stop = watch::Sender::new(0_u8);
         let urgency = |level| {
@@ -128,7 +137,16 @@ impl World {
         let (drain, cut) = (urgency(1), urgency(2));
         let running = tokio::spawn(async move { app.run(drain, cut).await.unwrap() });
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { store, mailbox, store_link, smtp_link, gate, http2, admin, http, stop, running, _folder: folder }
+        Self { store, mailbox, store_link, smtp_link, gate, http2, more, admin, http, stop, running, reloader, folder }
+    }
+
+    /// Puts other texts in the place of files, and has all of it read anew. False if it does not hold.
+    pub(crate) async fn change(&self, files: &[(&str, &str)]) -> bool {
+        for (name, text) in files {
+            std::fs::write(self.folder.path().join(name), text).unwrap();
+        }
+        let Ok(config) = load(&self.folder.path().join("resetgate.toml")) else { return false };
+        self.reloader.reload(config).await.is_ok()
     }
 
     pub(crate) fn url(&self, target: &str) -> String {
@@ -260,15 +278,24 @@ pub(crate) fn link(mail: &Mail) -> (String, String) {
     (token.to_owned(), code.to_owned())
 }
 
+fn load(file: &Path) -> Result<config::Config, Vec<config::Fault>> {
+    let environment = |name: &str| (name == "IDENTITY_PASSWORD").then(|| PASSWORD.to_owned());
+    config::load(file, &environment).map(|(config, _)| config)
+}
+
 fn write(folder: &Path, plan: &Plan, upstream: SocketAddr, store: SocketAddr, smtp: SocketAddr) -> std::path::PathBuf {
     let mut process: Value = serde_json::from_str(include_str!("../../../conf/selfservice-reset.json")).unwrap();
     (plan.process)(&mut process);
     std::fs::write(folder.join("selfservice-reset.json"), process.to_string()).unwrap();
     std::fs::write(folder.join("key"), format!("{}A", "a".repeat(42))).unwrap();
+    for (name, text) in &plan.files {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    let addresses = [&["127.0.0.1:0", "h2c:127.0.0.1:0"], plan.addresses].concat();
     let toml = format!(
         r#"
 [listen]
-addresses = ["127.0.0.1:0", "h2c:127.0.0.1:0"]
+addresses = {addresses:?}
 {listen}
 [admin]
 address = "127.0.0.1:0"

@@ -28,7 +28,7 @@ use crate::{
     keys::KeysError,
     listen::{ServerTls, TlsError},
     mail,
-    proxy::{InFlight, NoRoots},
+    proxy::{InFlight, NoTls},
     reset::{Settings, ports::Clock},
     serve::{
         self, Bound, Ended, Parts,
@@ -62,9 +62,9 @@ pub enum StartError {
     #[error("cannot start metrics")]
     Metrics(#[from] MetricsError),
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Listen(#[from] TlsError),
     #[error(transparent)]
-    Roots(#[from] NoRoots),
+    Upstream(#[from] NoTls),
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]

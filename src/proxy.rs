@@ -13,9 +13,11 @@ mod in_flight;
 mod intercept;
 mod origin;
 mod passage;
+mod passing;
 mod probe;
 mod query;
 mod reading;
+mod refusing;
 mod respond;
 pub mod route;
 mod steps;
@@ -23,6 +25,7 @@ mod upstream;
 mod users;
 
 use std::{
+    os::fd::RawFd,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -37,7 +40,8 @@ use pingora::{
     BError, Error, ErrorType,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
-    proxy::{FailToProxy, ProxyHttp, Session},
+    protocols::Digest,
+    proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
     upstreams::peer::HttpPeer,
 };
 use tokio::sync::watch;
@@ -51,19 +55,17 @@ use self::{
     passage::{Course, connection, exchange},
     respond::Dress,
     route::{Route, Why},
+    upstream::Attempts,
 };
 pub use self::{
-    generation::{Generation, NoRoots},
+    generation::{Generation, NoRoots, NoTls},
     passage::Passage,
     steps::Steps,
 };
 
 use crate::{
     listen::Connection,
-    reset::{
-        ports::Events,
-        wire::{Reply, reason},
-    },
+    reset::ports::Events,
     telemetry::{
         metrics::{Denial, Metrics},
         throttle::Throttle,
@@ -72,9 +74,6 @@ use crate::{
 
 /// How often a failure of the upstream is told; the metrics count each.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
-
-/// Tries to connect for one request, each to another address.
-const CONNECTS: u8 = 2;
 
 /// The proxy, as Pingora runs it.
 pub struct Gate {
@@ -85,17 +84,20 @@ pub struct Gate {
     steps: watch::Receiver<Steps>,
     desk: Desk,
     started: Instant,
-    /// How often a failure of the upstream is told.
+    /// How often a failure of the upstream is told, and one of TLS to it.
     told: Throttle,
+    told_of_tls: Throttle,
+    /// When what has no end of its own has to go.
+    stopping: watch::Receiver<bool>,
 }
 
 impl Gate {
     /// A proxy that goes by whatever `generation` is the present one. Submits take one of `seats` and run on `work`, which
-    /// a drain must wait for. Once `leaving` turns true, an answer is its connection's last.
-    /// Steps are run where `steps` says.
+    /// a drain must wait for. Once `leaving` turns true, an answer is its connection's last; once `stopping` does, tunnels
+    /// end. Steps are run where `steps` says.
     pub(crate) fn new(
         generation: Arc<ArcSwap<Generation>>,
-        (leaving, steps): (watch::Receiver<bool>, watch::Receiver<Steps>),
+        (leaving, stopping, steps): (watch::Receiver<bool>, watch::Receiver<bool>, watch::Receiver<Steps>),
         events: Arc<dyn Events>,
         metrics: Arc<Metrics>,
         (seats, work): (Arc<InFlight>, TaskTracker),
@@ -109,42 +111,8 @@ impl Gate {
             metrics,
             started: Instant::now(),
             told: Throttle::new(TOLD_EVERY),
-        }
-    }
-
-    /// Answers with an error and closes. Where the body's end is certain, it is read first, so that the client hears.
-    async fn refuse(&self, session: &mut Session, status: u16) -> pingora::Result<bool> {
-        if status == 404 {
-            self.metrics.disguised();
-        } else {
-            self.metrics.malformed();
-        }
-        if matches!(status, 404 | 405 | 414) {
-            body::discard(session).await;
-        }
-        session.set_keepalive(None);
-        respond::send(session, Reply::error(status, reason(status)), &Dress::default()).await?;
-        Ok(true)
-    }
-
-    /// Answers what `[edge]` keeps from the upstream, and keeps the connection.
-    async fn deny(&self, session: &mut Session, why: Denial) -> pingora::Result<bool> {
-        self.metrics.denied(why);
-        body::discard(session).await;
-        let message = match why {
-            Denial::MethodOverride => "Method override is not allowed",
-            Denial::Path | Denial::User => "Access denied",
-        };
-        respond::send(session, Reply::error(403, message), &Dress::default()).await?;
-        Ok(true)
-    }
-}
-
-impl Gate {
-    /// Says what kind of failure the upstream's is, at most every [`TOLD_EVERY`].
-    fn tell(&self, error: &Error) {
-        if self.told.pass(self.started.elapsed()).is_some() {
-            tracing::warn!(kind = error.etype().as_str(), "a request could not be passed on");
+            told_of_tls: Throttle::new(TOLD_EVERY),
+            stopping,
         }
     }
 }
@@ -154,7 +122,13 @@ impl ProxyHttp for Gate {
     type CTX = Passage;
 
     fn new_ctx(&self) -> Passage {
-        Passage { generation: self.generation.load_full(), caller: None, connects: 0, course: None, there: None }
+        Passage {
+            generation: self.generation.load_full(),
+            caller: None,
+            attempts: Attempts::default(),
+            course: None,
+            there: None,
+        }
     }
 
     /// Without Pingora's compression: it must never touch an answer that mixes secrets with a stranger's words.
@@ -220,6 +194,7 @@ impl ProxyHttp for Gate {
                     return self.deny(session, why).await;
                 }
                 passage.course = Some(Course::Passed);
+                passage.attempts.websocket = passage::asks_for_websocket(session, &generation, origin_form);
                 if origin_form.len() != target.len() {
                     let origin_form = origin_form.to_vec();
                     session.req_header_mut().set_raw_path(&origin_form)?;
@@ -243,15 +218,24 @@ impl ProxyHttp for Gate {
         session: &mut Session,
         piece: &mut Option<Bytes>,
         end: bool,
-        _: &mut Passage,
+        passage: &mut Passage,
     ) -> pingora::Result<()> {
+        // What comes through a tunnel is no request's body.
+        if passage.attempts.tunnels {
+            return Ok(());
+        }
         match exchange(session) {
             Some(exchange) if end => exchange.body_is_read(),
             Some(exchange) => exchange.body_came(piece.as_ref().map_or(0, Bytes::len)),
             None => {}
         }
-        if end && let Some(connection) = connection(session) {
+        if !end {
+            return Ok(());
+        }
+        let due = passage.attempts.is_sent(tokio::time::Instant::now());
+        if let Some(connection) = connection(session) {
             connection.body_is_read();
+            connection.answer_is_due(due);
         }
         Ok(())
     }
@@ -260,8 +244,23 @@ impl ProxyHttp for Gate {
         if let Some(there) = &passage.there {
             return steps::peer(there);
         }
-        let peer = passage.generation.upstream.peer().map(Box::new);
-        peer.ok_or_else(|| Error::explain(ErrorType::ConnectNoRoute, "no address of the upstream is known").into_up())
+        let upstream = Arc::clone(&passage.generation.upstream);
+        upstream.peer(&mut passage.attempts).map(Box::new)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _: bool,
+        _: &HttpPeer,
+        _: RawFd,
+        digest: Option<&Digest>,
+        passage: &mut Passage,
+    ) -> pingora::Result<()> {
+        match passage.there.is_some() || passage.generation.upstream.recognises(digest) {
+            true => Ok(()),
+            false => Err(Error::new_up(ErrorType::InvalidCert)),
+        }
     }
 
     async fn upstream_request_filter(
@@ -275,6 +274,8 @@ impl ProxyHttp for Gate {
         if passage.there.is_some() {
             return steps::introduce(request, caller.client);
         }
+        // Pingora has taken out what asks for anything else, or not as it should.
+        passage.attempts.websocket &= request.headers.contains_key(header::UPGRADE);
         let host = session.get_header(header::HOST);
         let secured = match connection(session) {
             Some(connection) => connection.secured(),
@@ -292,10 +293,13 @@ impl ProxyHttp for Gate {
 
     async fn upstream_response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         answer: &mut ResponseHeader,
-        _: &mut Passage,
+        passage: &mut Passage,
     ) -> pingora::Result<()> {
+        if self.takes_answer(session, answer, passage)? {
+            return Ok(());
+        }
         if framing::is_answered_clearly(answer.version, answer.status, &answer.headers) {
             return Ok(());
         }
@@ -317,17 +321,22 @@ impl ProxyHttp for Gate {
         Ok(None)
     }
 
-    fn fail_to_connect(&self, _: &mut Session, peer: &HttpPeer, passage: &mut Passage, mut error: BError) -> BError {
-        passage.connects += 1;
-        if passage.there.is_some() {
-            return error;
-        }
-        let another = passage.generation.upstream.move_on(peer._address.as_inet());
-        error.set_retry(another && passage.connects < CONNECTS);
-        error
+    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, passage: &mut Passage, error: BError) -> BError {
+        self.could_not_connect(passage, error)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, _: &mut Passage) -> FailToProxy {
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        error: BError,
+        passage: &mut Passage,
+        reused: bool,
+    ) -> BError {
+        self.broke(session, passage, error, reused)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, passage: &mut Passage) -> FailToProxy {
         if *error.esource() == pingora::ErrorSource::Upstream {
             self.metrics.upstream_failed();
             self.tell(error);
@@ -340,7 +349,8 @@ impl ProxyHttp for Gate {
         }
         let reply = failure::reply(error);
         let error_code = reply.as_ref().map_or(0, |reply| reply.status);
-        let begun = session.response_written().is_some_and(|head| !head.status.is_informational());
+        let begun =
+            passage.attempts.tunnels || session.response_written().is_some_and(|head| !head.status.is_informational());
         if let Some(reply) = reply
             && !begun
         {
@@ -353,6 +363,11 @@ impl ProxyHttp for Gate {
 
     /// It would say what the upstream said, and as often as clients like; see [`Gate::tell`].
     fn suppress_error_log(&self, _: &Session, _: &Passage, _: &Error) -> bool {
+        true
+    }
+
+    /// As is what is tried again, which the metrics count.
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Passage, _: &Error, _: ProxyWarnLogContext) -> bool {
         true
     }
 

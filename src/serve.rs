@@ -46,8 +46,8 @@ use crate::{
 
 /// How long the first request of a connection that was just accepted may be on its way, when no more are.
 const ARRIVING: Duration = Duration::from_secs(1);
-/// Idle connections to the upstream that are kept, per processor.
-const IDLE_UPSTREAM: usize = 64;
+/// How often a passed request may be sent: to three addresses, and on one kept connection that was just being closed.
+const MAX_TRIES: usize = 4;
 
 /// What a server is made of besides its sockets.
 pub struct Parts {
@@ -171,9 +171,10 @@ pub async fn run(
     let Parts { generation, events, in_flight, tls, metrics, legacy, supervisor, mail_is_out } = parts;
     let (submits, leave, steps) = (TaskTracker::new(), watch::Sender::new(false), watch::Sender::new(Steps::Here));
     let work = (in_flight, submits.clone());
-    let ends = (leave.subscribe(), steps.subscribe());
+    let stop = watch::Sender::new(false);
+    let ends = (leave.subscribe(), stop.subscribe(), steps.subscribe());
     let gate = Gate::new(generation, ends, events, Arc::clone(&metrics), work);
-    let proxy = Arc::new(proxy(gate, config.listen.connections.max_requests)?);
+    let proxy = Arc::new(proxy(gate, config)?);
     let seats = Arc::new(Seats::new(bound.connections, &config.listen, Arc::clone(&metrics)));
     let bounds = Arc::new(Bounds::new(&config.listen, Arc::clone(&metrics)));
 
@@ -202,7 +203,7 @@ pub async fn run(
     };
     let admin = AbortOnDropHandle::new(tokio::spawn(admin::serve(admin, Arc::clone(&ready), metrics)));
     let max_requests = config.listen.connections.max_requests;
-    let mut doors = Doors::open(listeners, &seats, &bounds, &proxy, (max_requests, leave));
+    let mut doors = Doors::open(listeners, &seats, &bounds, &proxy, (max_requests, leave, stop));
     ready.store(true, Ordering::Release);
     tracing::info!(addresses, admin = %bound.admin_address, "ready");
     supervisor.ready().await;
@@ -278,9 +279,9 @@ impl Doors {
         seats: &Arc<Seats>,
         bounds: &Arc<Bounds>,
         proxy: &Arc<HttpProxy<Gate>>,
-        (max_requests, leave): (u32, watch::Sender<bool>),
+        (max_requests, leave, stop): (u32, watch::Sender<bool>, watch::Sender<bool>),
     ) -> Self {
-        let (shut, stop) = (watch::Sender::new(false), watch::Sender::new(false));
+        let shut = watch::Sender::new(false);
         let (mut accepting, mut former, connections) = (JoinSet::new(), JoinSet::new(), TaskTracker::new());
         for listener in listeners {
             let (proxy, ends) = (Arc::clone(proxy), Ends { leave: leave.subscribe(), stop: stop.subscribe() });
@@ -358,17 +359,19 @@ async fn or_stopped<T>(work: impl Future<Output = T>, mut stopping: watch::Recei
 }
 
 /// Pingora around the gate, with its options.
-fn proxy(gate: Gate, max_requests: u32) -> Result<HttpProxy<Gate>, StartError> {
+fn proxy(gate: Gate, config: &Config) -> Result<HttpProxy<Gate>, StartError> {
+    let threads = available_parallelism().map_or(1, NonZeroUsize::get);
     let conf = Arc::new(ServerConf {
-        threads: available_parallelism().map_or(1, NonZeroUsize::get),
-        upstream_keepalive_pool_size: IDLE_UPSTREAM,
-        max_retries: 2,
+        threads,
+        // It keeps this many for each.
+        upstream_keepalive_pool_size: (config.upstream.pool_size / threads).max(1),
+        max_retries: MAX_TRIES,
         ..ServerConf::default()
     });
     let mut proxy = rooted(|| http_proxy(&conf, gate))?;
     let mut options = HttpServerOptions::default();
     // It counts those that come after the first.
-    options.keepalive_request_limit = Some(max_requests.saturating_sub(1));
+    options.keepalive_request_limit = Some(config.listen.connections.max_requests.saturating_sub(1));
     proxy.server_options = Some(options);
     Ok(proxy)
 }

@@ -36,6 +36,8 @@ pub enum Unusable {
     Roots(#[from] rustls::client::VerifierBuilderError),
     #[error("tls.server_name is no name")]
     Name,
+    #[error("a certificate of tls.ca or tls.certificate is beyond the TLS library")]
+    Certificate,
 }
 
 /// The settings as rustls wants them, for connections that speak one of `alpn`, best first. Only for services that are

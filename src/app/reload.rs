@@ -218,6 +218,7 @@ fn fixed(before: &Config, now: &Config) -> Vec<&'static str> {
         ("reset.repeat_window", before.reset.repeat_window == now.reset.repeat_window),
         ("reset.mail_gap", before.reset.mail_gap == now.reset.mail_gap),
         ("reset.max_in_flight", before.reset.max_in_flight == now.reset.max_in_flight),
+        ("upstream.pool_size", before.upstream.pool_size == now.upstream.pool_size),
         ("log.format", before.log.format == now.log.format),
         ("reload.watch", before.watch == now.watch),
         ("upgrade.folder", before.upgrade == now.upgrade),

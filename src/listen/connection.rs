@@ -3,24 +3,27 @@
 //! for hours; and it writes an answer's head and its body apart, which is a packet and a system call each.
 
 mod layers;
+mod tunnel;
 
 use std::{
     io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
 };
 
+use self::tunnel::Tunnel;
 use super::{Bounds, Line, Peer, alarm::Alarm, pace::Pace, seats::Seat, tls::Secured, wire::Wire};
 use crate::telemetry::metrics::Slow;
 
@@ -47,8 +50,10 @@ enum Phase {
     Held,
     /// Its body.
     Body,
-    /// Nothing.
+    /// Nothing; the upstream is, until [`Connection::answer_is_due`].
     Answer,
+    /// Whatever it likes to send, as is the other end of the tunnel ([`tunnel`]).
+    Tunnel,
     /// Nothing; with the next read, its next request.
     Over,
     /// Frames of HTTP/2, whose streams have bounds of their own ([`super::streams`]).
@@ -83,6 +88,9 @@ pub struct Connection {
     /// Of the body that is awaited.
     coming: Option<Box<Pace>>,
     alarm: Alarm,
+    /// In [`Phase::Answer`]: when the answer must have begun, in milliseconds since `began`; 0 is never.
+    due: AtomicU64,
+    tunnel: Mutex<Option<Box<Tunnel>>>,
     /// Written, and not sent yet. Sent when Pingora flushes, when it is too much, and before waiting for the client.
     unsent: BytesMut,
     /// Of the answer that is being taken.
@@ -112,6 +120,8 @@ impl Connection {
             unread: BytesMut::new(),
             coming: None,
             alarm: Alarm::default(),
+            due: AtomicU64::new(0),
+            tunnel: Mutex::new(None),
             unsent: BytesMut::new(),
             taking: None,
             taken_at_once: 0,
@@ -199,7 +209,13 @@ impl Connection {
         if self.is_in(Phase::Body) {
             return self.keep_pace(came, pending, cx);
         }
-        Ok(())
+        if self.is_in(Phase::Tunnel) {
+            return self.keep_tunnel(came, pending, cx);
+        }
+        match self.due() {
+            Some(due) if pending && self.is_in(Phase::Answer) => unless(self.alarm.rings_at(due, cx).is_ready()),
+            _ => Ok(()),
+        }
     }
 
     fn keep_pace(&mut self, came: usize, pending: bool, cx: &mut Context<'_>) -> io::Result<()> {
@@ -229,7 +245,10 @@ impl Connection {
             let written = Pin::new(&mut self.io).poll_write(cx, &self.unsent);
             match ready!(self.unless_too_slow(cx, written))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                sent => self.unsent.advance(sent),
+                sent => {
+                    self.unsent.advance(sent);
+                    self.tunnel_moves();
+                }
             }
         }
         // Idle connections are many; each keeps nothing.
@@ -276,6 +295,7 @@ impl Connection {
         if self.is_in(Phase::Held) {
             self.enter(Phase::Body);
         }
+        self.tunnel_moves();
         self.send(cx)
     }
 }
@@ -303,6 +323,7 @@ impl AsyncRead for Connection {
             self.enter(Phase::Idle);
             self.since = Instant::now();
             (self.coming, self.taking) = (None, None);
+            self.due.store(0, Ordering::Relaxed);
             self.write_alarm.clear();
             self.seat.waits();
         }

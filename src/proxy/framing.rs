@@ -29,7 +29,7 @@ pub fn is_framed_clearly(head: &[u8]) -> bool {
 }
 
 /// Whether an upstream's answer frames its body in the one way that the client and we read alike (RFC 9112 §6.3), and
-/// switches to no other protocol, which is never asked for. What is not so may end with the next client's answer. That
+/// switches to no other protocol, for which [`goes_over_to_websocket`] is asked first. What is not so may end with the next client's answer. That
 /// an answer had a length besides its chunks, Pingora does not tell; it reads the chunks, as it should.
 pub fn is_answered_clearly(version: Version, status: StatusCode, headers: &HeaderMap) -> bool {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
@@ -42,6 +42,14 @@ pub fn is_answered_clearly(version: Version, status: StatusCode, headers: &Heade
     let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT;
     length.is_none_or(|length| is_length(length) && (!bodiless || length == b"0"))
         && coding.is_none_or(|coding| is_chunked(coding) && !bodiless && version >= Version::HTTP_11)
+}
+
+/// Whether a 101 is to WebSocket, as it was asked for, and has no body.
+pub fn goes_over_to_websocket(headers: &HeaderMap) -> bool {
+    let mut to = headers.get_all(header::UPGRADE).iter();
+    let websocket = to.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let body = headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
+    websocket && to.next().is_none() && !body
 }
 
 const LENGTH: &[u8] = b"content-length";

@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     reset::{Engine, ports::Limits},
     telemetry::metrics::Metrics,
+    tls::Unusable,
 };
 
 /// How long to wait for the upstream's addresses before requests are accepted.
@@ -25,6 +26,16 @@ const FIRST_LOOK_UP: Duration = Duration::from_secs(2);
 #[error("cannot load the system's root certificates (see SSL_CERT_FILE and SSL_CERT_DIR)")]
 pub struct NoRoots;
 
+/// A generation whose TLS to the upstream cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant is what its text says")]
+pub enum NoTls {
+    #[error(transparent)]
+    Roots(#[from] NoRoots),
+    #[error("upstream: {0}")]
+    Upstream(#[from] Unusable),
+}
+
 /// One generation. What it does in the background ends with it.
 pub struct Generation {
     pub(super) router: Router,
@@ -34,7 +45,7 @@ pub struct Generation {
     pub(super) engine: Arc<Engine>,
     pub(super) limits: Arc<dyn Limits>,
     pub(super) upstream: Arc<Upstream>,
-    _tasks: [AbortOnDropHandle<()>; 2],
+    _probe: AbortOnDropHandle<()>,
 }
 
 impl Generation {
@@ -48,12 +59,11 @@ impl Generation {
         engine: Arc<Engine>,
         limits: Arc<dyn Limits>,
         metrics: &Arc<Metrics>,
-    ) -> Result<Self, NoRoots> {
-        let upstream = Arc::new(Upstream::new(&config.upstream.endpoints.url));
+    ) -> Result<Self, NoTls> {
+        let upstream = Arc::new(Upstream::new(&config.upstream, metrics)?);
         let probe = rooted(|| Probe::new(config, Arc::clone(&upstream), Arc::clone(metrics)))?;
-        let _ = timeout(FIRST_LOOK_UP, upstream.resolve()).await;
-        let resolver = Arc::clone(&upstream);
-        let tasks = [tokio::spawn(async move { resolver.keep_fresh().await }), tokio::spawn(probe.watch())];
+        let _ = timeout(FIRST_LOOK_UP, upstream.looked_up()).await;
+        let probe = AbortOnDropHandle::new(tokio::spawn(probe.watch()));
         let edge = Edge::new(&config.edge);
         let tells = config.listen.tls.as_ref().is_some_and(|tls| tls.forward_client_cert);
         let edge = if tells { edge.telling_of_certificates() } else { edge };
@@ -65,7 +75,7 @@ impl Generation {
             engine,
             limits,
             upstream,
-            _tasks: tasks.map(AbortOnDropHandle::new),
+            _probe: probe,
         })
     }
 }

@@ -2,16 +2,18 @@
 
 use std::{path::Path, sync::Arc};
 
+use http::Version;
 use pingora::proxy::Session;
 
-use super::{Generation, client::Caller};
+use super::{Generation, client::Caller, upstream::Attempts};
 use crate::listen::{Connection, Exchange};
 
 /// One request's state.
 pub struct Passage {
     pub(super) generation: Arc<Generation>,
     pub(super) caller: Option<Caller>,
-    pub(super) connects: u8,
+    /// To the upstream.
+    pub(super) attempts: Attempts,
     /// Whether it was for the reset path, or passed; neither, if it was refused.
     pub(super) course: Option<Course>,
     /// The process that answers it, if that is another.
@@ -33,4 +35,12 @@ pub(super) fn connection(session: &Session) -> Option<&Connection> {
 /// The stream, of HTTP/2.
 pub(super) fn exchange(session: &Session) -> Option<&Arc<Exchange>> {
     session.req_header().extensions.get()
+}
+
+/// Whether it may go over to WebSocket. A connection of HTTP/2 is not one request's to turn into something else.
+pub(super) fn asks_for_websocket(session: &Session, generation: &Generation, target: &[u8]) -> bool {
+    connection(session).is_some()
+        && session.req_header().version == Version::HTTP_11
+        && session.is_upgrade_req()
+        && generation.upstream.takes_websocket(target)
 }

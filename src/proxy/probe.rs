@@ -116,7 +116,7 @@ impl Probe {
 
     /// Whether that was answered as a process answers: 200, with JSON. Some upstreams have a page for every path.
     async fn ask(&self, path: &str, signed_in: bool) -> Result<bool, BError> {
-        let peer = self.upstream.peer().ok_or_else(|| Error::new(ErrorType::ConnectNoRoute))?;
+        let peer = self.upstream.any_peer().ok_or_else(|| Error::new(ErrorType::ConnectNoRoute))?;
         let mut request = RequestHeader::build("GET", path.as_bytes(), Some(7))?;
         request.insert_header(header::HOST, self.host.as_str())?;
         request.insert_header(header::ACCEPT, "application/json")?;
@@ -129,6 +129,9 @@ impl Probe {
         }
         // Never given back to the connector, and so closed when dropped.
         let (mut session, _) = self.connector.get_http_session(&peer).await?;
+        if !self.upstream.recognises(Some(session.digest())) {
+            return Err(Error::new_up(ErrorType::InvalidCert));
+        }
         session.write_request_header(Box::new(request)).await?;
         for _ in 0..=MAX_INTERIM {
             session.read_response().await?;

@@ -27,4 +27,7 @@ mod store;
 mod support;
 mod tls;
 mod uniform;
+mod upstream_tls;
+mod upstreams;
 mod walks;
+mod websocket;

@@ -1,6 +1,7 @@
 //! What the stories share.
 
 pub(crate) mod answer;
+pub(crate) mod authority;
 pub(crate) mod clock;
 pub(crate) mod connections;
 pub(crate) mod engine;

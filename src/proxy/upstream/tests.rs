@@ -1,119 +1,154 @@
-use std::sync::Arc;
+use rustls::pki_types::CertificateDer;
 
-use async_trait::async_trait;
-use pingora::{
-    BError, Error, ErrorType,
-    apps::ServerApp,
-    proxy::{FailToProxy, ProxyHttp, Session, http_proxy},
-    server::configuration::ServerConf,
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
-    sync::watch,
+use super::*;
+use crate::{
+    config::{ClientTls, Health, Place},
+    keys::install_crypto,
+    reset::ports::Time,
 };
 
-use super::{
-    super::{
-        failure,
-        respond::{self, Dress},
-    },
-    *,
-};
+fn config(url: &str) -> config::Upstream {
+    let seconds = Duration::from_secs;
+    config::Upstream {
+        endpoints: config::Endpoints {
+            url: url.parse().unwrap(),
+            addresses: vec![Place::Ip("127.0.0.1:8081".parse().unwrap())],
+            connect_timeout: seconds(2),
+            health: Health { path: None, interval: seconds(0), timeout: seconds(1), healthy: 2, unhealthy: 3 },
+            tls: url.starts_with("https").then(ClientTls::default),
+        },
+        try_timeout: seconds(60),
+        total_timeout: seconds(90),
+        idle_timeout: seconds(20),
+        pool_size: 8,
+        websocket: Vec::new(),
+        websocket_idle_timeout: seconds(300),
+    }
+}
 
-fn upstream(url: &str) -> Upstream {
-    Upstream::new(&Url::parse(url).unwrap())
+fn upstream(config: &config::Upstream) -> Upstream {
+    install_crypto();
+    Upstream::new(config, &Arc::new(Metrics::new(Time::from_millis(0)).unwrap())).unwrap()
+}
+
+fn peer(config: &config::Upstream) -> HttpPeer {
+    upstream(config).peer(&mut Attempts::default()).unwrap()
 }
 
 #[tokio::test]
-async fn addresses_need_no_look_up() {
-    for (url, address, tls) in [
-        ("http://127.0.0.1:8081", "127.0.0.1:8081", false),
-        ("http://[::1]", "[::1]:80", false),
-        ("https://192.0.2.1", "192.0.2.1:443", true),
+async fn no_timeout_is_left_to_pingora() {
+    let options = peer(&config("http://idm")).options;
+    let timeouts = [
+        options.connection_timeout,
+        options.total_connection_timeout,
+        options.read_timeout,
+        options.write_timeout,
+        options.idle_timeout,
+    ];
+    assert_eq!(timeouts, [2, 2, 60, 10, 20].map(|secs| Some(Duration::from_secs(secs))), "its own is to wait for ever");
+}
+
+#[tokio::test]
+async fn a_try_takes_no_more_than_what_is_left() {
+    let mut config = config("http://idm");
+    config.total_timeout = Duration::from_millis(700);
+    let upstream = upstream(&config);
+    let mut attempts = Attempts::default();
+    let first = upstream.peer(&mut attempts).unwrap().options;
+    assert_eq!(first.connection_timeout, Some(config.total_timeout));
+    assert_eq!(first.read_timeout, Some(config.total_timeout));
+    config.total_timeout = Duration::ZERO;
+    let over = self::upstream(&config).peer(&mut Attempts::default()).unwrap_err();
+    assert_eq!((over.etype(), over.esource()), (&ErrorType::ReadTimedout, &pingora::ErrorSource::Upstream));
+}
+
+#[tokio::test]
+async fn a_connection_by_other_settings_is_another() {
+    use pingora::upstreams::peer::Peer;
+
+    let certificate = |name: &str| rcgen::generate_simple_self_signed([name.into()]).unwrap().cert.der().clone();
+    let with = |change: &dyn Fn(&mut ClientTls)| {
+        let mut config = config("https://idm");
+        let mut tls = ClientTls { roots: Some(vec![certificate_of("a")]), ..ClientTls::default() };
+        change(&mut tls);
+        config.endpoints.tls = Some(tls);
+        peer(&config)
+    };
+    let same = with(&|_| {});
+    assert_eq!(same.reuse_hash(), with(&|_| {}).reuse_hash(), "a reload that changes nothing keeps connections");
+    assert!(same.options.verify_cert && same.options.verify_hostname);
+    assert_eq!(same.sni, "idm");
+    let named = with(&|tls| tls.server_name = Some("other".into()));
+    assert_eq!(named.sni, "other");
+    let pinned = with(&|tls| *tls = ClientTls { pin: Some([1; 32]), ..ClientTls::default() });
+    assert!(!pinned.options.verify_cert);
+    let others = [
+        with(&|tls| tls.roots = Some(vec![certificate("b")])),
+        named,
+        pinned,
+        with(&|tls| *tls = ClientTls { pin: Some([2; 32]), ..ClientTls::default() }),
+    ];
+    let mut hashes: Vec<_> = others.iter().chain([&same]).map(Peer::reuse_hash).collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len(), 5);
+    let mut elsewhere = config("http://idm");
+    elsewhere.endpoints.addresses = vec![Place::Ip("127.0.0.1:8082".parse().unwrap())];
+    assert_ne!(peer(&config("http://idm")).reuse_hash(), peer(&elsewhere).reuse_hash());
+}
+
+/// The same one each time.
+fn certificate_of(name: &str) -> CertificateDer<'static> {
+    use std::sync::Mutex;
+    static MADE: Mutex<Vec<(String, CertificateDer<'static>)>> = Mutex::new(Vec::new());
+    let mut made = MADE.lock().unwrap();
+    if let Some((_, der)) = made.iter().find(|(known, _)| known == name) {
+        return der.clone();
+    }
+    let der = rcgen::generate_simple_self_signed([name.into()]).unwrap().cert.der().clone();
+    made.push((name.to_owned(), der.clone()));
+    der
+}
+
+#[tokio::test]
+async fn where_a_certificate_is_pinned_no_other_and_none_is_recognised() {
+    let mut config = config("https://idm");
+    config.endpoints.tls = Some(ClientTls { pin: Some([7; 32]), ..ClientTls::default() });
+    let pinned = upstream(&config);
+    let shown = |digest: &[u8]| {
+        let ssl = pingora::protocols::tls::SslDigest::new("", "", None, None, digest.to_vec());
+        Digest { ssl_digest: Some(Arc::new(ssl)), ..Digest::default() }
+    };
+    assert!(pinned.recognises(Some(&shown(&[7; 32]))));
+    for other in [&[8; 32][..], &[7; 31], &[]] {
+        assert!(!pinned.recognises(Some(&shown(other))));
+    }
+    assert!(!pinned.recognises(None) && !pinned.recognises(Some(&Digest::default())));
+}
+
+#[tokio::test]
+async fn websockets_are_taken_where_they_are_listed_and_where_nobody_reads_another_path() {
+    let mut config = config("http://idm");
+    config.websocket = vec![
+        PathPattern { path: "/openidm/ws".into(), below: true },
+        PathPattern { path: "/one".into(), below: false },
+    ];
+    let upstream = upstream(&config);
+    for target in ["/openidm/ws", "/openidm/ws?x=%2e", "/openidm/ws/a", "/openidm/ws/a/b.c?x=/../", "/one"] {
+        assert!(upstream.takes_websocket(target.as_bytes()), "{target}");
+    }
+    for target in [
+        "/openidm/wsx",
+        "/openidm/ws/",
+        "/openidm/ws/../admin",
+        "/openidm/ws/%2e%2e/admin",
+        "/openidm/ws//a",
+        "/openidm/ws/a;b",
+        "/openidm/ws/./a",
+        "/one/two",
+        "/",
+        "/other",
     ] {
-        let peer = upstream(url).peer().unwrap();
-        assert_eq!(peer._address.as_inet().unwrap().to_string(), address);
-        assert_eq!(peer.is_tls(), tls);
+        assert!(!upstream.takes_websocket(target.as_bytes()), "{target}");
     }
-    assert_eq!(upstream("https://idm.example.com:8443").template.sni, "idm.example.com");
-}
-
-#[tokio::test]
-async fn names_are_looked_up_and_rotated() {
-    let upstream = upstream("http://localhost:8081");
-    assert!(upstream.peer().is_none());
-    assert!(upstream.resolve().await);
-    assert!(upstream.peer().is_some());
-    *upstream.addresses.write() = vec!["192.0.2.1:1".parse().unwrap(), "192.0.2.2:1".parse().unwrap()];
-    let used = || *upstream.peer().unwrap()._address.as_inet().unwrap();
-    let first = used();
-    assert!(upstream.move_on(Some(&first)));
-    let second = used();
-    assert_ne!(second, first);
-    // Others had failed at the first one meanwhile.
-    assert!(upstream.move_on(Some(&first)));
-    assert_eq!(used(), second);
-    upstream.replace(vec![second, "192.0.2.3:1".parse().unwrap()]);
-    assert_eq!(used(), second, "the one that works is kept, wherever the name server puts it");
-}
-
-/// Passes everything, and tells of failures as the gate does.
-struct Bare(Upstream);
-
-#[async_trait]
-impl ProxyHttp for Bare {
-    type CTX = ();
-
-    fn new_ctx(&self) {}
-
-    async fn upstream_peer(&self, _: &mut Session, (): &mut ()) -> pingora::Result<Box<HttpPeer>> {
-        self.0.peer().map(Box::new).ok_or_else(|| Error::new_up(ErrorType::ConnectNoRoute))
-    }
-
-    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, (): &mut (), error: BError) -> BError {
-        error
-    }
-
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, (): &mut ()) -> FailToProxy {
-        let reply = failure::reply(error).unwrap();
-        let error_code = reply.status;
-        respond::send(session, reply, &Dress::default()).await.unwrap();
-        FailToProxy { error_code, can_reuse_downstream: false }
-    }
-}
-
-/// What somebody is told who asks for `/` through a proxy to that upstream.
-async fn told(upstream: Upstream) -> String {
-    let proxy = Arc::new(http_proxy(&Arc::new(ServerConf::default()), Bare(upstream)));
-    let (mut client, server) = tokio::io::duplex(64 << 10);
-    let (_shutdown, down) = watch::channel(false);
-    tokio::spawn(async move { proxy.process_new(Box::new(server), &down).await });
-    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).await.unwrap();
-    answer
-}
-
-#[tokio::test]
-async fn an_upstream_that_is_silent_is_told_from_one_that_is_not_there() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let mut silent = upstream(&url);
-    silent.template.options.read_timeout = Some(Duration::from_millis(20));
-    let answer = told(silent).await;
-    assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains(r#"{"code":504,"#), "{answer}");
-    drop(listener);
-    let answer = told(upstream(&url)).await;
-    assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains(r#"{"code":502,"#), "{answer}");
-    let answer = told(upstream("http://nowhere.invalid")).await;
-    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
-}
-
-#[test]
-fn no_timeout_is_left_to_pingora() {
-    let options = upstream("http://127.0.0.1").template.options;
-    let timeouts =
-        [options.connection_timeout, options.total_connection_timeout, options.read_timeout, options.write_timeout];
-    assert!(timeouts.iter().all(Option::is_some), "its own default waits for ever");
 }

@@ -10,9 +10,11 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, UnixListener},
+    task::JoinSet,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
 /// A request as it came.
@@ -70,28 +72,72 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// Answers 200 and says that it is the upstream.
     pub(crate) async fn start() -> Self {
-        Self::answering(|seen| {
-            let body = if seen.method() == "HEAD" { "" } else { "upstream" };
-            format!("HTTP/1.1 200 OK\r\nX-From: upstream\r\nContent-Length: 8\r\n\r\n{body}").into_bytes()
-        })
-        .await
+        Self::answering(say_upstream).await
     }
 
     pub(crate) async fn answering(reply: impl Fn(&Seen) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (shared, reply): (_, Arc<Reply>) = (Arc::clone(&seen), Arc::new(reply));
-        let connections = Arc::new(AtomicUsize::new(0));
-        let connected = Arc::clone(&connections);
+        Self::serving(TcpListener::bind("127.0.0.1:0").await.unwrap(), None, reply)
+    }
+
+    /// The same under TLS.
+    pub(crate) async fn under(tls: TlsAcceptor) -> Self {
+        Self::serving(TcpListener::bind("127.0.0.1:0").await.unwrap(), Some(tls), say_upstream)
+    }
+
+    /// The same where one was before.
+    pub(crate) async fn again(address: SocketAddr) -> Self {
+        Self::serving(TcpListener::bind(address).await.unwrap(), None, say_upstream)
+    }
+
+    /// At a Unix socket.
+    pub(crate) fn unix(listener: UnixListener) -> Self {
+        let (upstream, state) = Self::idle("127.0.0.1:0".parse().unwrap(), say_upstream);
         let server = tokio::spawn(async move {
+            let mut open = JoinSet::new();
             for connection in 0.. {
                 let Ok((client, _)) = listener.accept().await else { return };
-                connected.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(converse(client, connection, Arc::clone(&shared), Arc::clone(&reply)));
+                state.connections.fetch_add(1, Ordering::Relaxed);
+                open.spawn(converse(client, connection, state.clone()));
             }
         });
-        Self { address, seen, connections, _server: AbortOnDropHandle::new(server) }
+        Self { _server: AbortOnDropHandle::new(server), ..upstream }
+    }
+
+    fn serving(
+        listener: TcpListener,
+        tls: Option<TlsAcceptor>,
+        reply: impl Fn(&Seen) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        let (upstream, state) = Self::idle(listener.local_addr().unwrap(), reply);
+        let server = tokio::spawn(async move {
+            // Ends with this, and every connection with it.
+            let mut open = JoinSet::new();
+            for connection in 0.. {
+                let Ok((client, _)) = listener.accept().await else { return };
+                let (state, tls) = (state.clone(), tls.clone());
+                open.spawn(async move {
+                    match tls {
+                        None => {
+                            state.connections.fetch_add(1, Ordering::Relaxed);
+                            converse(client, connection, state).await;
+                        }
+                        Some(tls) => {
+                            let Ok(client) = tls.accept(client).await else { return };
+                            state.connections.fetch_add(1, Ordering::Relaxed);
+                            converse(client, connection, state).await;
+                        }
+                    }
+                });
+            }
+        });
+        Self { _server: AbortOnDropHandle::new(server), ..upstream }
+    }
+
+    fn idle(address: SocketAddr, reply: impl Fn(&Seen) -> Vec<u8> + Send + Sync + 'static) -> (Self, State) {
+        let state = State { seen: Arc::default(), connections: Arc::default(), reply: Arc::new(reply) };
+        let (seen, connections) = (Arc::clone(&state.seen), Arc::clone(&state.connections));
+        let server = AbortOnDropHandle::new(tokio::spawn(async {}));
+        (Self { address, seen, connections, _server: server }, state)
     }
 
     /// All that came, oldest first.
@@ -113,18 +159,30 @@ impl Upstream {
     }
 }
 
-async fn converse(mut client: TcpStream, connection: usize, seen: Arc<Mutex<Vec<Seen>>>, reply: Arc<Reply>) {
+fn say_upstream(seen: &Seen) -> Vec<u8> {
+    let body = if seen.method() == "HEAD" { "" } else { "upstream" };
+    format!("HTTP/1.1 200 OK\r\nX-From: upstream\r\nContent-Length: 8\r\n\r\n{body}").into_bytes()
+}
+
+#[derive(Clone)]
+struct State {
+    seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
+    reply: Arc<Reply>,
+}
+
+async fn converse(mut client: impl AsyncRead + AsyncWrite + Unpin, connection: usize, state: State) {
     let mut read = Vec::new();
     while let Some(request) = receive(&mut client, &mut read).await {
         let request = Seen { connection, ..request };
-        seen.lock().push(request.clone());
-        if client.write_all(&reply(&request)).await.is_err() {
+        state.seen.lock().push(request.clone());
+        if client.write_all(&(state.reply)(&request)).await.is_err() || client.flush().await.is_err() {
             return;
         }
     }
 }
 
-async fn receive(client: &mut TcpStream, read: &mut Vec<u8>) -> Option<Seen> {
+async fn receive(client: &mut (impl AsyncRead + Unpin), read: &mut Vec<u8>) -> Option<Seen> {
     let end = find(client, read, b"\r\n\r\n").await?;
     let mut seen = Seen { head: read.drain(..end + 4).collect(), ..Seen::default() };
     if !seen.header("transfer-encoding").is_empty() {
@@ -145,7 +203,7 @@ async fn receive(client: &mut TcpStream, read: &mut Vec<u8>) -> Option<Seen> {
     Some(seen)
 }
 
-async fn find(client: &mut TcpStream, read: &mut Vec<u8>, what: &[u8]) -> Option<usize> {
+async fn find(client: &mut (impl AsyncRead + Unpin), read: &mut Vec<u8>, what: &[u8]) -> Option<usize> {
     loop {
         if let Some(at) = read.windows(what.len()).position(|window| window == what) {
             return Some(at);
@@ -154,14 +212,14 @@ async fn find(client: &mut TcpStream, read: &mut Vec<u8>, what: &[u8]) -> Option
     }
 }
 
-async fn take(client: &mut TcpStream, read: &mut Vec<u8>, length: usize) -> Option<Vec<u8>> {
+async fn take(client: &mut (impl AsyncRead + Unpin), read: &mut Vec<u8>, length: usize) -> Option<Vec<u8>> {
     while read.len() < length {
         more(client, read).await?;
     }
     Some(read.drain(..length).collect())
 }
 
-async fn more(client: &mut TcpStream, read: &mut Vec<u8>) -> Option<()> {
+async fn more(client: &mut (impl AsyncRead + Unpin), read: &mut Vec<u8>) -> Option<()> {
     let some = client.read_buf(read).await.unwrap_or(0);
     (some > 0).then_some(())
 }

@@ -1,0 +1,41 @@
+//! What a request is told that goes nowhere.
+
+use pingora::proxy::Session;
+
+use super::{
+    Gate, body,
+    respond::{self, Dress},
+};
+use crate::{
+    reset::wire::{Reply, reason},
+    telemetry::metrics::Denial,
+};
+
+impl Gate {
+    /// Answers with an error and closes. Where the body's end is certain, it is read first, so that the client hears.
+    pub(super) async fn refuse(&self, session: &mut Session, status: u16) -> pingora::Result<bool> {
+        if status == 404 {
+            self.metrics.disguised();
+        } else {
+            self.metrics.malformed();
+        }
+        if matches!(status, 404 | 405 | 414) {
+            body::discard(session).await;
+        }
+        session.set_keepalive(None);
+        respond::send(session, Reply::error(status, reason(status)), &Dress::default()).await?;
+        Ok(true)
+    }
+
+    /// Answers what `[edge]` keeps from the upstream, and keeps the connection.
+    pub(super) async fn deny(&self, session: &mut Session, why: Denial) -> pingora::Result<bool> {
+        self.metrics.denied(why);
+        body::discard(session).await;
+        let message = match why {
+            Denial::MethodOverride => "Method override is not allowed",
+            Denial::Path | Denial::User => "Access denied",
+        };
+        respond::send(session, Reply::error(403, message), &Dress::default()).await?;
+        Ok(true)
+    }
+}

@@ -30,7 +30,7 @@ pub(crate) use self::{
     connection::Body,
     descriptors::connections,
     preface::starts_http2,
-    seats::Seats,
+    seats::{Seats, Trust},
     socket::{SocketFile, bind_private, bind_tcp},
     streams::{Exchange, Line},
     tls::Secured,

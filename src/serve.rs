@@ -37,7 +37,7 @@ use self::handover::{Estate, HandoverError, Heir, Legacy, Offer};
 use crate::{
     admin,
     config::{Address, Admin, Config, Drain, Listen, Speaks},
-    listen::{self, Arrival, BindError, Bounds, Listener, Seats, ServerTls, Socket, TooMany},
+    listen::{self, Arrival, BindError, Bounds, Listener, Seats, ServerTls, Socket, TooMany, Trust},
     proxy::{Gate, Generation, InFlight, NoRoots, Steps, rooted},
     reset::ports::Events,
     supervisor::Supervisor,
@@ -173,9 +173,12 @@ pub async fn run(
     let work = (in_flight, submits.clone());
     let stop = watch::Sender::new(false);
     let ends = (leave.subscribe(), stop.subscribe(), steps.subscribe());
+    let present = Arc::clone(&generation);
+    let trust = Trust::by(move |ip| present.load().trusts(ip));
     let gate = Gate::new(generation, ends, events, Arc::clone(&metrics), work);
     let proxy = Arc::new(proxy(gate, config)?);
-    let seats = Arc::new(Seats::new(bound.connections, &config.listen, Arc::clone(&metrics)));
+    let max_per_client = config.listen.connections.max_per_client;
+    let seats = Arc::new(Seats::new(bound.connections, max_per_client, trust, Arc::clone(&metrics)));
     let bounds = Arc::new(Bounds::new(&config.listen, Arc::clone(&metrics)));
 
     let ready = Arc::new(AtomicBool::new(false));

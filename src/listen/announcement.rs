@@ -62,3 +62,57 @@ fn parse(read: &[u8]) -> Parsed {
         Err(_) => Parsed::Wrong,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn whole(parsed: Parsed) -> Announcement {
+        let Parsed::Whole(announcement) = parsed else { panic!("{parsed:?}") };
+        announcement
+    }
+
+    #[test]
+    fn nothing_is_waited_for_that_is_no_header() {
+        for begins in ["G", "PR", "PROXY", "PROXY TCP4 192.0.2.1 ", "\r\n", "\r\n\r\n\0\r\nQUIT\n"] {
+            let expected = if begins == "G" { Parsed::Wrong } else { Parsed::Part };
+            assert_eq!(parse(begins.as_bytes()), expected, "{begins:?}");
+        }
+        for wrong in ["PRI * HTTP/2.0\r\n", "PROXYTCP4", "\r\nGET", "PROXY TCP7 1 2 3 4\r\n"] {
+            assert_eq!(parse(wrong.as_bytes()), Parsed::Wrong, "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        /// However it is cut, it is a part until it is whole, and what follows is left alone.
+        #[test]
+        fn a_header_is_read_to_its_end(
+            client in any::<SocketAddr>(), port in any::<u16>(), second in any::<bool>(), rest in any::<Vec<u8>>(),
+        ) {
+            // Neither version has room for more of an address.
+            let client = SocketAddr::new(client.ip(), client.port());
+            let address = proxy_header::ProxiedAddress::stream(client, SocketAddr::new(client.ip(), port));
+            let header = ProxyHeader::with_address(address);
+            let mut bytes = Vec::new();
+            if second { header.encode_v2(&mut bytes).unwrap() } else { header.encode_v1(&mut bytes).unwrap() }
+            for cut in 1..bytes.len() {
+                prop_assert_eq!(parse(&bytes[..cut]), Parsed::Part);
+            }
+            let announcement = whole(parse(&[&bytes[..], &rest].concat()));
+            prop_assert_eq!(announcement, Announcement { client: Some(client), rest });
+        }
+
+        #[test]
+        fn whatever_comes_is_read_or_not(
+            begins in prop::sample::select(vec!["", "PROXY ", "PROXY TCP4 ", "PROXY UNKNOWN", "\r\n\r\n\0\r\nQUIT\n!"]),
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let read = [begins.as_bytes(), &bytes].concat();
+            if let Parsed::Whole(announcement) = parse(&read) {
+                prop_assert!(read.ends_with(&announcement.rest) && announcement.rest.len() < read.len());
+            }
+        }
+    }
+}

@@ -15,6 +15,7 @@ mod seat;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
+    fmt,
     net::IpAddr,
     sync::{
         Arc, OnceLock,
@@ -23,14 +24,12 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::{task::AbortHandle, time::Instant};
 
 pub(super) use self::seat::{Place, Seat};
 use super::Peer;
 use crate::{
-    config::Listen,
     reset::ports::Client,
     telemetry::{
         metrics::{Cap, Metrics},
@@ -55,13 +54,15 @@ type Turn = (State, u64);
 /// Who is to lose a connection: the greatest. Not a proxy, the most connections, the longest wait.
 type Rank = (bool, usize, Reverse<Turn>);
 
+/// Whether a peer may speak for others, as the present configuration says: one at an address, or one on a Unix socket.
+pub(crate) struct Trust(Box<dyn Fn(Option<IpAddr>) -> bool + Send + Sync>);
+
 /// All connections, of all listeners.
 #[derive(Debug)]
 pub(crate) struct Seats {
     max: usize,
     max_per_client: usize,
-    trusted: Vec<IpNet>,
-    trust_unix: bool,
+    trust: Trust,
     began: Instant,
     metrics: Arc<Metrics>,
     book: Mutex<Book>,
@@ -127,14 +128,30 @@ enum Found {
     Nobody,
 }
 
+impl Trust {
+    /// What such a function says of an address, IPv4 if it is one, or of a Unix socket.
+    pub(crate) fn by(trusts: impl Fn(Option<IpAddr>) -> bool + Send + Sync + 'static) -> Self {
+        Self(Box::new(trusts))
+    }
+
+    fn of(&self, ip: Option<IpAddr>) -> bool {
+        (self.0)(ip.map(|ip| ip.to_canonical()))
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Trust")
+    }
+}
+
 impl Seats {
     /// So many places in all.
-    pub(crate) fn new(max: usize, listen: &Listen, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(max: usize, max_per_client: usize, trust: Trust, metrics: Arc<Metrics>) -> Self {
         Self {
             max,
-            max_per_client: listen.connections.max_per_client,
-            trusted: listen.trusted_proxies.clone(),
-            trust_unix: listen.trust_unix,
+            max_per_client,
+            trust,
             began: Instant::now(),
             metrics,
             book: Mutex::default(),
@@ -211,14 +228,9 @@ impl Seats {
 
     fn holder(&self, peer: Peer) -> Holder {
         match peer {
-            Peer::Tcp(address) => Holder { client: Client::of(address.ip()), proxy: self.trusts(address.ip()) },
+            Peer::Tcp(address) => Holder { client: Client::of(address.ip()), proxy: self.trust.of(Some(address.ip())) },
             Peer::Unix | Peer::Former => Holder { client: Client::Unknown, proxy: true },
         }
-    }
-
-    fn trusts(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        self.trusted.iter().any(|net| net.contains(&ip))
     }
 
     /// Without the address: the log is not where to look for who connects.

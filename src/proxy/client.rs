@@ -89,6 +89,11 @@ impl Clients {
         Caller { client, peer: ip, trusted }
     }
 
+    /// Whether a peer at that address may speak for others, or one on a Unix socket.
+    pub(super) fn trusts_peer(&self, ip: Option<IpAddr>) -> bool {
+        ip.map_or(self.trust_unix, |ip| self.trusts(ip))
+    }
+
     fn trusts(&self, ip: IpAddr) -> bool {
         self.trusted.iter().any(|net| net.contains(&ip))
     }

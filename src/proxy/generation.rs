@@ -2,6 +2,7 @@
 //! with.
 
 use std::{
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
@@ -77,6 +78,11 @@ impl Generation {
             upstream,
             _probe: probe,
         })
+    }
+
+    /// Whether a peer at that address may speak for others, or one on a Unix socket.
+    pub(crate) fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        self.clients.trusts_peer(peer)
     }
 }
 

@@ -20,6 +20,7 @@ mod panics;
 mod passing;
 mod password;
 mod paths;
+mod proxied;
 mod repeats;
 mod separation;
 mod siege;

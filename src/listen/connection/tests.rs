@@ -6,7 +6,7 @@ use tokio::{
 use super::*;
 use crate::{
     config::{ClientHeader, Connections, Listen},
-    listen::Seats,
+    listen::{Seats, Trust},
     reset::ports::Time,
     telemetry::metrics::Metrics,
 };
@@ -34,7 +34,7 @@ fn wrapped(io: DuplexStream, max_lifetime: Duration, peer: Peer) -> Connection {
         tls: None,
     };
     let metrics = Arc::new(Metrics::new(Time::from_millis(0)).unwrap());
-    let seats = Arc::new(Seats::new(10, &listen, Arc::clone(&metrics)));
+    let seats = Arc::new(Seats::new(10, 10, Trust::by(|_| false), Arc::clone(&metrics)));
     let seat = seats.admit(peer).unwrap();
     Connection::new(Wire::Bare(io.into()), peer, None, seat, Arc::new(Bounds::new(&listen, metrics)))
 }

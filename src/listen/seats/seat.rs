@@ -46,7 +46,7 @@ impl Seat {
     /// Whether its peer is believed when it says whom a connection is from.
     pub(in crate::listen) fn may_announce(&self) -> bool {
         let Holder { client, proxy } = self.slot.holder;
-        proxy && (client != Client::Unknown || self.seats.trust_unix)
+        proxy && (client != Client::Unknown || self.seats.trust.of(None))
     }
 
     /// To be told whether its client has yet to take what was written.

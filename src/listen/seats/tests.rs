@@ -1,10 +1,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::{
-    config::{ClientHeader, Connections},
-    reset::ports::Time,
-};
+use crate::reset::ports::Time;
 
 fn metrics() -> Arc<Metrics> {
     Arc::new(Metrics::new(Time::from_millis(0)).unwrap())
@@ -12,15 +9,8 @@ fn metrics() -> Arc<Metrics> {
 
 /// So many places in all and for each client; 10.0.0.0/8 are proxies.
 fn seats(max: usize, max_per_client: usize) -> Arc<Seats> {
-    let listen = Listen {
-        addresses: vec![],
-        trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
-        trust_unix: false,
-        client_header: ClientHeader::XForwardedFor,
-        connections: Connections { max_per_client, ..Connections::default() },
-        tls: None,
-    };
-    Arc::new(Seats::new(max, &listen, metrics()))
+    let trust = Trust::by(|ip| ip.is_some_and(|ip| ip.to_string().starts_with("10.")));
+    Arc::new(Seats::new(max, max_per_client, trust, metrics()))
 }
 
 fn tcp(address: &str) -> Peer {
@@ -228,4 +218,35 @@ async fn the_book_balances() {
     }
     held.clear();
     assert_eq!(kept(&seats), (0, 0, 0, 0));
+}
+
+/// A proxy's connection becomes its client's: counted as one of that, and let go with what serves it.
+#[tokio::test(start_paused = true)]
+async fn a_seat_moves_to_whom_a_proxy_names() {
+    let seats = seats(3, 2);
+    let mut all = Vec::new();
+    for _ in 0..2 {
+        let seat = admit(&seats, tcp(PROXY)).await.unwrap();
+        assert!(seat.may_announce());
+        let (slot, task) = (seat.slot(), tokio::spawn(std::future::pending::<()>()));
+        let seat = seat.moves_to(tcp(A)).unwrap();
+        assert!(!seat.may_announce());
+        // Only now is known what serves it.
+        seats.served_by(&slot, task.abort_handle());
+        all.push((seat, task));
+    }
+    assert_eq!(kept(&seats).0, 2);
+    let third = admit(&seats, tcp(PROXY)).await.unwrap().moves_to(tcp(A)).unwrap();
+    assert!(had_to_go(&all[0].0) && !had_to_go(&all[1].0));
+    let (first, task) = all.remove(0);
+    assert!(task.await.unwrap_err().is_cancelled());
+    drop(first);
+    // A full house is not one too full while a seat moves.
+    let last = admit(&seats, tcp(PROXY)).await.unwrap().moves_to(tcp(B)).unwrap();
+    assert_eq!(kept(&seats).0, 3);
+    assert!(!had_to_go(&all[0].0) && !had_to_go(&third));
+    drop((last, third, all));
+    assert_eq!(kept(&seats), (0, 0, 0, 0));
+    // Nobody on a Unix socket is believed, though it is nobody's client.
+    assert!(!admit(&seats, Peer::Unix).await.unwrap().may_announce());
 }

@@ -140,6 +140,11 @@ impl World {
         Self { store, mailbox, store_link, smtp_link, gate, http2, more, admin, http, stop, running, reloader, folder }
     }
 
+    /// A file beside the configuration, or itself.
+    pub(crate) fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap()
+    }
+
     /// Puts other texts in the place of files, and has all of it read anew. False if it does not hold.
     pub(crate) async fn change(&self, files: &[(&str, &str)]) -> bool {
         for (name, text) in files {

@@ -347,7 +347,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "identity",
         r#"auth = { kind = "oauth2", token_url = "https://u@idp/token", client_id = "c", client_secret = "env:CURRENT" }"#,
-        r#"identity.auth.token_url = "https://…@idp/token": must be an http:// or https:// URL without user, query and fragment"#,
+        r#"identity.auth.token_url = "https://…@idp/token": must be an http:// or https:// URL without user and fragment"#,
     ),
     (
         "identity",
@@ -1260,6 +1260,13 @@ fn a_store_is_asked_as_it_wants() {
     assert_eq!((oauth2.client_id.as_str(), oauth2.client_secret.expose().as_str()), ("c", "s3cret"));
     assert_eq!((oauth2.scope, oauth2.audience, oauth2.resource), (None, None, None));
     assert_eq!(oauth2.client_auth, ClientAuth::Basic);
+    let Auth::OAuth2(exact) = auth(&format!("{required}\"https://idp/o/token/?p=x\"")) else { panic!("oauth2") };
+    assert_eq!(exact.token_url.as_str(), "https://idp/o/token/?p=x", "as it stands");
+    for wrong in ["ftp://idp/token", "https:idp/token", "https://idp/token#x", "https://idp:0/token", "idp/token"] {
+        let toml = with("identity", &format!("auth = {{ {required}\"{wrong}\" }}"));
+        let faults = folder.faults(&toml);
+        assert!(faults.len() == 1 && faults[0].contains("identity.auth.token_url"), "{faults:?}");
+    }
     let all = r#""http://idp/token", allow_plaintext = true, client_auth = "post", scope = "a b", audience = "x", resource = "urn:x""#;
     let Auth::OAuth2(oauth2) = auth(&format!("{required}{all}")) else { panic!("oauth2") };
     assert_eq!(oauth2.client_auth, ClientAuth::Post);

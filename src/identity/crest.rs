@@ -41,7 +41,7 @@ const REV: &str = "_rev";
 /// An identity store that speaks CREST.
 pub struct Crest {
     calls: Calls,
-    headers: HeaderMap,
+    headers: Arc<HeaderMap>,
     base: String,
 }
 
@@ -66,7 +66,7 @@ impl Crest {
         headers.insert(NO_SESSION, HeaderValue::from_static("true"));
         let base = config.endpoints.url.as_str().trim_end_matches('/').to_owned();
         Uri::try_from(&base).map_err(|_| Unusable::Url)?;
-        Ok(Self { calls, headers, base })
+        Ok(Self { calls, headers: Arc::new(headers), base })
     }
 
     async fn look_up(
@@ -125,9 +125,9 @@ impl Crest {
     ) -> Result<Patched, Failure> {
         let Some(segment) = segment(id) else { return Ok(Patched::Gone) };
         let mut request = self.request(Method::PATCH, at, Some(&segment), "")?;
-        request.headers.insert(CONTENT_TYPE, JSON);
+        request.own.push((CONTENT_TYPE, JSON));
         if let Some(Revision(revision)) = revision {
-            request.headers.insert(IF_MATCH, HeaderValue::from_str(&format!("\"{revision}\""))?);
+            request.own.push((IF_MATCH, HeaderValue::from_str(&format!("\"{revision}\""))?));
         }
         request.body = operations(changes)?;
         let answered = call.send(&request, || self.nobody(at)).await?;
@@ -154,7 +154,7 @@ impl Crest {
         }
         uri.push_str(query);
         let uri = Uri::try_from(uri).map_err(|_| Failure::unsent(Kind::Request))?;
-        Ok(Outgoing { method, uri, headers: self.headers.clone(), body: Bytes::new() })
+        Ok(Outgoing { method, uri, headers: Arc::clone(&self.headers), own: Vec::new(), body: Bytes::new() })
     }
 
     /// Asks for somebody who cannot be there.

@@ -1,7 +1,7 @@
 //! A bounded HTTP client: every call has a deadline, an answer a largest size. It follows no redirect, asks no proxy of
 //! the environment, and shares no connection with anybody.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -67,22 +67,24 @@ impl Http {
 }
 
 /// A request that may be sent more than once.
-#[derive(Clone)]
 pub(super) struct Outgoing {
     pub(super) method: Method,
     pub(super) uri: Uri,
-    pub(super) headers: HeaderMap,
+    /// What every request of its service has.
+    pub(super) headers: Arc<HeaderMap>,
+    /// And what this one has besides.
+    pub(super) own: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Bytes,
 }
 
 impl Outgoing {
-    /// The request, with one more header.
+    /// The request, with some more headers.
     pub(super) fn with(&self, more: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        request.headers_mut().extend(more);
+        *request.headers_mut() = HeaderMap::clone(&self.headers);
+        request.headers_mut().extend(self.own.iter().cloned().chain(more));
         request
     }
 }

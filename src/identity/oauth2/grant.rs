@@ -1,6 +1,6 @@
 //! The client credentials grant on the wire: RFC 6749 §4.4 and §5.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -57,7 +57,7 @@ pub(super) fn request(settings: &OAuth2) -> Result<Outgoing, Unusable> {
     }
     let uri = Uri::try_from(settings.token_url.as_str()).map_err(|_| Unusable::Url)?;
     let body = Secret::new(form.finish()).into_bytes();
-    Ok(Outgoing { method: Method::POST, uri, headers, body })
+    Ok(Outgoing { method: Method::POST, uri, headers: Arc::new(headers), own: Vec::new(), body })
 }
 
 fn lengths(settings: &OAuth2) -> usize {

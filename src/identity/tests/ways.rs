@@ -159,6 +159,22 @@ async fn an_address_that_is_gone_is_passed_over_within_the_call() {
     assert_eq!(find(&crest).await, Err(UNSENT));
 }
 
+/// It takes connections and says nothing: TLS waits for it, but not for so long that the other one has no time left.
+#[tokio::test]
+async fn an_address_that_is_silent_has_its_share_of_the_time() {
+    let own = Authority::new("own");
+    let server = secure(own.serves(&own.vouches("store.example"), false)).await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut identity = identity("https://store.example/openidm");
+    identity.endpoints.tls = Some(own.trusted());
+    identity.endpoints.addresses = [silent.local_addr().unwrap(), server.address()].map(Place::Ip).into();
+    let crest = store(identity, Bounds { connect: Duration::from_secs(2), ..wide() });
+    for _ in 0..4 {
+        assert_eq!(find(&crest).await, Ok(vec![]));
+    }
+    assert_eq!(server.seen().len(), 4);
+}
+
 #[tokio::test]
 async fn connections_take_turns() {
     let answer = |_: &server::Seen| Answer::json(200, &json!({ "result": [] })).with("connection", "close");

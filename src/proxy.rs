@@ -47,7 +47,7 @@ use pingora::{
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::generation::rooted;
+pub(crate) use self::generation::{rooted, roots};
 pub use self::in_flight::InFlight;
 use self::{
     desk::Desk,

@@ -38,7 +38,7 @@ use crate::{
     admin,
     config::{Address, Admin, Config, Drain, Listen, Speaks},
     listen::{self, Arrival, BindError, Bounds, Listener, Seats, ServerTls, Socket, TooMany, Trust},
-    proxy::{Gate, Generation, InFlight, NoRoots, Steps, rooted},
+    proxy::{Gate, Generation, InFlight, NoRoots, Steps, rooted, roots},
     reset::ports::Events,
     supervisor::Supervisor,
     telemetry::metrics::Metrics,
@@ -369,6 +369,7 @@ fn proxy(gate: Gate, config: &Config) -> Result<HttpProxy<Gate>, StartError> {
         // It keeps this many for each.
         upstream_keepalive_pool_size: (config.upstream.pool_size / threads).max(1),
         max_retries: MAX_TRIES,
+        ca_file: roots(),
         ..ServerConf::default()
     });
     let mut proxy = rooted(|| http_proxy(&conf, gate))?;

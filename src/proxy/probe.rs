@@ -6,11 +6,16 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, StatusCode, header};
-use pingora::{BError, Error, ErrorType, connectors::http::v1::Connector, http::RequestHeader};
+use pingora::{
+    BError, Error, ErrorType,
+    connectors::{ConnectorOptions, http::v1::Connector},
+    http::RequestHeader,
+};
 use tokio::time::{sleep, timeout};
 use url::Position;
 
 use super::{
+    generation::roots,
     route::{Route, Router},
     upstream::Upstream,
 };
@@ -58,10 +63,12 @@ impl Probe {
             let passed = matches!(router.route(path.as_bytes(), None), Route::Pass { .. });
             Process { name, path, passed, open: false }
         });
+        let mut options = ConnectorOptions::new(processes.len());
+        options.ca_file = roots();
         Self {
             upstream,
             metrics,
-            connector: Connector::new(None),
+            connector: Connector::new(Some(options)),
             host: config.upstream.endpoints.url[Position::BeforeHost..Position::AfterPort].to_owned(),
             processes: processes.into(),
             every: config.edge.watch_upstream,

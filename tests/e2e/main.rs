@@ -16,6 +16,7 @@ mod dumps;
 mod listen;
 mod logs;
 mod mail;
+mod nginx;
 mod promises;
 mod reload;
 mod start;

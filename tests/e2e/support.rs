@@ -3,6 +3,9 @@
 #[path = "../it/support/answer.rs"]
 #[allow(dead_code)] // the stories use the rest
 pub(crate) mod answer;
+#[path = "../it/support/authority.rs"]
+#[allow(dead_code)] // the stories use the rest
+pub(crate) mod authority;
 pub(crate) mod driver;
 pub(crate) mod program;
 #[path = "../it/support/raw.rs"]

@@ -128,6 +128,27 @@ async fn a_certificate_that_vouches_for_itself_can_be_pinned() {
     assert_refused(&upstream, "idm", &format!("pin = \"{}\"", other.pin()), "not the one of tls.pin").await;
 }
 
+/// What the gate asks by itself is for the same server only.
+#[tokio::test]
+async fn nobody_else_than_the_pinned_one_is_asked_for_its_own_processes() {
+    let _files = Files::new();
+    let (shown, other) = (Shown::own("idm"), Shown::own("idm"));
+    let upstream = Upstream::under(shown.serve(None)).await;
+    let plan = |pin: String| Plan {
+        upstream: Some(format!(
+            "url = \"https://idm\"\naddresses = [\"{}\"]\n[upstream.tls]\npin = \"{pin}\"",
+            upstream.address
+        )),
+        edge: "watch_upstream = \"10ms\"",
+        ..Plan::default()
+    };
+    let wrong = World::with(plan(other.pin())).await;
+    wrong.until(async || upstream.connections() > 3).await;
+    assert_eq!(upstream.count(), 0);
+    let right = World::with(plan(shown.pin())).await;
+    right.until(async || upstream.count() > 3).await;
+}
+
 #[tokio::test]
 async fn a_server_that_asks_who_we_are_is_shown_a_certificate() {
     let (files, servers, clients, other) = (Files::new(), Authority::new(), Authority::new(), Authority::new());

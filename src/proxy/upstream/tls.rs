@@ -26,6 +26,10 @@ use crate::{
     tls::{self, HTTP1, Unusable},
 };
 
+/// A certificate whose key nobody has. Pingora builds a verifier out of roots even where it is told to use none of it, as
+/// it is beside a pin, and there may be none on this machine.
+const NOBODY: &[u8] = include_bytes!("nobody.der");
+
 /// The settings, as Pingora takes them, and as rustls does.
 pub(super) struct Tls {
     /// The one certificate that the server may have.
@@ -47,14 +51,16 @@ impl Tls {
         let own = (tls::client(config, &[HTTP1])?, tls::name(config, host).ok_or(Unusable::Name)?);
         // Its reader of certificates panics at what another accepts.
         let read = || {
-            let roots = config.roots.as_ref().map(|roots| {
-                roots.iter().map(|root| WrappedX509::new(root.to_vec(), parse_x509)).collect::<Vec<_>>().into()
-            });
+            let wrap = |der: &[u8]| WrappedX509::new(der.to_vec(), parse_x509);
+            let roots: Option<Vec<_>> = match (&config.roots, config.pin) {
+                (_, Some(_)) => Some(vec![wrap(NOBODY)]),
+                (roots, None) => roots.as_ref().map(|roots| roots.iter().map(|root| wrap(root)).collect()),
+            };
             let pair = config.pair.as_ref().map(|pair| {
                 let chain = pair.chain.iter().map(|certificate| certificate.to_vec()).collect();
                 Arc::new(CertKey::new(chain, pair.key.secret_der().to_vec()))
             });
-            (roots, pair)
+            (roots.map(Into::into), pair)
         };
         let (roots, pair) = catch_unwind(AssertUnwindSafe(read)).map_err(|_| Unusable::Certificate)?;
         let chain = config.pair.as_ref().map(|pair| pair.chain.iter().map(AsRef::as_ref).collect::<Vec<&[u8]>>());

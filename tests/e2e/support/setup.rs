@@ -35,6 +35,8 @@ pub(crate) struct Files {
 pub(crate) struct Plan {
     pub(crate) listen: String,
     pub(crate) upstream: String,
+    /// Lines of `[upstream]` after its URL.
+    pub(crate) upstream_lines: String,
     pub(crate) identity: String,
     /// Lines of `[reset]`.
     pub(crate) reset: String,
@@ -50,6 +52,7 @@ impl Plan {
         Self {
             listen: "127.0.0.1:0".into(),
             upstream: format!("http://{NOBODY}"),
+            upstream_lines: String::new(),
             identity: format!("http://{NOBODY}/openidm"),
             reset: "answer_floor = \"20ms\"".into(),
             mail: format!("transport = \"smtp://{NOBODY}\""),
@@ -61,7 +64,7 @@ impl Plan {
 impl Files {
     pub(crate) fn of(plan: &Plan) -> Self {
         let files = Self { folder: Arc::new(tempfile::tempdir().unwrap()) };
-        let Plan { listen, upstream, identity, reset, mail, more } = plan;
+        let Plan { listen, upstream, upstream_lines, identity, reset, mail, more } = plan;
         // Else what a wire holds could be a question of the gate's own.
         let quiet = if more.contains("[edge]") { "" } else { "[edge]\nwatch_upstream = \"0s\"" };
         files.write("selfservice-reset.json", include_str!("../../../conf/selfservice-reset.json"));
@@ -76,6 +79,7 @@ addresses = ["{listen}"]
 address = "127.0.0.1:0"
 [upstream]
 url = "{upstream}"
+{upstream_lines}
 [identity]
 kind = "crest"
 url = "{identity}"

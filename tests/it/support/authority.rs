@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use ring::digest::{SHA256, digest};
 use rustls::{
     RootCertStore, ServerConfig,
@@ -40,6 +40,8 @@ impl Authority {
     pub(crate) fn certify(&self, name: &str) -> Shown {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        // Else it would have its authority's, and be taken for one that vouches for itself.
+        params.distinguished_name.push(DnType::CommonName, name);
         params.use_authority_key_identifier_extension = true;
         Shown { certificate: params.signed_by(&key, &self.issuer).unwrap(), key }
     }

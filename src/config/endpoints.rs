@@ -8,7 +8,7 @@ use super::{
     plaintext::check_plaintext,
     raw::Section,
     secret::Surroundings,
-    tls::{ClientTls, client_tls},
+    tls::{ClientTls, check_name, client_tls},
     units,
 };
 
@@ -104,6 +104,7 @@ pub(super) fn endpoints(
     let https = url.as_ref().is_some_and(|url| url.scheme() == "https");
     // A URL that is wrong says nothing of whether TLS is wanted.
     let tls = client_tls(section.section("tls"), https || url.is_none(), around);
+    check_name(section, "url", url.as_ref(), tls.as_ref());
     Some(Endpoints {
         url: url?,
         addresses: addresses?,

@@ -1242,6 +1242,24 @@ fn where_a_service_is() {
     assert!(faults.len() == 1 && faults[0].contains("must not be one of listen.addresses"), "{faults:?}");
 }
 
+/// It could be connected to and asked for nothing.
+#[test]
+fn tls_is_with_somebody_who_has_a_name() {
+    let folder = Folder::new();
+    let host = format!("{}.example", "x".repeat(64));
+    let client = "kind = \"oauth2\", client_id = \"c\", client_secret = \"env:CURRENT\"";
+    for (section, line) in [
+        ("upstream", format!("url = \"https://{host}\"")),
+        ("identity", format!("url = \"https://{host}/openidm\"")),
+        ("identity", format!("auth = {{ {client}, token_url = \"https://{host}/token\" }}")),
+    ] {
+        let faults = folder.faults(&with(section, &line));
+        assert!(faults.len() == 1 && faults[0].contains("a host that a certificate can be for"), "{faults:?}");
+    }
+    folder.good(&with("upstream", &format!("url = \"https://{host}\"\ntls = {{ server_name = \"idm.example\" }}")));
+    folder.good(&with("upstream", "url = \"https://[::1]\""));
+}
+
 #[test]
 fn a_store_is_asked_as_it_wants() {
     let folder = Folder::new();

@@ -9,6 +9,8 @@ use rustls::{
     sign::CertifiedKey,
 };
 
+use url::Url;
+
 use super::{
     Secret,
     raw::Section,
@@ -73,6 +75,15 @@ pub(super) fn client_tls(mut section: Section<'_>, used: bool, around: &Surround
     }
     section.finish();
     Some(ClientTls { roots: roots?, server_name: server_name?, pair: pair?, pin: pin? })
+}
+
+/// Says where the URL's host is no name that a server can be asked for by TLS, and no other name is given.
+pub(super) fn check_name(section: &Section<'_>, key: &str, url: Option<&Url>, tls: Option<&ClientTls>) {
+    let host = url.filter(|url| url.scheme() == "https").and_then(Url::host_str).unwrap_or("localhost");
+    let is_name = rustls::pki_types::ServerName::try_from(host.trim_matches(['[', ']'])).is_ok();
+    if !is_name && tls.is_some_and(|tls| tls.server_name.is_none()) {
+        section.fault(key, "must have a host that a certificate can be for: labels of 63 characters at most");
+    }
 }
 
 /// Reads `certificate` and `key`, which come together or not at all.

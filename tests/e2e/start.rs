@@ -183,7 +183,8 @@ async fn a_mail_folder_that_cannot_be_used_ends_it() {
 async fn it_starts_with_everything_around_it_down() {
     // Longer than a label of a name may be, so no name server is asked, and the look-up fails.
     let nowhere = format!("{}.invalid", "x".repeat(64));
-    let plan = Plan { upstream: format!("https://{nowhere}"), ..Plan::alone() };
+    let upstream = format!("https://idm.example\"\naddresses = [\"{nowhere}:443\"] # ");
+    let plan = Plan { upstream, ..Plan::alone() };
     let gate = Gate::run(Files::of(&plan), &[]).await;
     assert_eq!(gate.ask_admin("/readyz").await.status, 200);
     assert_eq!(gate.get(crate::support::setup::PATH).await.status, 200);

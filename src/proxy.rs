@@ -235,8 +235,8 @@ impl ProxyHttp for Gate {
         let due = passage.attempts.is_sent(tokio::time::Instant::now());
         if let Some(connection) = connection(session) {
             connection.body_is_read();
-            connection.answer_is_due(due);
         }
+        passage::answer_is_due(session, due);
         Ok(())
     }
 

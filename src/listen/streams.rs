@@ -59,6 +59,7 @@ impl Line {
             secured: self.secured.clone(),
             bounds: Arc::clone(&self.bounds),
             coming: Mutex::new(None),
+            due: Mutex::new(None),
             changed: Notify::new(),
             largest: AtomicUsize::new(OWN),
         })
@@ -104,6 +105,8 @@ pub(crate) struct Exchange {
     bounds: Arc<Bounds>,
     /// Of the body that is awaited, where nobody else times it.
     coming: Mutex<Option<Pace>>,
+    /// When the answer must have begun.
+    due: Mutex<Option<Instant>>,
     changed: Notify,
     /// Bytes of the answer's largest piece.
     largest: AtomicUsize,
@@ -141,22 +144,32 @@ impl Exchange {
         self.changed.notify_one();
     }
 
-    /// Resolves when that body has been too slow.
-    pub(crate) async fn body_is_slow(&self) {
+    /// To be told when the answer must have begun; nothing when it has, or somebody else says so.
+    pub(crate) fn answer_is_due(&self, at: Option<Instant>) {
+        *self.due.lock() = at;
+        self.changed.notify_one();
+    }
+
+    /// Resolves when that body has been too slow, or the answer is not there when it is due.
+    pub(crate) async fn is_late(&self) {
         loop {
-            let waits = self.coming.lock().as_mut().map(|pace| pace.waits(Instant::now()));
-            match waits {
-                None => self.changed.notified().await,
-                Some(Some(until)) => {
-                    tokio::select! {
-                        () = self.changed.notified() => {}
-                        () = sleep_until(until) => {}
-                    }
-                }
+            let (due, now) = (*self.due.lock(), Instant::now());
+            let waits = self.coming.lock().as_mut().map(|pace| pace.waits(now));
+            let body = match waits {
                 Some(None) => {
                     self.bounds.metrics.connection_was_slow(Slow::Body);
                     return;
                 }
+                Some(until) => until,
+                None => None,
+            };
+            let until = body.into_iter().chain(due).min();
+            if due.is_some_and(|due| due <= now) {
+                return;
+            }
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = async { sleep_until(until.unwrap_or(now)).await }, if until.is_some() => {}
             }
         }
     }

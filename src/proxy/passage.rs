@@ -1,12 +1,16 @@
 //! One request on its way.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use http::Version;
 use pingora::proxy::Session;
+use tokio::time::Instant;
 
 use super::{Generation, client::Caller, upstream::Attempts};
 use crate::listen::{Connection, Exchange};
+
+/// How much later a stream is reset: most of those who wait for nothing are told so before.
+const SLACK: Duration = Duration::from_millis(400);
 
 /// One request's state.
 pub struct Passage {
@@ -35,6 +39,16 @@ pub(super) fn connection(session: &Session) -> Option<&Connection> {
 /// The stream, of HTTP/2.
 pub(super) fn exchange(session: &Session) -> Option<&Arc<Exchange>> {
     session.req_header().extensions.get()
+}
+
+/// Whoever keeps a client's time keeps the upstream's as well, whose answer's head may come byte by byte.
+pub(super) fn answer_is_due(session: &Session, at: Option<Instant>) {
+    if let Some(connection) = connection(session) {
+        connection.answer_is_due(at);
+    }
+    if let Some(exchange) = exchange(session) {
+        exchange.answer_is_due(at.map(|at| at + SLACK));
+    }
 }
 
 /// Whether it may go over to WebSocket. A connection of HTTP/2 is not one request's to turn into something else.

@@ -6,7 +6,10 @@ use http::{Method, StatusCode};
 use pingora::{BError, Error, ErrorSource, ErrorType, http::ResponseHeader, proxy::Session};
 use tokio::time::Instant;
 
-use super::{Gate, Passage, failure, framing, passage::connection};
+use super::{
+    Gate, Passage, failure, framing,
+    passage::{answer_is_due, connection},
+};
 use crate::{endpoints::Failure, tls};
 
 /// What is told where a certificate is not the pinned one.
@@ -37,6 +40,7 @@ impl Gate {
     /// anew, if sending it twice does no more than once (RFC 9110 §9.2.2, §9.3.1).
     pub(super) fn broke(&self, session: &mut Session, passage: &mut Passage, error: BError, reused: bool) -> BError {
         let mut error = error;
+        answer_is_due(session, None);
         let method = session.req_header().method.clone();
         if passage.there.is_some() {
             match method.is_idempotent() && !session.as_ref().retry_buffer_truncated() {
@@ -64,6 +68,12 @@ impl Gate {
             }
         }
         let unsent = *error.etype() == ErrorType::InvalidCert;
+        // Who has not been sent all cannot answer: a slow client's doing.
+        let owes = passage.attempts.is_sent_whole() || *error.etype() != ErrorType::ReadTimedout;
+        if !owes {
+            error.set_retry(false);
+            return error;
+        }
         passage.attempts.failed(match error.etype() {
             ErrorType::InvalidCert => Failure::Tls,
             ErrorType::ReadTimedout | ErrorType::WriteTimedout => Failure::Silent,
@@ -102,11 +112,9 @@ impl Gate {
         }
         attempts.begins_to_be_answered();
         attempts.tunnels = tunnel;
-        if let Some(connection) = connection(session) {
-            connection.answer_is_due(None);
-            if tunnel {
-                connection.tunnels(passage.generation.upstream.websocket_idle(), self.stopping.clone());
-            }
+        answer_is_due(session, None);
+        if let Some(connection) = connection(session).filter(|_| tunnel) {
+            connection.tunnels(passage.generation.upstream.websocket_idle(), self.stopping.clone());
         }
         Ok(tunnel)
     }

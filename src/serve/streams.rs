@@ -193,7 +193,7 @@ impl Door<'_> {
                 biased;
                 _ = proxy.process_new_http(ServerSession::new_http2(session), &stop) => {}
                 // With what serves it the stream is reset.
-                () = exchange.body_is_slow() => {}
+                () = exchange.is_late() => {}
             }
         });
         true

@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::{
     connections::read_head,
+    http2::Http2,
     raw::{Raw, request},
     upstream::Upstream,
     world::{Plan, World},
@@ -200,6 +201,11 @@ async fn an_answer_that_never_quite_begins_has_an_end_too() {
         assert_eq!(answer.status, 504, "{trickle:?}");
         assert!(began.elapsed() < Duration::from_secs(2), "{trickle:?} {:?}", began.elapsed());
         world.until(async || world.metric("upstream_failures_total").await == "1").await;
+        // On a stream nobody can be told any more, in the midst of a head.
+        let began = Instant::now();
+        let told = Http2::to(world.http2).await.get("/a").await;
+        assert!(told.map_or(true, |answer| answer.status == 504), "{trickle:?}");
+        assert!(began.elapsed() < Duration::from_secs(2), "{trickle:?} {:?}", began.elapsed());
     }
 }
 

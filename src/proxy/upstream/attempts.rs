@@ -52,6 +52,11 @@ impl Attempts {
         self.due
     }
 
+    /// Whether all of the request has been sent.
+    pub(in crate::proxy) const fn is_sent_whole(&self) -> bool {
+        self.due.is_some()
+    }
+
     /// Whether the answer should have begun by now.
     pub(in crate::proxy) fn is_overdue(&self, now: Instant) -> bool {
         !self.answered && self.due.is_some_and(|due| due <= now)

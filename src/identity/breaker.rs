@@ -99,6 +99,11 @@ impl Breaker {
 
     fn open(&self, now: Time) {
         let mut state = self.state.lock();
+        // Somebody has been answered since: it was the look that failed by chance.
+        if state.open.is_none() && self.settings.failures.is_some_and(|most| state.failures < most) {
+            state.looking = false;
+            return;
+        }
         let was_open = state.open.is_some();
         let spell = state.open.map_or(self.settings.open, |open| (open.spell * 2).min(LONGEST.max(self.settings.open)));
         *state = State { open: Some(Open { until: now.after(jittered(spell)), spell }), ..State::default() };
@@ -205,6 +210,20 @@ mod tests {
         assert_eq!(shown(&metrics), ["2", "1", "0"]);
         assert!(refused(&breaker, at(1)) && refused(&breaker, at(5)));
         assert_eq!(shown(&metrics), ["2", "1", "2"]);
+    }
+
+    #[test]
+    fn a_look_that_fails_while_others_are_answered_opens_nothing() {
+        let (breaker, metrics) = breaker(2);
+        (0..2).for_each(|_| breaker.note(true));
+        let asking = look(&breaker, at(0));
+        breaker.note(false);
+        asking.tell(Some(false), at(0));
+        assert!(goes(&breaker, at(0)));
+        assert_eq!(shown(&metrics), ["0", "0", "0"]);
+        (0..2).for_each(|_| breaker.note(true));
+        look(&breaker, at(0)).tell(Some(false), at(0));
+        assert!(refused(&breaker, at(0)));
     }
 
     #[test]

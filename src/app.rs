@@ -190,8 +190,9 @@ impl App {
             supervisor,
             mail_is_out: Box::pin(async move { mail.mail_is_out().await }),
         };
-        let present = reloader.present.load_full();
-        let ended = serve::run(bound, &present.config, parts, drain, cut).await?;
+        // Not all of the first generation, which is to go when it is over.
+        let config = Arc::clone(&reloader.present.load().config);
+        let ended = serve::run(bound, &config, parts, drain, cut).await?;
         drop(tidying);
         if let Some(file) = state_file.filter(|_| ended != Ended::HandedOver) {
             file.leave(&reloader.estate().ok_or(KeysError::Crypto)?)?;

@@ -1,11 +1,15 @@
 //! What can change while it runs: a checked configuration becomes a new generation, which takes the place of the present
 //! one as a whole or not at all. Flows, budgets, answers for repeats, connections and sockets outlive it.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -33,6 +37,9 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
+/// How often is looked whether anybody still has to do with a generation that is over.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// What outlives a generation.
 pub(super) struct Lasting {
     pub(super) names: Names,
@@ -49,9 +56,11 @@ pub(super) struct Lasting {
 
 /// The parts of a generation that others look at as well.
 pub(super) struct Present {
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
     pub(super) governor: Arc<Governor>,
     pub(super) outbox: Arc<dyn Outbox>,
+    /// There as long as a step is at work by it.
+    engine: Weak<Engine>,
     pub(super) accounts: Arc<Crest>,
     keys: Arc<RingKeys>,
 }
@@ -93,8 +102,14 @@ impl Reloader {
         }
         self.present.store(Arc::new(present));
         self.generation.store(Arc::new(generation));
-        let old = Arc::clone(&before.outbox);
-        self.lasting.leaving.spawn(async move { old.drained().await });
+        let (outbox, engine) = (Arc::clone(&before.outbox), Weak::clone(&before.engine));
+        self.lasting.leaving.spawn(async move {
+            // A step that began with it has a mail to send yet.
+            while engine.strong_count() > 0 {
+                sleep(LOOK).await;
+            }
+            outbox.drained().await;
+        });
         *self.number.lock() += 1;
         Ok(stays)
     }
@@ -202,8 +217,10 @@ async fn make(
         events: Arc::clone(events),
     };
     let engine = Arc::new(Engine::new(&config.reset.process, settings(&config), ports).await);
+    let at_work = Arc::downgrade(&engine);
     let generation = Generation::start(&config, engine, limits, metrics).await?;
-    Ok((Present { config, governor, outbox, accounts, keys }, generation))
+    let config = Arc::new(config);
+    Ok((Present { config, governor, outbox, engine: at_work, accounts, keys }, generation))
 }
 
 /// What a reload does not change, although it is to be another: the keys of the configuration.
@@ -220,6 +237,7 @@ fn fixed(before: &Config, now: &Config) -> Vec<&'static str> {
         ("reset.max_in_flight", before.reset.max_in_flight == now.reset.max_in_flight),
         ("upstream.pool_size", before.upstream.pool_size == now.upstream.pool_size),
         ("log.format", before.log.format == now.log.format),
+        ("drain.linger and drain.within", before.drain == now.drain),
         ("reload.watch", before.watch == now.watch),
         ("upgrade.folder", before.upgrade == now.upgrade),
     ];

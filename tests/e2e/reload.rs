@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use crate::support::setup::{Around, Files, Gate, Plan, SERVICE_PASSWORD, link};
 
 fn change(gate: &Gate, from: &str, to: &str) {
@@ -60,6 +62,35 @@ async fn a_credential_is_taken_up_when_its_file_changes_and_what_is_being_writte
     fs::remove_file(gate.files.path().join("service-password")).unwrap();
     gate.counts(FAILED, 1).await;
     assert_eq!(gate.query("bjensen").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_began_before_a_reload_mails_after_it() {
+    let around = Around::start().await;
+    let mut gate = Gate::run(Files::of(&around.plan()), &[]).await;
+    // By a generation that is neither the first nor the last.
+    gate.program.signal("HUP");
+    gate.counts(DONE, 1).await;
+    let token = gate.begin().await;
+    around.identity.hold();
+    around.smtp.hold();
+    let body = json!({"token": token, "input": {"queryFilter": "userName eq \"bjensen\""}});
+    let query = gate.post(&body);
+    let reload = async {
+        around.identity.holds().await;
+        gate.program.signal("HUP");
+        gate.counts(DONE, 2).await;
+        around.identity.release();
+    };
+    let (answer, ()) = tokio::join!(query, reload);
+    assert_eq!(answer.status, 200);
+    around.smtp.holds().await;
+    // Nor does an end forget it.
+    gate.program.signal("TERM");
+    gate.program.stderr.find("\"draining\"").await;
+    around.smtp.release();
+    assert_eq!(gate.program.ended().await, 0);
+    assert_eq!(around.mail(1).await.to, ["bjensen@example.com"]);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod canaries;
 mod demo;
 mod dumps;
 mod listen;
+mod load;
 mod logs;
 mod mail;
 mod nginx;

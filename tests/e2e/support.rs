@@ -7,11 +7,15 @@ pub(crate) mod answer;
 #[allow(dead_code)] // the stories use the rest
 pub(crate) mod authority;
 pub(crate) mod driver;
+pub(crate) mod load;
 pub(crate) mod program;
 #[path = "../it/support/raw.rs"]
 #[allow(dead_code)] // the stories use the rest
 pub(crate) mod raw;
 pub(crate) mod setup;
+#[path = "../it/support/tls.rs"]
+#[allow(dead_code)] // the stories use the rest
+pub(crate) mod tls;
 #[path = "../it/support/upstream.rs"]
 #[allow(dead_code)] // the stories use the rest
 pub(crate) mod upstream;

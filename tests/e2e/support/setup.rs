@@ -140,7 +140,10 @@ linger = "0s"
 /// A running `resetgate run`, and where it listens.
 pub(crate) struct Gate {
     pub(crate) program: Program,
+    /// The first of them.
     pub(crate) address: SocketAddr,
+    /// As the configuration has them, with their ports.
+    pub(crate) addresses: Vec<String>,
     pub(crate) admin: SocketAddr,
     http: reqwest::Client,
     pub(crate) files: Files,
@@ -161,8 +164,16 @@ impl Gate {
     async fn ready(mut program: Program, files: Files) -> Self {
         let ready = program.stderr.find("\"ready\"").await;
         let ready: Value = serde_json::from_str(&ready).unwrap();
-        let address = |name: &str| ready["fields"][name].as_str().unwrap().parse().unwrap();
-        Self { address: address("addresses"), admin: address("admin"), program, http: client(), files }
+        let text = |name: &str| ready["fields"][name].as_str().unwrap();
+        let addresses: Vec<_> = text("addresses").split(", ").map(str::to_owned).collect();
+        let address = addresses[0].trim_start_matches(|kind: char| !kind.is_ascii_digit()).parse().unwrap();
+        Self { address, addresses, admin: text("admin").parse().unwrap(), program, http: client(), files }
+    }
+
+    /// Where it listens for that, such as `h2c`.
+    pub(crate) fn door(&self, kind: &str) -> SocketAddr {
+        let own = self.addresses.iter().find_map(|address| address.strip_prefix(kind)?.strip_prefix(':'));
+        own.unwrap_or_else(|| panic!("{kind} in {:?}", self.addresses)).parse().unwrap()
     }
 
     /// Ends it as `SIGKILL` does; its files are left for another run.

@@ -23,7 +23,7 @@ pub enum Command {
         /// The configuration, such as conf/resetgate.toml
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// Take over from the process that runs: its sockets, and its open resets (see [upgrade])
+        /// Take over from the process that runs: its sockets, and its open resets (at upgrade.folder)
         #[arg(long)]
         upgrade: bool,
     },

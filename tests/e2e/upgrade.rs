@@ -163,6 +163,7 @@ async fn an_heir_that_dies_at_the_last_moment_leaves_everything_as_it_was() {
         let addresses: Vec<String> = serde_json::from_slice(&hear(&mut heir).await).unwrap();
         assert_eq!(addresses, [gate.address.to_string(), format!("admin:{}", gate.admin)]);
         hear(&mut heir).await;
+        assert_eq!(hear(&mut heir).await, b"0 ", "nobody looks after it");
         if said_all {
             say(&mut heir, b"take /nowhere").await;
             let estate = hear(&mut heir).await;

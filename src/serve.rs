@@ -363,11 +363,13 @@ async fn or_stopped<T>(work: impl Future<Output = T>, mut stopping: watch::Recei
 
 /// Pingora around the gate, with its options.
 fn proxy(gate: Gate, config: &Config) -> Result<HttpProxy<Gate>, StartError> {
-    let threads = available_parallelism().map_or(1, NonZeroUsize::get);
+    let pool = config.upstream.pool_size;
+    let processors = available_parallelism().map_or(1, NonZeroUsize::get);
+    // It keeps so many connections for each of its threads.
+    let threads = if pool % processors == 0 { processors } else { 1 };
     let conf = Arc::new(ServerConf {
         threads,
-        // It keeps this many for each.
-        upstream_keepalive_pool_size: (config.upstream.pool_size / threads).max(1),
+        upstream_keepalive_pool_size: pool / threads,
         max_retries: MAX_TRIES,
         ca_file: roots(),
         ..ServerConf::default()

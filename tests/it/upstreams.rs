@@ -221,6 +221,13 @@ async fn a_client_may_take_its_time_for_a_body() {
         client.send("x").await;
     }
     assert_eq!(client.answer().await.expect("an answer").status, 200);
+    // And if it takes more than the server waits for, that is not the server's failure.
+    for _ in 0..4 {
+        let mut client = Raw::to(world.gate).await;
+        client.send(request("PUT", "/a", &[("Content-Length", "10")], None)).await;
+        assert_eq!(client.answer().await.expect("an answer").status, 504);
+    }
+    assert_eq!(world.metric("endpoint_failures_total{kind=\"silent\",service=\"upstream\"}").await, "0");
 }
 
 #[tokio::test]
@@ -234,6 +241,42 @@ async fn connections_are_kept_for_as_long_and_as_many_as_configured() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(get(&world).await, 200);
     assert_eq!(upstream.connections(), 2);
+}
+
+#[tokio::test]
+async fn no_more_connections_are_kept_than_that() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("url = \"http://{}\"", listener.local_addr().unwrap());
+    for kept in [1, 3] {
+        let world = world(format!("{url}\npool_size = {kept}")).await;
+        let mut clients = Vec::new();
+        let mut taken = Vec::new();
+        for _ in 0..4 {
+            let mut client = Raw::to(world.gate).await;
+            client.send(request("GET", "/a", &[], None)).await;
+            let (mut upstream, _) = listener.accept().await.unwrap();
+            read_head(&mut upstream).await;
+            clients.push(client);
+            taken.push(upstream);
+        }
+        for (client, upstream) in clients.iter_mut().zip(&mut taken) {
+            upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            assert_eq!(client.answer().await.expect("an answer").status, 200);
+        }
+        // Those that are not kept are closed.
+        let mut closed = JoinSet::new();
+        for mut upstream in taken {
+            closed.spawn(async move { upstream.read(&mut [0]).await.unwrap_or(0) });
+        }
+        for _ in kept..4 {
+            let ended = tokio::time::timeout(Duration::from_secs(10), closed.join_next()).await;
+            assert_eq!(ended.expect("it is closed").unwrap().unwrap(), 0);
+        }
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        assert!(closed.try_join_next().is_none(), "{kept} are kept");
+    }
 }
 
 #[tokio::test]

@@ -366,7 +366,7 @@ fn proxy(gate: Gate, config: &Config) -> Result<HttpProxy<Gate>, StartError> {
     let pool = config.upstream.pool_size;
     let processors = available_parallelism().map_or(1, NonZeroUsize::get);
     // It keeps so many connections for each of its threads.
-    let threads = if pool % processors == 0 { processors } else { 1 };
+    let threads = if pool.is_multiple_of(processors) { processors } else { 1 };
     let conf = Arc::new(ServerConf {
         threads,
         upstream_keepalive_pool_size: pool / threads,

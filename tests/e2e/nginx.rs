@@ -12,14 +12,12 @@ use std::{
 };
 
 use reqwest::Client;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
+use tokio::{net::TcpStream, task::JoinSet};
 
 use crate::support::{
     authority::{Authority, Shown},
     program::Program,
+    reserved::Reserved,
     setup::{Files, Gate, Plan},
     skip, soon,
 };
@@ -31,6 +29,7 @@ const DONE: &str = "resetgate_reloads_total{outcome=\"done\"}";
 struct Nginx {
     program: Program,
     address: SocketAddr,
+    _place: Reserved,
     folder: tempfile::TempDir,
 }
 
@@ -40,10 +39,9 @@ fn missing() -> bool {
 
 impl Nginx {
     async fn start(name: &str, shown: &Shown, clients: &Authority) -> Self {
-        // It does not tell which port it was given. Free now is free in a moment as well, as a rule.
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        // It does not tell which port it was given.
+        let place = Reserved::new();
+        let address = place.address;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display().to_string();
         let conf = format!(
@@ -60,7 +58,7 @@ http {{
   keepalive_timeout 30s;
   keepalive_requests 1000000;
   server {{
-    listen {address} ssl;
+    listen {address} ssl reuseport;
     ssl_certificate {path}/server.pem;
     ssl_certificate_key {path}/server.key;
     ssl_client_certificate {path}/clients.pem;
@@ -72,7 +70,7 @@ http {{
         );
         fs::write(folder.path().join("nginx.conf"), conf).unwrap();
         fs::write(folder.path().join("clients.pem"), clients.pem()).unwrap();
-        let nginx = Self { program: Self::spawn(folder.path()), address, folder };
+        let nginx = Self { program: Self::spawn(folder.path()), address, _place: place, folder };
         nginx.certify(shown);
         let mut nginx = nginx;
         nginx.again().await;

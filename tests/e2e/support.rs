@@ -12,6 +12,9 @@ pub(crate) mod program;
 #[path = "../it/support/raw.rs"]
 #[allow(dead_code)] // the stories use the rest
 pub(crate) mod raw;
+#[path = "../it/support/reserved.rs"]
+#[allow(dead_code)] // the stories use the rest
+pub(crate) mod reserved;
 pub(crate) mod setup;
 #[path = "../it/support/tls.rs"]
 #[allow(dead_code)] // the stories use the rest

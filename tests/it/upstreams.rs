@@ -19,6 +19,7 @@ use crate::support::{
     connections::read_head,
     http2::Http2,
     raw::{Raw, request},
+    reserved::Reserved,
     upstream::Upstream,
     world::{Plan, World},
 };
@@ -59,17 +60,14 @@ where
     (address, came, AbortOnDropHandle::new(server))
 }
 
-async fn nobody() -> String {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
-}
-
 async fn get(world: &World) -> u16 {
     Raw::exchange(world.gate, request("GET", "/a", &[], None)).await.expect("an answer").status
 }
 
 #[tokio::test]
 async fn no_request_fails_while_one_of_two_is_killed_and_brought_back() {
-    let (first, second) = (Upstream::start().await, Upstream::start().await);
+    let place = Reserved::new();
+    let (first, second) = (Upstream::on(place.listen()), Upstream::start().await);
     let both = [first.address, second.address].map(|address| address.to_string());
     let world = Arc::new(world(addresses(&both, "[upstream.health]\ninterval = \"50ms\"")).await);
     let done = Arc::new(AtomicBool::new(false));
@@ -93,7 +91,7 @@ async fn no_request_fails_while_one_of_two_is_killed_and_brought_back() {
     drop(first);
     let gauge = format!("endpoint_up{{address=\"{address}\",service=\"upstream\"}}");
     world.until(async || world.metric(&gauge).await == "0" && second.count() > before + 100).await;
-    let first = Upstream::again(address).await;
+    let first = Upstream::on(place.listen());
     world.until(async || world.metric(&gauge).await == "1" && first.count() > 100).await;
     done.store(true, Ordering::Relaxed);
     let answers: usize = clients.join_all().await.into_iter().sum();
@@ -128,8 +126,10 @@ async fn what_was_sent_is_sent_again_only_if_it_changes_nothing() {
 #[tokio::test]
 async fn what_was_never_sent_goes_elsewhere() {
     let good = Upstream::start().await;
+    let nowhere = [Reserved::new(), Reserved::new()];
+    let nobody = nowhere.each_ref().map(|place| place.address.to_string());
     for (method, body) in [("GET", None), ("POST", Some("x")), ("PATCH", Some("x"))] {
-        let world = world(addresses(&[nobody().await, nobody().await, good.address.to_string()], "")).await;
+        let world = world(addresses(&[nobody[0].clone(), nobody[1].clone(), good.address.to_string()], "")).await;
         let answer = Raw::exchange(world.gate, request(method, "/a", &[], body)).await.expect("an answer");
         assert_eq!(answer.status, 200, "{method}");
         let seen = good.last();
@@ -140,15 +140,16 @@ async fn what_was_never_sent_goes_elsewhere() {
 
 #[tokio::test]
 async fn where_all_are_down_the_answer_comes_at_once_and_they_are_tried_all_the_same() {
-    let places = [nobody().await, nobody().await];
-    let world = world(addresses(&places, "[upstream.health]\ninterval = \"0s\"")).await;
+    let places = [Reserved::new(), Reserved::new()];
+    let nobody = places.each_ref().map(|place| place.address.to_string());
+    let world = world(addresses(&nobody, "[upstream.health]\ninterval = \"0s\"")).await;
     let began = Instant::now();
     for _ in 0..20 {
         let answer = Raw::exchange(world.gate, request("GET", "/a", &[], None)).await.expect("an answer");
         assert_eq!((answer.status, answer.json()["code"].as_u64()), (502, Some(502)));
     }
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    let _back = Upstream::again(places[0].parse().unwrap()).await;
+    let _back = Upstream::on(places[0].listen());
     assert_eq!(get(&world).await, 200, "although it is still thought to be down");
 }
 

@@ -28,7 +28,8 @@ impl Connection {
     pub(crate) fn answer_is_due(&self, at: Option<Instant>) {
         let due = at.map_or(0, |at| {
             let since = at.saturating_duration_since(self.began);
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX).max(1)
+            // Never before: it is asked then whether it is late.
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
         });
         self.due.store(due, Ordering::Relaxed);
     }

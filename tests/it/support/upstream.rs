@@ -84,9 +84,9 @@ impl Upstream {
         Self::serving(TcpListener::bind("127.0.0.1:0").await.unwrap(), Some(tls), say_upstream)
     }
 
-    /// The same where one was before.
-    pub(crate) async fn again(address: SocketAddr) -> Self {
-        Self::serving(TcpListener::bind(address).await.unwrap(), None, say_upstream)
+    /// The same there.
+    pub(crate) fn on(listener: TcpListener) -> Self {
+        Self::serving(listener, None, say_upstream)
     }
 
     /// At a Unix socket.

@@ -37,8 +37,8 @@ end() {
 }
 trap end EXIT
 
-# Runs it on processor 0. Its port: $gate_port, of operators: $admin, its process: $gate_pid.
-run_gate() { # the upstream's port
+# Writes its configuration: $dir/resetgate.toml.
+configure_gate() { # the upstream's port
     cat >"$dir/resetgate.toml" <<TOML
 [listen]
 addresses = ["127.0.0.1:0"]
@@ -58,6 +58,11 @@ ephemeral = true
 client = "1000000/1s" # counted as usual, and never refused
 TOML
     cp conf/selfservice-reset.json "$dir/"
+}
+
+# Runs it on processor 0. Its port: $gate_port, of operators: $admin, its process: $gate_pid.
+run_gate() { # the upstream's port
+    configure_gate "$1"
     mkfifo "$dir/log.gate"
     BENCH_PASSWORD=x taskset -c 0 "$gate" run --config "$dir/resetgate.toml" 2>"$dir/log.gate" &
     gate_pid=$!

@@ -30,7 +30,7 @@ impl Program {
 
     pub(crate) fn with(args: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_resetgate"));
-        command.args(args).env_remove("RESETGATE_LOG").envs(environment.iter().copied());
+        command.args(args).env_remove("RESETGATE_LOG").env_remove("NOTIFY_SOCKET").envs(environment.iter().copied());
         Self::spawn(command)
     }
 

@@ -74,17 +74,20 @@ impl Gate {
             Ok(Task::Submit) => {
                 // In case it has to be passed on after it was read.
                 session.as_mut().enable_retry_buffering();
-                let answered = match body::read(session).await {
-                    Ok(body) => self.desk.submit(&generation.engine, body, engine_caller(session, caller)).await,
-                    Err(fault) => Some(broken_off(session, fault).await?),
-                };
-                match answered {
-                    Some(reply) => reply,
-                    None => match steps::elsewhere(&self.steps).await {
-                        Ok(Some(path)) => return Ok(Answered::There(path)),
-                        // It came back, or nobody knows: whoever asks again is answered.
-                        Ok(None) | Err(Unclear) => desk::unavailable(),
+                match body::read(session).await {
+                    Ok(body) => loop {
+                        let caller = engine_caller(session, caller);
+                        if let Some(reply) = self.desk.submit(&generation.engine, body.clone(), caller).await {
+                            break reply;
+                        }
+                        match steps::elsewhere(&self.steps).await {
+                            Ok(Some(path)) => return Ok(Answered::There(path)),
+                            // Who was to take over did not.
+                            Ok(None) => {}
+                            Err(Unclear) => break desk::unavailable(),
+                        }
                     },
+                    Err(fault) => broken_off(session, fault).await?,
                 }
             }
             Ok(Task::Read) => {

@@ -9,11 +9,14 @@ use std::{
 use rustls::pki_types::CertificateDer;
 use tokio::{net::TcpStream, sync::Mutex};
 
-use crate::support::{
-    load::{Crowd, Dial, Load, Report},
-    setup::{Around, Files, Gate, Plan, link},
-    soon,
-    tls::{Authority, Pair, Speaker},
+use crate::{
+    support::{
+        load::{Crowd, Dial, Load, Report},
+        setup::{Around, Files, Gate, Plan, link},
+        soon,
+        tls::{Authority, Pair, Speaker},
+    },
+    upgrade::die,
 };
 
 const LIMITS: &str =
@@ -154,7 +157,10 @@ async fn r12_three_upgrades_under_load_refuse_nobody_and_cut_nothing() {
     }
     let load = Load::start(&crowd(&gate, &trusts), &around);
     load.more(1000).await;
-    for _ in 0..3 {
+    for said_all in [false, true, true] {
+        // One that fails, and one that does not.
+        die(&mut gate, said_all).await;
+        load.more(200).await;
         let heir = gate.upgrade().await;
         assert_eq!((heir.address, heir.admin), (gate.address, gate.admin));
         load.more(500).await;

@@ -157,26 +157,35 @@ async fn an_heir_that_dies_at_the_last_moment_leaves_everything_as_it_was() {
     gate.query("bjensen").await;
     let mailed = link(&around.mail(1).await.links[0]);
     for said_all in [false, true] {
-        let mut heir = UnixStream::connect(gate.files.path().join("run/upgrade.sock")).await.unwrap();
-        say(&mut heir, b"resetgate upgrade 1").await;
-        assert_eq!(heir.read_u8().await.unwrap(), 2, "its sockets: one to listen, one of the admin's");
-        let addresses: Vec<String> = serde_json::from_slice(&hear(&mut heir).await).unwrap();
-        assert_eq!(addresses, [gate.address.to_string(), format!("admin:{}", gate.admin)]);
-        hear(&mut heir).await;
-        assert_eq!(hear(&mut heir).await, b"0 ", "nobody looks after it");
-        if said_all {
-            say(&mut heir, b"take /nowhere").await;
-            let estate = hear(&mut heir).await;
-            assert!(estate.starts_with(b"resetgate estate 1\n"));
-        }
-        drop(heir);
-        gate.program.stderr.find("it did not take over").await;
+        die(&mut gate, said_all).await;
     }
     assert_eq!(gate.show(&mailed).await.status, 200);
     let mut stranger = UnixStream::connect(gate.files.path().join("run/upgrade.sock")).await.unwrap();
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     gate.program.stderr.find("it did not take over").await;
     assert_eq!(gate.upgrade().await.show(&mailed).await.status, 200);
+}
+
+/// As an heir that has its sockets, or all that there is to have, and serves nobody yet.
+pub(crate) async fn die(gate: &mut Gate, said_all: bool) {
+    let mut heir = UnixStream::connect(gate.files.path().join("run/upgrade.sock")).await.unwrap();
+    say(&mut heir, b"resetgate upgrade 1").await;
+    let all = [&gate.addresses[..], &[format!("admin:{}", gate.admin)]].concat();
+    assert_eq!(
+        usize::from(heir.read_u8().await.unwrap()),
+        all.len(),
+        "its sockets: those to listen, one of the admin's"
+    );
+    let addresses: Vec<String> = serde_json::from_slice(&hear(&mut heir).await).unwrap();
+    assert_eq!(addresses, all);
+    hear(&mut heir).await;
+    assert_eq!(hear(&mut heir).await, b"0 ", "nobody looks after it");
+    if said_all {
+        say(&mut heir, b"take /nowhere").await;
+        assert!(hear(&mut heir).await.starts_with(b"resetgate estate 1\n"));
+    }
+    drop(heir);
+    gate.program.stderr.find("it did not take over").await;
 }
 
 async fn say(stream: &mut UnixStream, words: &[u8]) {

@@ -76,10 +76,13 @@ impl Shared {
         if let Some(open) = open.clone().filter(|_| *number > later) {
             match open.ready().await {
                 Ok(open) => return Ok((*number, open)),
-                Err(fault) if is_told(&fault) => tally.is_told_to_close(),
+                Err(fault) if is_told(&fault) => {}
                 // A correct server says that it goes before it does.
                 Err(fault) => return Err(format!("the last one ended with {fault}")),
             }
+        }
+        if open.is_some() {
+            tally.is_told_to_close();
         }
         let stream = self.dial.connect().await.map_err(|fault| fault.to_string())?;
         tally.connected();

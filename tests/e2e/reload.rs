@@ -1,6 +1,6 @@
 //! What changes while it runs, and what outlives it.
 
-use std::fs;
+use std::{fs, os::unix::fs::MetadataExt};
 
 use serde_json::json;
 
@@ -107,6 +107,7 @@ async fn r2_a_link_and_its_tries_outlive_a_restart_with_a_state_file() {
     assert_eq!(gate.program.ended().await, 0);
     let state = gate.files.path().join("state/codes");
     assert!(state.exists());
+    assert_eq!(fs::metadata(&state).unwrap().mode() & 0o777, 0o600);
     let copy = fs::read(&state).unwrap();
 
     let mut gate = Gate::run(gate.files.clone(), &[]).await;

@@ -73,6 +73,35 @@ async fn r12_an_upgrade_keeps_sockets_links_and_tries() {
     assert_eq!(gate.ask_admin("/readyz").await.status, 200);
 }
 
+/// Its file is the heir's as well, and goes with the last who listens there.
+#[tokio::test]
+async fn a_unix_socket_goes_over_and_stays() {
+    let around = Around::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("http.sock");
+    let files = files(Plan { listen: format!("unix:{}", socket.display()), ..around.plan() });
+    let ask = async || {
+        let mut stream = UnixStream::connect(&socket).await.unwrap();
+        let request = format!("GET {PATH} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        soon("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+        answer
+    };
+    let mut running = Program::resetgate(&["run", "--config", &files.config()]);
+    running.stderr.find("\"ready\"").await;
+    for _ in 0..2 {
+        let mut heir = Program::resetgate(&["run", "--upgrade", "--config", &files.config()]);
+        heir.stderr.find("\"ready\"").await;
+        assert_eq!(running.ended().await, 0);
+        assert!(ask().await.starts_with("HTTP/1.1 200 "));
+        running = heir;
+    }
+    running.signal("TERM");
+    assert_eq!(running.ended().await, 0);
+    assert!(!socket.exists());
+}
+
 /// Each may still have clients of its own when the next one takes over.
 #[tokio::test]
 async fn steps_find_their_way_through_two_upgrades() {

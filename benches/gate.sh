@@ -38,10 +38,11 @@ end() {
 trap end EXIT
 
 # Writes its configuration: $dir/resetgate.toml.
-configure_gate() { # the upstream's port
+configure_gate() { # the upstream's port; more addresses, each after a comma; more of [listen]
     cat >"$dir/resetgate.toml" <<TOML
 [listen]
-addresses = ["127.0.0.1:0"]
+addresses = ["127.0.0.1:0"${2-}]
+${3-}
 [admin]
 address = "127.0.0.1:0"
 [upstream]
@@ -60,9 +61,10 @@ TOML
     cp conf/selfservice-reset.json "$dir/"
 }
 
-# Runs it on processor 0. Its port: $gate_port, of operators: $admin, its process: $gate_pid.
-run_gate() { # the upstream's port
-    configure_gate "$1"
+# Runs it on processor 0. Its port: $gate_port, all its addresses: $addresses, that of operators: $admin, its process:
+# $gate_pid.
+run_gate() { # as configure_gate
+    configure_gate "$@"
     mkfifo "$dir/log.gate"
     BENCH_PASSWORD=x taskset -c 0 "$gate" run --config "$dir/resetgate.toml" 2>"$dir/log.gate" &
     gate_pid=$!
@@ -70,7 +72,8 @@ run_gate() { # the upstream's port
     exec 9<"$dir/log.gate"
     local line
     while read -r line <&9; do
-        gate_port=$(sed -n 's/.*"addresses":"127.0.0.1:\([0-9]*\)".*/\1/p' <<<"$line")
+        addresses=$(sed -n 's/.*"addresses":"\([^"]*\)".*/\1/p' <<<"$line")
+        gate_port=$(sed -n 's/.*"addresses":"127.0.0.1:\([0-9]*\)[",].*/\1/p' <<<"$line")
         admin=$(sed -n 's/.*"admin":"\([^"]*\)".*/\1/p' <<<"$line")
         [[ -z $gate_port ]] || break
     done

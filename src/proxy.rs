@@ -141,7 +141,11 @@ impl ProxyHttp for Gate {
         // Else who sends the next request before the answer has none of the two served.
         session.set_pipelining_enabled(true);
         let follows = body::follows(session);
+        let length = body::length(session);
         let connection = connection(session);
+        if let Some(connection) = connection {
+            connection.asks(length);
+        }
         if connection.is_some_and(|connection| !connection.head_is_read(follows)) {
             return Err(Error::new_down(ErrorType::ConnectionClosed));
         }

@@ -2,6 +2,7 @@
 //! signals, errors that are returned, and a drain that ends when the last request does.
 
 pub mod handover;
+mod requests;
 mod streams;
 
 use std::{
@@ -292,7 +293,7 @@ impl Doors {
             let serve = move |arrival: Arrival| {
                 let (proxy, ends) = (Arc::clone(&proxy), ends.clone());
                 async move {
-                    let greeted = or_stopped(arrival.greet(), ends.stop.clone()).await.flatten();
+                    let greeted = or_stopped(Box::pin(arrival.greet()), ends.stop.clone()).await.flatten();
                     let Some((mut connection, mut http2)) = greeted else { return };
                     if looks {
                         let begins = or_stopped(listen::starts_http2(&mut connection), ends.stop.clone()).await;
@@ -300,9 +301,9 @@ impl Doors {
                         http2 = begins;
                     }
                     if http2 {
-                        return streams::serve(&proxy, connection, ends, max_requests).await;
+                        return Box::pin(streams::serve(&proxy, connection, ends, max_requests)).await;
                     }
-                    proxy.process_new(Box::new(connection), &ends.stop).await;
+                    requests::serve(&proxy, connection, ends.stop, max_requests).await;
                 }
             };
             let (seats, bounds) = (Arc::clone(seats), Arc::clone(bounds));

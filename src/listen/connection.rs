@@ -3,10 +3,13 @@
 //! for hours; and it writes an answer's head and its body apart, which is a packet and a system call each.
 
 mod layers;
+mod stream;
 mod tunnel;
 
 use std::{
+    future::poll_fn,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::{
         Arc,
@@ -30,6 +33,12 @@ use crate::telemetry::metrics::Slow;
 /// Bytes that are read in search of a head's end. Pingora would keep a mebibyte of each, and begin anew with every read. A
 /// head over the limit, but not far, is still told so.
 const HEAD_BYTES: usize = 256 << 10;
+
+/// Bytes that are read to see that a request comes: mostly all of its head.
+const AT_FIRST: usize = 4 << 10;
+
+/// How much of what was read belongs to which request is not known.
+const UNCLEAR: u64 = u64::MAX;
 
 /// Bytes of an answer that wait for the rest of it.
 const TOGETHER: usize = 8 << 10;
@@ -85,6 +94,10 @@ pub struct Connection {
     head_bytes: usize,
     /// To be read once more.
     unread: BytesMut,
+    /// Bytes that were read and not put back.
+    given: u64,
+    /// Bytes that its requests so far had; [`UNCLEAR`] if that is not certain.
+    asked: AtomicU64,
     /// Of the body that is awaited.
     coming: Option<Box<Pace>>,
     alarm: Alarm,
@@ -118,6 +131,8 @@ impl Connection {
             since: now,
             head_bytes: 0,
             unread: BytesMut::new(),
+            given: 0,
+            asked: AtomicU64::new(0),
             coming: None,
             alarm: Alarm::default(),
             due: AtomicU64::new(0),
@@ -150,6 +165,18 @@ impl Connection {
         self.seat.begins()
     }
 
+    /// To be told how many bytes a request has, its head and its body, if that is known.
+    pub(crate) fn asks(&self, bytes: Option<u64>) {
+        let so_far = self.asked.load(Ordering::Relaxed);
+        let asked = bytes.filter(|_| so_far != UNCLEAR).map_or(UNCLEAR, |bytes| so_far.saturating_add(bytes));
+        self.asked.store(asked, Ordering::Relaxed);
+    }
+
+    /// Whether nothing was read that belongs to its next request. Pingora keeps what was, and does not say so.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.given == self.asked.load(Ordering::Relaxed)
+    }
+
     /// To be told when a body has been read to its end. Whatever is read then is to see whether the client hangs up.
     pub(crate) fn body_is_read(&self) {
         self.enter(Phase::Answer);
@@ -171,8 +198,24 @@ impl Connection {
         Line::new(self.peer, self.secured.clone(), Arc::clone(&self.seat), Arc::clone(&self.bounds), self.began)
     }
 
+    /// Waits for its next request, with nothing in hand but itself. False at its end.
+    ///
+    /// # Errors
+    /// It is idle for too long, or broken.
+    pub(crate) async fn next_comes(&mut self) -> io::Result<bool> {
+        poll_fn(|cx| {
+            let mut some = [const { MaybeUninit::uninit() }; AT_FIRST];
+            let mut read = ReadBuf::uninit(&mut some);
+            ready!(Pin::new(&mut *self).poll_read(cx, &mut read))?;
+            self.unread(read.filled());
+            Poll::Ready(Ok(!self.unread.is_empty()))
+        })
+        .await
+    }
+
     /// Puts back all that was read: the beginning of a head.
     pub(super) fn unread(&mut self, bytes: &[u8]) {
+        self.given = self.given.saturating_sub(bytes.len() as u64);
         self.unread = bytes.into();
     }
 
@@ -312,78 +355,6 @@ fn is_slow(pace: &mut Pace, alarm: &mut Alarm, cx: &mut Context<'_>) -> bool {
 
 fn unless(late: bool) -> io::Result<()> {
     if late { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // Whoever waits for the client has said all that he has to say. If it cannot be sent, a write will tell.
-        let _ = self.send(cx);
-        let _ = Pin::new(&mut self.io).poll_flush(cx);
-        if self.is_in(Phase::Over) {
-            self.enter(Phase::Idle);
-            self.since = Instant::now();
-            (self.coming, self.taking) = (None, None);
-            self.due.store(0, Ordering::Relaxed);
-            self.write_alarm.clear();
-            self.seat.waits();
-        }
-        if !self.unread.is_empty() {
-            let most = buf.remaining().min(self.unread.len());
-            buf.put_slice(&self.unread.split_to(most));
-            return Poll::Ready(Ok(()));
-        }
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        let came = buf.filled().len().saturating_sub(before);
-        match self.keep_time(came, read.is_pending(), cx) {
-            Ok(()) => read,
-            Err(error) => Poll::Ready(Err(error)),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.holds(buf.len()) {
-            self.unsent.extend_from_slice(buf);
-            return Poll::Ready(Ok(buf.len()));
-        }
-        ready!(self.before_writing(cx))?;
-        let most = if self.taken_at_once < FAST { TOGETHER } else { buf.len() };
-        let piece = buf.get(..most).unwrap_or(buf);
-        let written = Pin::new(&mut self.io).poll_write(cx, piece);
-        self.unless_too_slow(cx, written)
-    }
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let bytes = bufs.iter().map(|buf| buf.len()).sum();
-        if self.holds(bytes) {
-            bufs.iter().for_each(|buf| self.unsent.extend_from_slice(buf));
-            return Poll::Ready(Ok(bytes));
-        }
-        if self.taken_at_once < FAST {
-            let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| &**buf);
-            return self.poll_write(cx, first);
-        }
-        ready!(self.before_writing(cx))?;
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.unless_too_slow(cx, written)
-    }
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.before_writing(cx))?;
-        self.send_all(cx)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.send(cx))?;
-        let shut = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.unless_too_slow(cx, shut)
-    }
 }
 
 #[cfg(test)]

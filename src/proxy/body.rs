@@ -45,6 +45,13 @@ pub(super) fn follows(session: &mut Session) -> listen::Body {
     }
 }
 
+/// How many bytes a request has, its head and its body, if it says so.
+pub(super) fn length(session: &Session) -> Option<u64> {
+    let head = session.to_h1_raw().len() as u64;
+    let chunked = session.req_header().headers.contains_key(header::TRANSFER_ENCODING);
+    (!chunked).then(|| head.saturating_add(declared(session).unwrap_or_default()))
+}
+
 /// The whole body.
 pub(super) async fn read(session: &mut Session) -> Result<Bytes, Fault> {
     if declared(session).is_some_and(|length| length > MAX_BODY as u64) {

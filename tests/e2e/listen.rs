@@ -79,3 +79,116 @@ async fn a_socket_that_systemd_did_not_open_ends_the_start() {
     let said = program.stderr.seen.last().unwrap();
     assert!(said.starts_with("resetgate: cannot listen on systemd:https: systemd gave this process no"), "{said}");
 }
+
+/// Files for a listener that speaks TLS: certificate and key are the same self-signed pair's.
+fn secured(addresses: &str, more: &str) -> Files {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let files = Files::of(&Plan { listen: addresses.to_owned(), ..Plan::alone() });
+    files.write("chain.pem", &made.cert.pem());
+    files.write("key.pem", &made.signing_key.serialize_pem());
+    let text = std::fs::read_to_string(files.config()).unwrap();
+    let section = format!("{more}\n[listen.tls]\ncertificate = \"chain.pem\"\nkey = \"file:key.pem\"\n[admin]");
+    files.write("resetgate.toml", &text.replace("[admin]", &section));
+    files
+}
+
+/// Runs it, and tells the port of each address.
+async fn running(files: &Files) -> (Program, Vec<u16>) {
+    let mut program = Program::resetgate(&["run", "--config", &files.config()]);
+    let ready = program.stderr.find("\"ready\"").await;
+    let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
+    let addresses = ready["fields"]["addresses"].as_str().unwrap();
+    let ports = addresses.split(", ").map(|address| address.rsplit(':').next().unwrap().parse().unwrap()).collect();
+    (program, ports)
+}
+
+/// What a program prints that ends by itself.
+fn printed(program: &str, arguments: &[&str]) -> String {
+    let ran = Command::new(program).args(arguments).stdin(std::process::Stdio::null()).output().unwrap();
+    String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned()
+}
+
+#[tokio::test]
+async fn curl_and_openssl_speak_tls_with_it() {
+    let has = |program| Command::new(program).arg("version").output().is_ok();
+    if skip("curl", has("curl")) || skip("openssl", has("openssl")) {
+        return;
+    }
+    let files = secured("tls:127.0.0.1:0", "");
+    let (mut program, ports) = running(&files).await;
+    let (url, chain) = (format!("https://localhost:{}{PATH}", ports[0]), files.path().join("chain.pem"));
+    let chain = chain.to_str().unwrap();
+    for (flag, version) in [("--http2", "2"), ("--http1.1", "1.1")] {
+        let format = "%{http_code} %{http_version}";
+        let arguments = ["-sS", "--noproxy", "*", flag, "--cacert", chain, "-o", "/dev/null", "-w", format, &url];
+        assert_eq!(printed("curl", &arguments), format!("200 {version}"));
+    }
+    let connect = format!("localhost:{}", ports[0]);
+    for (flag, version) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
+        let arguments = ["s_client", "-connect", &connect, flag, "-CAfile", chain, "-verify_return_error", "-brief"];
+        let told = printed("openssl", &arguments);
+        assert!(told.contains(version) && told.contains("Verification: OK"), "{told}");
+    }
+    let old = printed("openssl", &["s_client", "-connect", &connect, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]);
+    assert!(old.contains("no peer certificate available"), "{old}");
+    program.signal("TERM");
+    assert_eq!(program.ended().await, 0);
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_read_ends_the_start() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let files = secured(&format!("tls:{}", taken.local_addr().unwrap()), "");
+    files.write("chain.pem", "nothing");
+    let mut program = Program::resetgate(&["run", "--config", &files.config()]);
+    assert_eq!(program.ended().await, 64);
+    let told = &program.stderr.seen;
+    assert!(
+        told.iter().any(|line| line.contains("listen.tls.certificate = \"chain.pem\": must name a PEM")),
+        "{told:?}"
+    );
+}
+
+/// HAProxy in front, by both versions of its protocol, to a plain listener and to one with TLS.
+#[tokio::test]
+async fn haproxy_says_whom_a_connection_is_from() {
+    let haproxy = "/usr/sbin/haproxy";
+    if skip("haproxy", std::path::Path::new(haproxy).exists()) {
+        return;
+    }
+    let files = secured("proxy:127.0.0.1:0\", \"proxy+tls:127.0.0.1:0", "trusted_proxies = [\"127.0.0.1\"]\n");
+    // 127.0.0.3 asks too much, and 127.0.0.4 does not.
+    let text = std::fs::read_to_string(files.config()).unwrap();
+    files.write("resetgate.toml", &format!("{text}\n[limits]\nclient = \"2/1h\"\n"));
+    let (gate, ports) = running(&files).await;
+    let ways = [("send-proxy", ports[0], ""), ("send-proxy-v2", ports[1], " ssl verify none")];
+    let mut text =
+        "global\ndefaults\n mode tcp\n timeout connect 5s\n timeout client 9s\n timeout server 9s\n".to_owned();
+    let mut fronts = Vec::new();
+    for (sends, port, tls) in ways {
+        let front = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        text += &format!("listen {sends}\n bind {front}\n server gate 127.0.0.1:{port} {sends}{tls}\n");
+        fronts.push(front);
+    }
+    let config = files.write("haproxy.cfg", &text);
+    let mut command = Command::new(haproxy);
+    command.args(["-db", "-f"]).arg(config);
+    let _haproxy = Program::spawn(command);
+    for (front, client) in fronts.into_iter().zip([[3, 5], [4, 6]]) {
+        crate::support::soon("haproxy", async {
+            while tokio::net::TcpStream::connect(front).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let [busy, quiet] = client.map(|last| std::net::Ipv4Addr::new(127, 0, 0, last));
+        let mut told = Vec::new();
+        for from in [busy, busy, busy, quiet] {
+            let mut raw = Raw::from(from, front).await;
+            raw.send(request()).await;
+            told.push(raw.answer().await.unwrap().status);
+        }
+        assert_eq!(told, [200, 200, 429, 200]);
+    }
+    drop(gate);
+}

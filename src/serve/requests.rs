@@ -1,0 +1,49 @@
+//! A connection of HTTP/1.1: its requests, one after the other. Pingora has a loop like this, but holds a session for a
+//! request that may never come; connections are mostly idle, and many.
+
+use std::sync::Arc;
+
+use pingora::{
+    apps::HttpServerApp,
+    protocols::{Shutdown, http::ServerSession},
+    proxy::HttpProxy,
+};
+use tokio::sync::watch;
+
+use super::or_stopped;
+use crate::{listen::Connection, proxy::Gate};
+
+/// Pingora's own, which [`Connection`] does not let it come to.
+const KEEP_ALIVE_SECONDS: u64 = 60;
+
+/// Serves a connection until it ends. `max_requests` are at least one.
+pub(super) async fn serve(
+    proxy: &Arc<HttpProxy<Gate>>,
+    connection: Connection,
+    stopping: watch::Receiver<bool>,
+    max_requests: u32,
+) {
+    let (mut connection, mut kept) = (Box::new(connection), None);
+    loop {
+        // It is late, or time to go, or the client is gone. What may be here already, Pingora has.
+        if connection.is_used_up()
+            && !matches!(or_stopped(connection.next_comes(), stopping.clone()).await, Some(Ok(true)))
+        {
+            return connection.shutdown().await;
+        }
+        let mut session = ServerSession::new_http1(connection);
+        match kept.take() {
+            Some(Some(settings)) => pingora::apps::HttpPersistentSettings::apply_to_session(settings, &mut session),
+            Some(None) => {}
+            None => {
+                session.set_keepalive((!*stopping.borrow()).then_some(KEEP_ALIVE_SECONDS));
+                // It counts those that come after the first.
+                session.set_keepalive_reuses_remaining(Some(max_requests.saturating_sub(1)));
+            }
+        }
+        let Some(reused) = proxy.process_new_http(session, &stopping).await else { return };
+        let (stream, settings) = reused.consume();
+        let Ok(stream) = stream.into_any().downcast() else { return };
+        (connection, kept) = (stream, Some(settings));
+    }
+}

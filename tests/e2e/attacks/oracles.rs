@@ -126,12 +126,20 @@ fn always(case: &Case, outcome: &Outcome) -> Vec<(&'static str, bool)> {
         ("never cached", ours().all(|answer| answer.headers["cache-control"].to_str().unwrap().contains("no-store"))),
         // An answer to HEAD has none.
         ("errors are JSON", ours().all(|answer| answer.status < 400 || answer.body.is_empty() || is_error(answer))),
-        ("nothing is echoed", ours().all(|answer| !answer.body.to_lowercase().contains("evil"))),
+        ("nothing is echoed", ours().all(|answer| !is_evil(&answer.body))),
         ("the store is asked plainly", outcome.queries.iter().all(|query| is_plain(query))),
         ("mail goes to whom it is for", outcome.mails.iter().all(|mail| is_for_one_of(mail, &outcome.addresses))),
         ("mails hold our link", outcome.mails.iter().all(has_our_link)),
         ("mails hold no stranger's words", outcome.mails.iter().all(is_untouched)),
     ]
+}
+
+/// Whether a stranger's word is in it. Not in what is drawn at random: one token in a thousand has every word of four
+/// letters in it.
+fn is_evil(text: &str) -> bool {
+    const SIGNATURE: usize = 43;
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c));
+    words.any(|word| word.len() < SIGNATURE && word.to_ascii_lowercase().contains("evil"))
 }
 
 fn names_the_reset(target: &str) -> bool {
@@ -152,8 +160,8 @@ fn has_our_link(mail: &Mail) -> bool {
 }
 
 fn is_untouched(mail: &Mail) -> bool {
-    let all = format!("{}{:?}{}", mail.text, mail.html, String::from_utf8_lossy(&mail.raw)).to_lowercase();
-    !all.contains("evil") && !mail.links.iter().any(|link| link.contains("ATTACKER"))
+    let all = format!("{}{:?}{}", mail.text, mail.html, String::from_utf8_lossy(&mail.raw));
+    !is_evil(&all) && !mail.links.iter().any(|link| link.contains("ATTACKER"))
 }
 
 /// `field eq "…"`, perhaps several with `and` and `or`: nothing that could find more than it names.

@@ -105,17 +105,7 @@ fn warn(fault: &io::Error) {
 
 #[expect(clippy::print_stderr, reason = "the log may be what failed")]
 fn fail(fault: &dyn Error, code: ExitCode) -> ExitCode {
-    let mut text = fault.to_string();
-    let mut cause = fault.source();
-    while let Some(source) = cause {
-        let why = source.to_string();
-        // Some errors' texts hold their cause's.
-        if !text.ends_with(&why) {
-            text = format!("{text}: {why}");
-        }
-        cause = source.source();
-    }
-    eprintln!("resetgate: {text}");
+    eprintln!("resetgate: {}", log::with_causes(fault));
     code
 }
 

@@ -35,6 +35,17 @@ impl Names {
         let key = || keys::random_key().ok_or(KeysError::Crypto);
         Ok(Self { ids: key()?, hash: key()? })
     }
+
+    fn bytes(&self) -> Secret<Vec<u8>> {
+        Secret::of([self.ids.expose().as_slice(), self.hash.expose()].concat())
+    }
+
+    /// Those that such bytes begin with, and what comes after them.
+    fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (ids, rest) = bytes.split_first_chunk()?;
+        let (hash, rest) = rest.split_first_chunk()?;
+        Some((Self { ids: Secret::of(*ids), hash: Secret::of(*hash) }, rest))
+    }
 }
 
 /// All of it.
@@ -50,7 +61,7 @@ type Rest = (memory::Kept, limits::Kept);
 /// Seals what is to be left. `None` if that fails.
 pub(super) fn seal(keys: &[TokenKey], names: &Names, flows: memory::Kept, limits: limits::Kept) -> Option<Vec<u8>> {
     let rest: Rest = (flows, limits);
-    let mut bytes = Secret::of([names.ids.expose().as_slice(), names.hash.expose()].concat());
+    let mut bytes = names.bytes();
     let rest = Secret::of(postcard::to_stdvec(&rest).ok()?);
     bytes.expose_mut().extend_from_slice(rest.expose());
     estate::seal(keys, bytes.expose())
@@ -59,23 +70,21 @@ pub(super) fn seal(keys: &[TokenKey], names: &Names, flows: memory::Kept, limits
 /// Opens what was left; `None` if it is not ours.
 pub(super) fn open(keys: &[TokenKey], sealed: &[u8]) -> Option<Estate> {
     let bytes = estate::open(keys, sealed)?;
-    let (ids, rest) = bytes.expose().split_first_chunk()?;
-    let (hash, rest) = rest.split_first_chunk()?;
+    let (names, rest) = Names::read(bytes.expose())?;
     let (flows, limits): Rest = postcard::from_bytes(rest).ok()?;
-    Some(Estate { names: Names { ids: Secret::of(*ids), hash: Secret::of(*hash) }, flows, limits })
+    Some(Estate { names, flows, limits })
 }
 
 /// Seals the names alone. `None` if that fails.
 pub(super) fn seal_names(keys: &[TokenKey], names: &Names) -> Option<Vec<u8>> {
-    let bytes = Secret::of([names.ids.expose().as_slice(), names.hash.expose()].concat());
-    estate::seal(keys, bytes.expose())
+    estate::seal(keys, names.bytes().expose())
 }
 
 /// Opens them; `None` if they are not ours.
 pub(super) fn open_names(keys: &[TokenKey], sealed: &[u8]) -> Option<Names> {
     let bytes = estate::open(keys, sealed)?;
-    let (ids, hash) = bytes.expose().split_first_chunk()?;
-    Some(Names { ids: Secret::of(*ids), hash: Secret::of(hash.try_into().ok()?) })
+    let (names, rest) = Names::read(bytes.expose())?;
+    rest.is_empty().then_some(names)
 }
 
 /// `codes.state_file` cannot be used.

@@ -2,14 +2,16 @@
 //! one as a whole or not at all. Flows, budgets, answers for repeats, connections and sockets outlive it.
 
 use std::{
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use parking_lot::Mutex;
-use tokio::time::sleep;
+use tokio::{sync::Mutex, time::sleep};
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -34,7 +36,7 @@ use crate::{
         ports::{Clock, Events, Limits, Outbox},
     },
     serve::handover::Legacy,
-    telemetry::metrics::Metrics,
+    telemetry::{log, metrics::Metrics},
 };
 
 /// How often is looked whether anybody still has to do with a generation that is over.
@@ -71,8 +73,8 @@ pub struct Reloader {
     pub(super) present: ArcSwap<Present>,
     pub(super) generation: Arc<ArcSwap<Generation>>,
     /// One at a time.
-    turn: tokio::sync::Mutex<()>,
-    number: Mutex<u64>,
+    turn: Mutex<()>,
+    number: AtomicU64,
 }
 
 impl Reloader {
@@ -83,8 +85,8 @@ impl Reloader {
             lasting,
             present: ArcSwap::from_pointee(present),
             generation: Arc::new(ArcSwap::from_pointee(generation)),
-            turn: tokio::sync::Mutex::default(),
-            number: Mutex::new(1),
+            turn: Mutex::default(),
+            number: AtomicU64::new(1),
         })
     }
 
@@ -110,7 +112,7 @@ impl Reloader {
             }
             outbox.drained().await;
         });
-        *self.number.lock() += 1;
+        self.number.fetch_add(1, Ordering::Relaxed);
         Ok(stays)
     }
 
@@ -122,7 +124,7 @@ impl Reloader {
         match outcome {
             Ok(stays) if stays.is_empty() => tracing::info!("reloaded"),
             Ok(stays) => tracing::warn!(keys = stays.join(", "), "reloaded, but for keys that need a restart"),
-            Err(error) => tracing::error!(error = describe(&error), "not reloaded"),
+            Err(error) => tracing::error!(error = log::with_causes(&error), "not reloaded"),
         }
         done
     }
@@ -135,7 +137,7 @@ impl Reloader {
 
     /// How many generations there were.
     pub fn generations(&self) -> u64 {
-        *self.number.lock()
+        self.number.load(Ordering::Relaxed)
     }
 
     /// Resolves when no mail is left, of whatever generation.
@@ -165,17 +167,6 @@ impl Legacy for Reloader {
             None => tracing::warn!("the former process has other token keys: open resets end"),
         }
     }
-}
-
-/// An error with its causes.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
 }
 
 async fn make(

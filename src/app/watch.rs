@@ -47,10 +47,8 @@ pub async fn watch(
             }
             files.used = now;
         }
-        if asked {
-            supervisor.reloading().await;
-        }
         let texts = if asked {
+            supervisor.reloading().await;
             Texts::read(&reloader.present.load().config.texts.path).map_err(|fault| vec![fault])
         } else {
             Ok(reloader.present.load().config.texts.clone())

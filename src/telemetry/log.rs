@@ -8,7 +8,7 @@
 //! A thread of its own writes the lines. Where nobody takes them, a bounded number waits, and the others are dropped
 //! and counted: no request ever waits for the log.
 
-use std::{env, fmt, panic, sync::OnceLock};
+use std::{env, error::Error, fmt, panic, sync::OnceLock};
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
@@ -72,6 +72,21 @@ pub const FIELDS: &[&str] = &[
     "mode",
     "process",
 ];
+
+/// An error with its causes, in one line.
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let why = source.to_string();
+        // Some errors' texts hold their cause's.
+        if !text.ends_with(&why) {
+            text = format!("{text}: {why}");
+        }
+        cause = source.source();
+    }
+    text
+}
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

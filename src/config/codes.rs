@@ -33,7 +33,7 @@ pub(super) fn codes(
     }
     let tries = section.number("tries", 5, 1..=100);
     let capacity = section.number("capacity", 1_000_000, 1..=50_000_000);
-    let state_file = section.optional("state_file", |text| Ok(around.path(text)));
+    let state_file = section.optional("state_file", |text| around.place(text));
     if section.has("state_file") && token.is_some_and(|token| token.ephemeral) {
         section.fault("state_file", "needs token.keys: what one process seals, the next must be able to open");
     }

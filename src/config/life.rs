@@ -36,7 +36,7 @@ pub(super) fn reload(mut section: Section<'_>) -> Option<Duration> {
 /// Reads `[upgrade]`: the folder in which a process finds the one that it takes over from.
 #[allow(clippy::option_option, reason = "missing and wrong are two things")]
 pub(super) fn upgrade(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Option<PathBuf>> {
-    let folder = section.optional("folder", |text| Ok(around.path(text)));
+    let folder = section.optional("folder", |text| around.place(text));
     section.finish();
     folder
 }

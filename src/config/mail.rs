@@ -84,7 +84,7 @@ pub(super) fn mail(
     });
     let transport = section.or("transport", "smtp://127.0.0.1:25", |text| match text.strip_prefix("file:") {
         Some("") => Err("must name a folder after file:".to_owned()),
-        Some(dir) => Ok(Way::File(dir.to_owned())),
+        Some(dir) => around.place(dir).map(Way::File),
         None => units::relay(text).map(|(tls, host, port)| Way::Smtp(tls, host, port)),
     });
     let transport = match transport {
@@ -95,7 +95,7 @@ pub(super) fn mail(
                     section.fault(key, "means nothing with a file: transport");
                 }
             }
-            Some(Transport::File(around.path(&dir)))
+            Some(Transport::File(dir))
         }
         Some(Way::Smtp(tls, host, port)) => {
             if tls == SmtpTls::None {
@@ -134,7 +134,7 @@ pub(super) fn mail(
 }
 
 enum Way {
-    File(String),
+    File(PathBuf),
     Smtp(SmtpTls, url::Host, u16),
 }
 

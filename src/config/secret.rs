@@ -38,6 +38,14 @@ impl Surroundings<'_> {
         self.folder.join(text)
     }
 
+    /// A path that is to be written to, and so may be of nothing yet; the error is the rule.
+    pub(super) fn place(&self, text: &str) -> Result<PathBuf, String> {
+        if text.contains(char::is_control) {
+            return Err("must be a path, without control characters".to_owned());
+        }
+        Ok(self.path(text))
+    }
+
     /// Reads a file that the TOML file names; the error is the rule.
     pub(super) fn read(&self, text: &str) -> Result<String, String> {
         let path = self.path(text);

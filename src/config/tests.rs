@@ -5,6 +5,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod reference;
+
 const GOOD: &str = r#"[upstream]
 url = "http://127.0.0.1:8081"
 [identity]

@@ -231,7 +231,8 @@ fn a_misspelt_section_and_what_is_none_are_named() {
             "{place} {faults:#?}"
         );
 
-        let header = if parent.is_empty() { String::new() } else { format!("[{parent}]\n") };
+        let kind = if parent == "identity.auth" { "kind = \"oauth2\"\n" } else { "" };
+        let header = if parent.is_empty() { String::new() } else { format!("[{parent}]\n{kind}") };
         let faults = folder.faults(&format!("{header}{key} = 5"));
         let place = format!("x.toml:{}: {name} = ", 1 + header.lines().count());
         assert!(

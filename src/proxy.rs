@@ -18,6 +18,7 @@ mod probe;
 mod query;
 mod reading;
 mod refusing;
+mod request_id;
 mod respond;
 pub mod route;
 mod steps;
@@ -26,7 +27,6 @@ mod users;
 
 use std::{
     os::fd::RawFd,
-    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,7 +34,6 @@ use std::{
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::{HeaderValue, Method, header};
 use pingora::{
     BError, Error, ErrorType,
@@ -51,7 +50,6 @@ pub(crate) use self::generation::{rooted, roots};
 pub use self::in_flight::InFlight;
 use self::{
     desk::Desk,
-    intercept::Answered,
     passage::{Course, connection, exchange},
     respond::Dress,
     route::{Route, Why},
@@ -125,6 +123,7 @@ impl ProxyHttp for Gate {
         Passage {
             generation: self.generation.load_full(),
             caller: None,
+            request: None,
             attempts: Attempts::default(),
             course: None,
             there: None,
@@ -163,7 +162,10 @@ impl ProxyHttp for Gate {
     }
 
     async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> pingora::Result<bool> {
-        if let Some(status) = head::fault(session) {
+        let fault = head::fault(session);
+        let id = request_id::settle(session.req_header_mut());
+        passage.request = Some(id.clone());
+        if let Some(status) = fault {
             return self.refuse(session, status).await;
         }
         let request = session.req_header();
@@ -171,25 +173,8 @@ impl ProxyHttp for Gate {
         let generation = Arc::clone(&passage.generation);
         match generation.router.route(target, host) {
             Route::Intercept { query } => {
-                passage.course = Some(Course::Intercepted);
-                let caller = passage.caller.unwrap_or_else(|| generation.clients.caller(None, &request.headers));
                 let query = query.to_vec();
-                let answered =
-                    AssertUnwindSafe(self.intercept(session, &generation, caller, &query)).catch_unwind().await;
-                match answered {
-                    Ok(Ok(Answered::Here)) => return Ok(true),
-                    Ok(Ok(Answered::There(path))) => {
-                        passage.there = Some(path);
-                        return Ok(false);
-                    }
-                    Ok(Err(error)) => return Err(error),
-                    Err(_) => {}
-                }
-                if session.response_written().is_none() {
-                    session.set_keepalive(None);
-                    respond::send(session, desk::panicked(&self.metrics), &Dress::default()).await?;
-                }
-                Ok(true)
+                self.answer(session, passage, id, &query).await
             }
             // It would show a client what we add.
             Route::Pass { .. } if request.method == Method::TRACE => self.refuse(session, 405).await,
@@ -275,6 +260,9 @@ impl ProxyHttp for Gate {
     ) -> pingora::Result<()> {
         // Every request has one since `early_request_filter`; without, nobody knows which headers to believe.
         let Some(caller) = passage.caller else { return Err(Error::new(ErrorType::InternalError)) };
+        if let Some(id) = &passage.request {
+            request_id::send_up(request, id)?;
+        }
         if passage.there.is_some() {
             return steps::introduce(request, caller.client);
         }
@@ -301,14 +289,15 @@ impl ProxyHttp for Gate {
         answer: &mut ResponseHeader,
         passage: &mut Passage,
     ) -> pingora::Result<()> {
-        if self.takes_answer(session, answer, passage)? {
-            return Ok(());
+        let tunnel = self.takes_answer(session, answer, passage)?;
+        if !tunnel && !framing::is_answered_clearly(answer.version, answer.status, &answer.headers) {
+            // The connection to the upstream ends with this, and with it whatever else it holds.
+            return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
         }
-        if framing::is_answered_clearly(answer.version, answer.status, &answer.headers) {
-            return Ok(());
+        match &passage.request {
+            Some(id) if tunnel || !answer.status.is_informational() => request_id::bring_back(answer, id),
+            _ => Ok(()),
         }
-        // The connection to the upstream ends with this, and with it whatever else it holds.
-        Err(Error::new_up(ErrorType::InvalidHTTPHeader))
     }
 
     fn response_body_filter(

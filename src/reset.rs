@@ -144,7 +144,7 @@ impl Engine {
     }
 
     async fn open_process(&self) -> Reply {
-        let caller = Caller { client: ports::Client::Unknown, languages: String::new() };
+        let caller = Caller::nobody();
         let cx = self.cx(&caller);
         let (Some(stage), mut flow) = (self.stages.first(), Flow::start(Default::default())) else {
             return Reply::error(503, "Not ready");

@@ -4,6 +4,7 @@
 //! holds none, and an account is at most eight hex digits of a keyed digest.
 
 pub mod audit;
+pub mod draw;
 mod labels;
 pub mod log;
 pub mod metrics;

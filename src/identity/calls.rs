@@ -1,8 +1,6 @@
 //! Calls of a store: so many at a time, each with one deadline, with credentials, and not at all while it is down.
 
 use std::{
-    collections::hash_map::RandomState,
-    hash::BuildHasher,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -26,11 +24,12 @@ use super::{
 };
 use crate::{
     config::Identity,
-    reset::ports::{Clock, Down, Time},
+    reset::ports::{Caller, Clock, Down, Time},
     telemetry::{metrics::Metrics, throttle::Throttle},
 };
 
-/// Names a call in the store's own logs; IDM takes it over where it is told to trust it.
+/// Names a call in the store's own logs; IDM takes it over where it is told to trust it. What comes after a slash is a part
+/// of the transaction before it, as in IDM's own calls.
 const TRANSACTION_ID: HeaderName = HeaderName::from_static("x-forgerock-transactionid");
 /// When trying again makes sense: a store that restarts or sheds load is seldom back sooner.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -53,8 +52,6 @@ pub(super) struct Calls {
     bounds: Bounds,
     clock: Arc<dyn Clock>,
     began: Time,
-    /// Tells this process's calls from another's. Not a secret.
-    run: u64,
     number: AtomicU64,
     said: [[Throttle; Kind::ALL]; Name::ALL],
 }
@@ -94,7 +91,6 @@ impl Calls {
             bounds,
             began: clock.now(),
             clock,
-            run: RandomState::new().hash_one(std::process::id()),
             number: AtomicU64::new(0),
             said: std::array::from_fn(|_| std::array::from_fn(|_| Throttle::new(QUIET))),
         })
@@ -110,10 +106,11 @@ impl Calls {
         self.most.saturating_sub(self.turns.available_permits())
     }
 
-    /// The next call, which is to be told apart from every other.
-    pub(super) fn call(&self, name: Name) -> Call<'_> {
+    /// The next call for a request: by the request's own id, so that the store's audit can be joined with ours, and the
+    /// next number, which tells it apart from every other.
+    pub(super) fn call(&self, caller: &Caller, name: Name) -> Call<'_> {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        Call { calls: self, name, id: format!("resetgate-{:016x}-{number:x}", self.run) }
+        Call { calls: self, name, id: format!("{}/{number:x}", caller.request) }
     }
 }
 

@@ -23,7 +23,9 @@ use crate::{
     config::Identity,
     reset::{
         filter::Filter,
-        ports::{Account, AccountId, Accounts, Change, Clock, Down, Field, Json, Patched, Resource, Revision, Secret},
+        ports::{
+            Account, AccountId, Accounts, Caller, Change, Clock, Down, Field, Json, Patched, Resource, Revision, Secret,
+        },
     },
     telemetry::metrics::Metrics,
 };
@@ -168,25 +170,38 @@ impl Crest {
 
 #[async_trait]
 impl Accounts for Crest {
-    async fn find(&self, at: &Resource, filter: &Filter, want: &[Field]) -> Result<Vec<Account>, Down> {
-        let call = self.calls.call(Name::Find);
+    async fn find(
+        &self,
+        caller: &Caller,
+        at: &Resource,
+        filter: &Filter,
+        want: &[Field],
+    ) -> Result<Vec<Account>, Down> {
+        let call = self.calls.call(caller, Name::Find);
         // Whatever it answered, it is there: it may well answer other questions.
         self.look_up(&call, at, filter, want).await.map_err(|failure| call.failed(failure.reached()))
     }
 
-    async fn read(&self, at: &Resource, id: &AccountId, want: &[Field]) -> Result<Option<Account>, Down> {
-        let call = self.calls.call(Name::Read);
+    async fn read(
+        &self,
+        caller: &Caller,
+        at: &Resource,
+        id: &AccountId,
+        want: &[Field],
+    ) -> Result<Option<Account>, Down> {
+        let call = self.calls.call(caller, Name::Read);
         self.fetch(&call, at, id, want).await.map_err(|failure| call.failed(failure))
     }
 
     async fn patch(
         &self,
+        caller: &Caller,
         at: &Resource,
         id: &AccountId,
         revision: Option<&Revision>,
         changes: &[Change<'_>],
     ) -> Result<Patched, Down> {
-        let call = self.calls.call(Name::Patch);
+        let call = self.calls.call(caller, Name::Patch);
         self.replace(&call, at, id, revision, changes).await.map_err(|failure| call.failed(failure))
     }
 }

@@ -18,8 +18,8 @@ use crate::{
     reset::{
         filter::{Filter, Literal},
         ports::{
-            Account, AccountId, Accounts, Change, Clock, Down, Field, Patched, PolicyFailure, Resource, Revision,
-            Secret, Time,
+            Account, AccountId, Accounts, Caller, Change, Clock, Down, Field, Patched, PolicyFailure, Resource,
+            Revision, Secret, Time,
         },
     },
     telemetry::metrics::Metrics,
@@ -116,12 +116,12 @@ fn want(names: &[&str]) -> Vec<Field> {
 }
 
 async fn find(crest: &Crest) -> Result<Vec<Account>, Down> {
-    crest.find(&users(), &eq("x"), &want(&["mail"])).await
+    crest.find(&Caller::nobody(), &users(), &eq("x"), &want(&["mail"])).await
 }
 
 async fn patch(crest: &Crest) -> Result<Patched, Down> {
     let (field, value) = (Field::new("/password"), Secret::new("pässw\"ord"));
-    crest.patch(&users(), &id("u1"), None, &[Change { field: &field, value: &value }]).await
+    crest.patch(&Caller::nobody(), &users(), &id("u1"), None, &[Change { field: &field, value: &value }]).await
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn a_query_is_exactly_this() {
     let (server, crest) = serving(Answer::json(200, &json!({ "result": [] }))).await;
     let filter =
         Filter::And(vec![eq(r#"a"b\c&d=é +%"#), Filter::Eq(Field::new("name/sn"), Literal::Number("12".into()))]);
-    assert_eq!(crest.find(&users(), &filter, &want(&["mail", "name/sn", "_id"])).await, Ok(vec![]));
+    assert_eq!(crest.find(&Caller::nobody(), &users(), &filter, &want(&["mail", "name/sn", "_id"])).await, Ok(vec![]));
 
     let seen = server.only();
     assert_eq!(
@@ -143,7 +143,7 @@ async fn a_query_is_exactly_this() {
 
     let mut headers = seen.headers;
     let transaction = headers.remove("x-forgerock-transactionid").unwrap();
-    assert!(transaction.starts_with("resetgate-"), "{transaction}");
+    assert_eq!(transaction, format!("{}/0", Caller::nobody().request));
     let expected = [
         ("accept", "application/json"),
         ("host", &server.host()),
@@ -161,7 +161,10 @@ async fn a_patch_is_exactly_this() {
     let (field, value) = (Field::new("/password"), Secret::new("pässw\"or\\d\n"));
     let change = Change { field: &field, value: &value };
     let revision = Revision("00a-1".to_owned());
-    assert_eq!(crest.patch(&users(), &id("u1"), Some(&revision), &[change]).await, Ok(Patched::Done));
+    assert_eq!(
+        crest.patch(&Caller::nobody(), &users(), &id("u1"), Some(&revision), &[change]).await,
+        Ok(Patched::Done)
+    );
 
     let mut seen = server.only();
     assert_eq!(seen.line, "PATCH /openidm/managed/user/u1");
@@ -195,7 +198,7 @@ async fn an_id_is_one_segment() {
         ("%2e%2e", "%252e%252e"),
         ("...", "..."),
     ] {
-        crest.read(&users(), &id(text), &want(&["mail"])).await.unwrap();
+        crest.read(&Caller::nobody(), &users(), &id(text), &want(&["mail"])).await.unwrap();
         let line = server.seen().last().unwrap().line.clone();
         assert_eq!(line, format!("GET /openidm/managed/user/{segment}?_fields=_id,_rev,mail"));
     }
@@ -205,8 +208,8 @@ async fn an_id_is_one_segment() {
 async fn an_id_that_is_no_segment_is_nobody() {
     let (server, crest) = serving(Answer::json(200, &json!({ "_id": "u1" }))).await;
     for text in ["", ".", ".."] {
-        assert_eq!(crest.read(&users(), &id(text), &[]).await, Ok(None));
-        assert_eq!(crest.patch(&users(), &id(text), None, &[]).await, Ok(Patched::Gone));
+        assert_eq!(crest.read(&Caller::nobody(), &users(), &id(text), &[]).await, Ok(None));
+        assert_eq!(crest.patch(&Caller::nobody(), &users(), &id(text), None, &[]).await, Ok(Patched::Gone));
     }
     assert_eq!(server.seen().len(), 0);
 }
@@ -243,28 +246,28 @@ async fn an_account_is_what_was_asked() {
         attributes: attributes.map(|(name, value)| (Field::new(name), Secret::new(value))).into(),
     };
     let (_server, crest) = serving(Answer::json(200, &user)).await;
-    assert_eq!(crest.read(&users(), &id("u1"), &fields).await, Ok(Some(account())));
+    assert_eq!(crest.read(&Caller::nobody(), &users(), &id("u1"), &fields).await, Ok(Some(account())));
 
     let (_server, crest) = serving(Answer::json(200, &json!({ "result": [user], "resultCount": 1 }))).await;
-    assert_eq!(crest.find(&users(), &eq("x"), &fields).await, Ok(vec![account()]));
+    assert_eq!(crest.find(&Caller::nobody(), &users(), &eq("x"), &fields).await, Ok(vec![account()]));
 }
 
 #[tokio::test]
 async fn the_id_is_the_id_fields() {
     let (_server, crest) = serving(Answer::json(200, &json!({ "result": [{ "_id": "u1", "uid": 7 }] }))).await;
     let people = Resource { path: "people".to_owned(), id_field: Field::new("uid") };
-    assert_eq!(crest.find(&people, &eq("x"), &[]).await.unwrap()[0].id, id("7"));
+    assert_eq!(crest.find(&Caller::nobody(), &people, &eq("x"), &[]).await.unwrap()[0].id, id("7"));
 }
 
 #[tokio::test]
 async fn a_revision_that_no_header_can_say_is_none() {
     for rev in [json!("a\"b"), json!("a b"), json!("a\r\nb"), json!("é"), json!(""), json!(null), json!({})] {
         let (_server, crest) = serving(Answer::json(200, &json!({ "_id": "u1", "_rev": rev }))).await;
-        assert_eq!(crest.read(&users(), &id("u1"), &[]).await.unwrap().unwrap().revision, None);
+        assert_eq!(crest.read(&Caller::nobody(), &users(), &id("u1"), &[]).await.unwrap().unwrap().revision, None);
     }
     let (server, crest) = serving(Answer::json(200, &json!({}))).await;
     let revision = Revision("a\nb".to_owned());
-    assert_eq!(crest.patch(&users(), &id("u1"), Some(&revision), &[]).await, Err(UNSENT));
+    assert_eq!(crest.patch(&Caller::nobody(), &users(), &id("u1"), Some(&revision), &[]).await, Err(UNSENT));
     assert_eq!(server.seen().len(), 0);
 }
 
@@ -292,7 +295,7 @@ async fn an_answer_that_is_not_crest_is_a_failure() {
     for body in bodies {
         let (_server, crest) = serving(Answer::text(200, body)).await;
         assert_eq!(find(&crest).await, Err(SENT), "{body}");
-        assert_eq!(crest.read(&users(), &id("u1"), &[]).await, Err(SENT), "{body}");
+        assert_eq!(crest.read(&Caller::nobody(), &users(), &id("u1"), &[]).await, Err(SENT), "{body}");
     }
 }
 
@@ -303,17 +306,17 @@ async fn every_status_means_something() {
         let (_server, crest) = serving(error(status)).await;
         let down = if status < 500 { UNSENT } else { SENT };
         assert_eq!(find(&crest).await, Err(SENT), "it was reached, and may answer another question: {status}");
-        assert_eq!(crest.read(&users(), &id("u1"), &[]).await, Err(down), "{status}");
+        assert_eq!(crest.read(&Caller::nobody(), &users(), &id("u1"), &[]).await, Err(down), "{status}");
         assert_eq!(patch(&crest).await, Err(down), "{status}");
     }
     let (_server, crest) = serving(error(404)).await;
     assert_eq!(find(&crest).await, Err(SENT));
-    assert_eq!(crest.read(&users(), &id("u1"), &[]).await, Ok(None));
+    assert_eq!(crest.read(&Caller::nobody(), &users(), &id("u1"), &[]).await, Ok(None));
     assert_eq!(patch(&crest).await, Ok(Patched::Gone));
 
     let (_server, crest) = serving(error(412)).await;
     assert_eq!(patch(&crest).await, Ok(Patched::Stale));
-    assert_eq!(crest.read(&users(), &id("u1"), &[]).await, Err(UNSENT));
+    assert_eq!(crest.read(&Caller::nobody(), &users(), &id("u1"), &[]).await, Err(UNSENT));
 
     for (status, body) in [(200, "<not json>"), (204, "")] {
         let (_server, crest) = serving(Answer::text(status, body)).await;
@@ -473,8 +476,8 @@ async fn nothing_else_of_a_refusal_passes() {
 async fn the_log_tells_kinds_only() {
     let (server, crest) = serving(Answer::json(403, &json!({ "message": "not bjensen" }))).await;
     let (log, _guard) = logs::capture();
-    crest.find(&users(), &eq("bjensen"), &want(&["mail"])).await.unwrap_err();
-    crest.read(&users(), &id("bjensen"), &[]).await.unwrap_err();
+    crest.find(&Caller::nobody(), &users(), &eq("bjensen"), &want(&["mail"])).await.unwrap_err();
+    crest.read(&Caller::nobody(), &users(), &id("bjensen"), &[]).await.unwrap_err();
     patch(&crest).await.unwrap_err();
 
     let lines = log.lines();
@@ -492,7 +495,7 @@ async fn the_log_tells_kinds_only() {
         );
     }
     for _ in 0..20 {
-        crest.find(&users(), &eq("bjensen"), &want(&["mail"])).await.unwrap_err();
+        crest.find(&Caller::nobody(), &users(), &eq("bjensen"), &want(&["mail"])).await.unwrap_err();
     }
     assert_eq!(log.lines().len(), 3, "the same again is not said again for a while");
     let all = lines.concat();

@@ -3,24 +3,26 @@
 //! Order: client limit, then everything that head and query tell, then the body, then the engine. A refusal reads a
 //! small body first, so that the client sees the answer and keeps its connection.
 
-use std::{path::Path, sync::Arc};
+use std::{panic::AssertUnwindSafe, path::Path, sync::Arc};
 
+use futures_util::FutureExt;
 use http::{HeaderMap, Method, header};
 use pingora::{http::RequestHeader, proxy::Session};
 
 use super::{
-    Gate, Generation,
+    Gate, Generation, Passage,
     body::{self, Fault},
     client::Caller,
     desk,
     origin::Page,
+    passage::Course,
     query::{Action, Query, Repeated},
     respond::{self, Dress},
     steps::{self, Unclear},
 };
 use crate::reset::{
     self,
-    ports::{Decision, Event, LimitKey, Rule},
+    ports::{Decision, Event, LimitKey, RequestId, Rule},
     wire::Reply,
 };
 
@@ -47,12 +49,41 @@ enum Task {
 }
 
 impl Gate {
-    /// Answers a request to the reset path.
-    pub(super) async fn intercept(
+    /// Answers a request to the reset path, whatever happens meanwhile. False if another process is to.
+    pub(super) async fn answer(
+        &self,
+        session: &mut Session,
+        passage: &mut Passage,
+        request: RequestId,
+        query: &[u8],
+    ) -> pingora::Result<bool> {
+        passage.course = Some(Course::Intercepted);
+        let generation = Arc::clone(&passage.generation);
+        let headers = &session.req_header().headers;
+        let caller = passage.caller.unwrap_or_else(|| generation.clients.caller(None, headers));
+        let answered = AssertUnwindSafe(self.intercept(session, &generation, (caller, request), query)).catch_unwind();
+        match answered.await {
+            Ok(Ok(Answered::Here)) => Ok(true),
+            Ok(Ok(Answered::There(path))) => {
+                passage.there = Some(path);
+                Ok(false)
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                if session.response_written().is_none() {
+                    session.set_keepalive(None);
+                    respond::send(session, desk::panicked(&self.metrics), &Dress::default()).await?;
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    async fn intercept(
         &self,
         session: &mut Session,
         generation: &Generation,
-        caller: Caller,
+        (caller, request): (Caller, RequestId),
         query: &[u8],
     ) -> pingora::Result<Answered> {
         let page = generation.origins.page(&session.req_header().headers);
@@ -76,7 +107,7 @@ impl Gate {
                 session.as_mut().enable_retry_buffering();
                 match body::read(session).await {
                     Ok(body) => loop {
-                        let caller = engine_caller(session, caller);
+                        let caller = engine_caller(session, caller, request.clone());
                         if let Some(reply) = self.desk.submit(&generation.engine, body.clone(), caller).await {
                             break reply;
                         }
@@ -186,11 +217,11 @@ async fn broken_off(session: &mut Session, fault: Fault) -> pingora::Result<Repl
     })
 }
 
-fn engine_caller(session: &Session, caller: Caller) -> reset::Caller {
+fn engine_caller(session: &Session, caller: Caller, request: RequestId) -> reset::Caller {
     let languages = session.get_header(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     // ASCII, so any cut is one between characters; a language cut in two is one that nobody has.
     let languages = languages.map(|text| text.get(..MAX_LANGUAGES).unwrap_or(text).to_owned());
-    reset::Caller { client: caller.client, languages: languages.unwrap_or_default() }
+    reset::Caller { client: caller.client, languages: languages.unwrap_or_default(), request }
 }
 
 #[cfg(test)]

@@ -7,7 +7,10 @@ use pingora::proxy::Session;
 use tokio::time::Instant;
 
 use super::{Generation, client::Caller, upstream::Attempts};
-use crate::listen::{Connection, Exchange};
+use crate::{
+    listen::{Connection, Exchange},
+    reset::ports::RequestId,
+};
 
 /// How much later a stream is reset: most of those who wait for nothing are told so before.
 const SLACK: Duration = Duration::from_millis(400);
@@ -16,6 +19,7 @@ const SLACK: Duration = Duration::from_millis(400);
 pub struct Passage {
     pub(super) generation: Arc<Generation>,
     pub(super) caller: Option<Caller>,
+    pub(super) request: Option<RequestId>,
     /// To the upstream.
     pub(super) attempts: Attempts,
     /// Whether it was for the reset path, or passed; neither, if it was refused.

@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, header};
 use pingora::{http::ResponseHeader, proxy::Session};
 use serde_json::Value;
 
+use super::request_id::{self, REQUEST_ID};
 use crate::reset::{ports::Policy, wire::Reply};
 
 /// How an answer is dressed.
@@ -27,7 +28,7 @@ const ALLOWED_HEADERS: &str = "accept, accept-api-version, authorization, cache-
 /// Sends the reply. Its body is left out for HEAD, its length is not.
 pub(super) async fn send(session: &mut Session, reply: Reply, dress: &Dress) -> pingora::Result<()> {
     let body = if dress.pretty { indent(reply.body) } else { reply.body };
-    let mut head = ResponseHeader::build(reply.status, Some(14))?;
+    let mut head = ResponseHeader::build(reply.status, Some(15))?;
     head.insert_header(header::CONTENT_TYPE, "application/json; charset=UTF-8")?;
     head.insert_header(header::CONTENT_LENGTH, body.len())?;
     if let Some(etag) = reply.etag {
@@ -41,7 +42,7 @@ pub(super) async fn send(session: &mut Session, reply: Reply, dress: &Dress) -> 
             head.insert_header("RateLimit", format!("\"{}\";r=0;t={seconds}", policy.name))?;
         }
     }
-    dress_up(&mut head, dress)?;
+    dress_up(&mut head, session, dress)?;
     let end = session.req_header().method == Method::HEAD;
     session.write_response_header(Box::new(head), end).await.map_err(|error| error.into_down())?;
     if !end {
@@ -52,11 +53,11 @@ pub(super) async fn send(session: &mut Session, reply: Reply, dress: &Dress) -> 
 
 /// Answers a listed page's preflight (Fetch §3.2.2).
 pub(super) async fn send_preflight(session: &mut Session, dress: &Dress) -> pingora::Result<()> {
-    let mut head = ResponseHeader::build(204, Some(10))?;
+    let mut head = ResponseHeader::build(204, Some(11))?;
     head.insert_header("Access-Control-Allow-Methods", "GET, POST")?;
     head.insert_header("Access-Control-Allow-Headers", ALLOWED_HEADERS)?;
     head.insert_header("Access-Control-Max-Age", "600")?;
-    dress_up(&mut head, dress)?;
+    dress_up(&mut head, session, dress)?;
     session.write_response_header(Box::new(head), true).await.map_err(|error| error.into_down())
 }
 
@@ -73,7 +74,10 @@ fn policy_line(policy: Policy) -> String {
     format!("\"{}\";q={}{window}", policy.name, policy.quota)
 }
 
-fn dress_up(head: &mut ResponseHeader, dress: &Dress) -> pingora::Result<()> {
+fn dress_up(head: &mut ResponseHeader, session: &Session, dress: &Dress) -> pingora::Result<()> {
+    if let Some(id) = session.get_header(REQUEST_ID) {
+        head.insert_header(request_id::WRITTEN, id.clone())?;
+    }
     head.insert_header(header::CACHE_CONTROL, "no-cache, no-store")?;
     head.insert_header("X-Content-Type-Options", "nosniff")?;
     head.insert_header("Referrer-Policy", "no-referrer")?;
@@ -83,7 +87,10 @@ fn dress_up(head: &mut ResponseHeader, dress: &Dress) -> pingora::Result<()> {
     }
     if let Some(origin) = &dress.origin {
         head.insert_header("Access-Control-Allow-Origin", origin.clone())?;
-        head.insert_header("Access-Control-Expose-Headers", "ETag, Retry-After, RateLimit, RateLimit-Policy")?;
+        head.insert_header(
+            "Access-Control-Expose-Headers",
+            "ETag, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id",
+        )?;
     }
     Ok(())
 }

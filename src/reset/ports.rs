@@ -5,13 +5,14 @@
 
 mod accounts;
 mod events;
+mod request;
 
 use std::{future::Future, net::IpAddr, pin::Pin, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-pub use self::{accounts::*, events::*};
+pub use self::{accounts::*, events::*, request::*};
 pub use super::{
     secret::{Json, Secret},
     wire::Reply,

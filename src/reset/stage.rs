@@ -9,12 +9,14 @@ use super::{
     error::Stop,
     flow::{Flow, State, Tag},
     ports::{
-        Accounts, Client, Clock, Decoy, Digest, Down, Event, Events, Flows, Keys, Limits, Outbox, Repeats, Service,
-        Share, Start, Time,
+        Accounts, Clock, Decoy, Digest, Down, Event, Events, Flows, Keys, Limits, Outbox, Repeats, Service, Share,
+        Start, Time,
     },
     token,
     wire::Input,
 };
+
+pub use super::ports::Caller;
 
 /// One step of the process. Whether the flow has an account or is a decoy is `flow.state.account`; no other branch exists.
 #[async_trait]
@@ -41,15 +43,6 @@ pub enum Next {
     },
     /// The next stage.
     Done,
-}
-
-/// Who asks.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// Whom the limits take them for.
-    pub client: Client,
-    /// Their `Accept-Language`, which decides the mail's language.
-    pub languages: String,
 }
 
 /// The world, as the engine needs it.

@@ -64,6 +64,7 @@ async fn a_read_is_the_same_however_it_is_asked_for() {
     let same = |headers: &HeaderMap| {
         let mut headers = headers.clone();
         headers.remove("date");
+        headers.remove("x-request-id").expect("each has an id of its own");
         headers
     };
     for headers in [
@@ -422,7 +423,7 @@ async fn nothing_of_a_request_is_in_its_answer() {
         ("Referer", "http://mArKeR/"),
         ("Accept-Language", MARK),
         ("Cookie", "session=mArKeR"),
-        ("X-Request-Id", MARK),
+        ("X-Request-Id", "mArKeR of nobody"),
         ("X-ForgeRock-TransactionId", MARK),
         ("X-mArKeR", MARK),
     ];

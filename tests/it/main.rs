@@ -22,6 +22,7 @@ mod password;
 mod paths;
 mod proxied;
 mod repeats;
+mod request_ids;
 mod separation;
 mod siege;
 mod store;

@@ -1,9 +1,9 @@
 //! Whether six kinds of names can be told apart from outside: by status, headers, body, size, and by how long an answer
 //! takes, at each step, in five worlds. A name that is found takes the store 20 ms longer than one that is not.
 //!
-//! Bytes must be equal but for `Date` and the token's own text. Times, and how many are refused where there is little
-//! room, are compared with those of unknown names: by Kolmogorov and Smirnov's statistic for two samples, and where
-//! there are hundreds by medians no more than 5 ms apart. Of two equal kinds one comparison in 10 000 comes out as
+//! Bytes must be equal but for `Date`, the request's own id and the token's own text. Times, and how many are refused
+//! where there is little room, are compared with those of unknown names: by Kolmogorov and Smirnov's statistic for two
+//! samples, and where there are hundreds by medians no more than 5 ms apart. Of two equal kinds one comparison in 10 000 comes out as
 //! different (of some 150), and of the one large world's one in 100 (of two). What tells on purpose tells every time, so
 //! a world must differ in three rounds: by chance that happens in less than one run in 50 000. A round in which a look-up
 //! outlasts the floor says nothing, for then times do tell, and an alarm says so; it is taken again with a higher floor.

@@ -37,7 +37,7 @@ async fn a_store_that_is_down_is_left_alone_and_taken_back() {
     assert_eq!(server.seen().len(), 4);
     for _ in 0..20 {
         assert_eq!(find(&crest).await, Err(UNSENT), "down, for everybody");
-        assert_eq!(crest.read(&users(), &id("u1"), &[]).await, Err(UNSENT));
+        assert_eq!(crest.read(&Caller::nobody(), &users(), &id("u1"), &[]).await, Err(UNSENT));
         assert_eq!(patch(&crest).await, Err(UNSENT), "surely not sent: the same token stays good");
     }
     assert_eq!(server.seen().len(), 4, "nothing is asked");
@@ -66,7 +66,8 @@ async fn one_account_on_which_the_store_fails_never_opens_it() {
     let (server, crest, _) = failing(|seen| seen.line.contains("broken")).await;
     let broken = eq("broken");
     let at = users();
-    let many = || futures_util::future::join_all((0..30).map(|_| crest.find(&at, &broken, &[])));
+    let nobody = Caller::nobody();
+    let many = || futures_util::future::join_all((0..30).map(|_| crest.find(&nobody, &at, &broken, &[])));
     for _ in 0..3 {
         assert!(many().await.iter().all(|found| *found == Err(SENT)));
         assert_eq!(find(&crest).await, Ok(vec![]), "the others get in");

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use async_trait::async_trait;
 
-use super::{Down, Secret};
+use super::{Caller, Down, Secret};
 use crate::reset::filter::Filter;
 
 /// An attribute of an account, such as `mail`: a JSON pointer without its leading slash.
@@ -94,16 +94,24 @@ pub enum Patched {
     Gone,
 }
 
-/// The identity store.
+/// The identity store. It is told for whose request it is asked.
 #[async_trait]
 pub trait Accounts: Send + Sync {
     /// At most two accounts that the store gives for `filter`. The caller still compares what it asked for.
-    async fn find(&self, at: &Resource, filter: &Filter, want: &[Field]) -> Result<Vec<Account>, Down>;
+    async fn find(&self, caller: &Caller, at: &Resource, filter: &Filter, want: &[Field])
+    -> Result<Vec<Account>, Down>;
     /// The account of that id; `None` if there is none.
-    async fn read(&self, at: &Resource, id: &AccountId, want: &[Field]) -> Result<Option<Account>, Down>;
+    async fn read(
+        &self,
+        caller: &Caller,
+        at: &Resource,
+        id: &AccountId,
+        want: &[Field],
+    ) -> Result<Option<Account>, Down>;
     /// Replaces attributes, on condition that the revision still holds where one is given.
     async fn patch(
         &self,
+        caller: &Caller,
         at: &Resource,
         id: &AccountId,
         revision: Option<&Revision>,

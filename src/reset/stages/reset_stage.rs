@@ -157,7 +157,7 @@ impl ResetStage {
     async fn revision(&self, known: &Known, cx: &Cx<'_>) -> Result<Option<Option<Revision>>, Down> {
         let mut want = vec![self.query.mail_field.clone()];
         want.extend(self.query.status_field.clone());
-        let account = cx.ports.accounts.read(&self.settings.resource, &known.id, &want).await?;
+        let account = cx.ports.accounts.read(cx.caller, &self.settings.resource, &known.id, &want).await?;
         Ok(account
             .filter(|account| {
                 let same_mail = mail_digest(cx, account.text(&self.query.mail_field).unwrap_or_default()) == known.mail;
@@ -175,7 +175,7 @@ impl ResetStage {
         cx: &Cx<'_>,
     ) -> Result<Patched, Down> {
         let change = Change { field: &self.settings.password_field, value: password };
-        cx.ports.accounts.patch(&self.settings.resource, &known.id, revision, &[change]).await
+        cx.ports.accounts.patch(cx.caller, &self.settings.resource, &known.id, revision, &[change]).await
     }
 
     async fn settle(&self, outcome: Outcome, flow: &Flow, cx: &Cx<'_>) -> Result<Next, Stop> {

@@ -105,10 +105,10 @@ impl UserQuery {
                 want.push(field.clone());
             }
         }
-        let mut found = cx.ports.accounts.find(&self.0.resource, filter, &want).await;
+        let mut found = cx.ports.accounts.find(cx.caller, &self.0.resource, filter, &want).await;
         if found.as_ref().is_err_and(|down| down.sent) {
             // A connection lost by chance must not cost its owner a mail.
-            found = cx.ports.accounts.find(&self.0.resource, filter, &want).await;
+            found = cx.ports.accounts.find(cx.caller, &self.0.resource, filter, &want).await;
         }
         let found = match found {
             Ok(found) => found,
@@ -138,7 +138,7 @@ impl UserQuery {
         let Some(field) = self.0.valid_fields.first() else { return Ok(false) };
         let nobody: String = cx.random()?.iter().map(|byte| format!("{byte:02x}")).collect();
         let filter = Filter::Eq(field.clone(), nobody.as_str().into());
-        Ok(cx.ports.accounts.find(&self.0.resource, &filter, std::slice::from_ref(field)).await.is_ok())
+        Ok(cx.ports.accounts.find(cx.caller, &self.0.resource, &filter, std::slice::from_ref(field)).await.is_ok())
     }
 
     fn remember(&self, account: Account, flow: &mut Flow, cx: &Cx<'_>) -> Result<(), Stop> {

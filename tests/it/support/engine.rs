@@ -70,7 +70,7 @@ async fn breathe() {
 
 #[async_trait]
 impl Accounts for People {
-    async fn find(&self, _: &Resource, filter: &Filter, _: &[Field]) -> Result<Vec<Account>, Down> {
+    async fn find(&self, _: &Caller, _: &Resource, filter: &Filter, _: &[Field]) -> Result<Vec<Account>, Down> {
         breathe().await;
         let found: Vec<_> =
             self.all().into_iter().filter(|account| filter.matches(|field| account.text(field))).take(2).collect();
@@ -84,13 +84,14 @@ impl Accounts for People {
         Ok(found)
     }
 
-    async fn read(&self, _: &Resource, id: &AccountId, _: &[Field]) -> Result<Option<Account>, Down> {
+    async fn read(&self, _: &Caller, _: &Resource, id: &AccountId, _: &[Field]) -> Result<Option<Account>, Down> {
         breathe().await;
         Ok(self.all().into_iter().find(|account| account.id == *id))
     }
 
     async fn patch(
         &self,
+        _: &Caller,
         _: &Resource,
         id: &AccountId,
         _: Option<&Revision>,
@@ -257,7 +258,7 @@ impl Machine {
         if let Decision::Denied { retry_after, policy } = self.governor.check(Rule::Client, LimitKey::Client(client)) {
             return Answered(Reply::too_many(retry_after, policy));
         }
-        let caller = Caller { client, languages: String::new() };
+        let caller = Caller { client, ..Caller::nobody() };
         Answered(self.engine.clone().submit(body.to_string().into(), caller).await)
     }
 

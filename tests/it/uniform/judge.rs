@@ -21,11 +21,17 @@ impl Sample {
         self.verbatim.0.starts_with("HTTP/1.1 503 ")
     }
 
-    /// Everything but the date.
+    /// Everything but the date, and the text of the request's own id, whose length counts.
     pub(super) fn whole(&self) -> String {
         let (head, body) = &self.verbatim;
-        let dated: Vec<_> =
-            head.lines().map(|line| if line.starts_with("Date: ") { "Date: …" } else { line }).collect();
+        let dated: Vec<_> = head
+            .lines()
+            .map(|line| match line.split_once(": ") {
+                Some(("Date", _)) => "Date: …".to_owned(),
+                Some(("X-Request-Id", id)) => format!("X-Request-Id: {}", "x".repeat(id.len())),
+                _ => line.to_owned(),
+            })
+            .collect();
         format!("{}\n\n{body}", dated.join("\n"))
     }
 

@@ -1,4 +1,7 @@
-//! The command line: `run`, `check`, `key`, `demo`.
+//! The command line: each command is a file of [`cli`](self), or a few lines here.
+
+mod manual;
+mod probe;
 
 use std::{
     ffi::OsString,
@@ -8,8 +11,9 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
+pub use self::{manual::Shell, probe::Probe};
 use crate::config::{self, Config, Secret, TokenKey};
 
 /// The exit code of a bad command line and of a bad configuration: BSD's `EX_USAGE`.
@@ -19,6 +23,9 @@ pub const BAD_CONFIG: u8 = 64;
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Serve
+    ///
+    /// Nothing is bound before the whole configuration holds. Then it starts although upstream, store, mail server or DNS
+    /// are down, and says so on standard error, where the log goes.
     Run {
         /// The configuration, such as conf/resetgate.toml
         #[arg(long, value_name = "FILE")]
@@ -37,10 +44,28 @@ pub enum Command {
     Key,
     /// Serve a whole reset inside one process, with an identity store and a mailbox of its own
     Demo,
+    /// Ask a running resetgate how it is, where there is no shell to ask with: 0 if it is well, 1 if not
+    Probe(Probe),
+    /// Print what a shell completes of this command line
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write that of each command into a folder
+    Man {
+        /// The folder, which must be there
+        #[arg(long, value_name = "FOLDER")]
+        into: Option<PathBuf>,
+    },
 }
 
+const LONG: &str = "A reverse proxy that puts a safe password reset in front of an identity store that it does not own.\n\n\
+    It answers /openidm/selfservice/reset itself, with the stages that the identity management server's own \
+    selfservice-reset.json names, and passes every other path on. `resetgate demo` shows a whole reset without any \
+    configuration; `resetgate check` says what is wrong with one; `resetgate run` serves by it.";
+
 #[derive(Parser)]
-#[command(name = "resetgate", version, about, propagate_version = true)]
+#[command(name = "resetgate", version, about, long_about = LONG, propagate_version = true)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -71,6 +96,41 @@ pub fn check(config: &Path) -> ExitCode {
     match load(config) {
         Ok(_) => say("ok"),
         Err(code) => code,
+    }
+}
+
+/// `resetgate probe`
+pub fn probe(probe: &Probe) -> ExitCode {
+    match probe.ask() {
+        Ok(told) => say(&told),
+        Err(failed) => {
+            let _ = writeln!(io::stderr(), "{failed}");
+            ExitCode::from(failed.code())
+        }
+    }
+}
+
+/// `resetgate completions`
+pub fn completions(shell: Shell) -> ExitCode {
+    told(io::stdout().write_all(&manual::completions(shell, CommandLine::command())))
+}
+
+/// `resetgate man`
+pub fn man(into: Option<&Path>) -> ExitCode {
+    let pages = manual::pages(CommandLine::command());
+    told(match into {
+        None => pages.first().map_or(Ok(()), |(_, text)| io::stdout().write_all(text)),
+        Some(folder) => pages.iter().try_for_each(|(name, text)| std::fs::write(folder.join(name), text)),
+    })
+}
+
+fn told(outcome: io::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            let _ = writeln!(io::stderr(), "resetgate: {fault}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -138,6 +198,11 @@ mod tests {
         assert_eq!(read_line("resetgate check --config=conf/edge.toml"), Ok(Command::Check { config }));
         assert_eq!(read_line("resetgate key"), Ok(Command::Key));
         assert_eq!(read_line("resetgate demo"), Ok(Command::Demo));
+        assert_eq!(read_line("resetgate completions zsh"), Ok(Command::Completions { shell: Shell::Zsh }));
+        assert_eq!(read_line("resetgate man"), Ok(Command::Man { into: None }));
+        for line in ["--config conf/edge.toml", "--live 127.0.0.1:9090", "--within 500ms --reset http://[::1]:9090"] {
+            assert!(matches!(read_line(&format!("resetgate probe {line}")), Ok(Command::Probe(_))), "{line}");
+        }
     }
 
     #[test]
@@ -145,8 +210,18 @@ mod tests {
         for line in ["resetgate --help", "resetgate --version", "resetgate run --help", "resetgate run --version"] {
             assert_eq!(read_line(line), Err(0), "{line}");
         }
-        for line in ["resetgate", "resetgate run", "resetgate serve", "resetgate key --config x", "resetgate --verbose"]
-        {
+        for line in [
+            "resetgate",
+            "resetgate run",
+            "resetgate serve",
+            "resetgate key --config x",
+            "resetgate --verbose",
+            "resetgate probe",
+            "resetgate probe --config x 127.0.0.1:9090",
+            "resetgate probe --live --ready 127.0.0.1:9090",
+            "resetgate probe --within 2 127.0.0.1:9090",
+            "resetgate completions csh",
+        ] {
             assert_eq!(read_line(line), Err(64), "{line}");
         }
     }

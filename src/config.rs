@@ -30,7 +30,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 
 pub use self::{
-    check::{Texts, load},
+    check::{Texts, admin_address, load},
     endpoints::{Endpoints, Health, MAX_ADDRESSES, Place},
     fault::Fault,
     identity::{Auth, Breaker, ClientAuth, Identity, OAuth2},
@@ -39,6 +39,7 @@ pub use self::{
     mail::{Mail, Smtp, SmtpTls, Transport},
     server_tls::{ClientCerts, ServerTls},
     tls::{ClientTls, Pair},
+    units::deadline,
     upstream::Upstream,
 };
 pub use crate::reset::{process::Process, secret::Secret};

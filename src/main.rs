@@ -27,6 +27,9 @@ fn main() -> ExitCode {
     match command {
         Command::Check { config } => cli::check(&config),
         Command::Key => cli::key(),
+        Command::Probe(probe) => cli::probe(&probe),
+        Command::Completions { shell } => cli::completions(shell),
+        Command::Man { into } => cli::man(into.as_deref()),
         Command::Run { config, upgrade } => match cli::load(&config) {
             Ok(config) => finish(config.log.format, run(config, upgrade)),
             Err(code) => code,

@@ -33,6 +33,19 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<(Config
     Texts::read(path).map_err(|fault| vec![fault])?.check(env)
 }
 
+/// Where a configuration file says that operators are answered, as it is written there. Nothing else of it is looked at,
+/// and nothing that it names is read: whoever asks a running process how it is must not fail for what changed since.
+///
+/// # Errors
+/// If it cannot be read, or says no such address.
+pub fn admin_address(path: &Path) -> Result<String, Vec<Fault>> {
+    let texts = Texts::read(path).map_err(|fault| vec![fault])?;
+    let (table, _) = DeTable::parse_recoverable(&texts.toml);
+    let notes = Notes::new(&texts.path, &texts.toml);
+    let found = admin(Section::root(table.get_ref(), &notes).section("admin"), None);
+    found.map(|admin| admin.address.to_string()).ok_or_else(|| sorted(path, notes.faults.take()))
+}
+
 /// What an operator writes: it is read when they say so, while keys and certificates change by themselves.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Texts {

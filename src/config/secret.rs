@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -73,14 +73,14 @@ impl Surroundings<'_> {
         } else {
             let name = reference.strip_prefix("file:").unwrap_or_default();
             let mut text = self.read(name).map(Secret::new)?;
-            let mode = fs::metadata(self.path(name)).map(|meta| meta.permissions().mode()).unwrap_or_default();
+            let exposed = fs::metadata(self.path(name)).is_ok_and(|meta| lets_others_read(meta.mode(), meta.uid()));
             // The line's end, cut off in place.
             let text_mut = text.expose_mut();
             if text_mut.ends_with('\n') {
                 text_mut.pop();
                 text_mut.truncate(text_mut.strip_suffix('\r').unwrap_or(text_mut).len());
             }
-            Found { text, exposed: mode & 0o077 != 0 }
+            Found { text, exposed }
         };
         if found.text.expose().is_empty() { Err("must not lead to an empty secret".to_owned()) } else { Ok(found) }
     }
@@ -88,6 +88,13 @@ impl Surroundings<'_> {
 
 fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|e| format!("must name a file that can be read: {e}"))
+}
+
+/// Whether a file's mode lets in others than its owner. Root may give a file to a group: to the one that a service, or a
+/// container, runs as.
+const fn lets_others_read(mode: u32, owner: u32) -> bool {
+    let others = if owner == 0 { 0o037 } else { 0o077 };
+    mode & others != 0
 }
 
 /// Said of a secret's file whose mode lets others in.
@@ -164,5 +171,26 @@ impl TokenKey {
         let mut bytes = Secret::of([0; 32]);
         SystemRandom::new().fill(bytes.expose_mut()).ok()?;
         Some(Self(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_may_give_a_secret_to_a_group() {
+        for (mode, owner, exposed) in [
+            (0o100_400, 1000, false),
+            (0o100_600, 1000, false),
+            (0o100_640, 1000, true),
+            (0o100_604, 1000, true),
+            (0o100_440, 0, false),
+            (0o100_640, 0, false),
+            (0o100_660, 0, true),
+            (0o100_644, 0, true),
+        ] {
+            assert_eq!(lets_others_read(mode, owner), exposed, "{mode:o} {owner}");
+        }
     }
 }

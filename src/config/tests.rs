@@ -954,7 +954,7 @@ fn secrets_come_from_files_without_their_last_newline_and_warn_where_others_can_
     assert_eq!((smtp.host.as_str(), smtp.port, smtp.tls), ("relay", 587, SmtpTls::StartTls));
 
     for name in ["keys/smtp", "keys/current"] {
-        fs::set_permissions(folder.0.path().join(name), fs::Permissions::from_mode(0o640)).unwrap();
+        fs::set_permissions(folder.0.path().join(name), fs::Permissions::from_mode(0o644)).unwrap();
     }
     let rule = "names a file that others on this machine may read; chmod 600 it";
     let mail = line_in(&toml, "file:keys/smtp");

@@ -49,6 +49,14 @@ pub(super) fn duration_in(bounds: RangeInclusive<&str>) -> impl Fn(&str) -> Resu
     }
 }
 
+/// `2s`: how long somebody at a command line waits.
+///
+/// # Errors
+/// The rule that the text breaks.
+pub fn deadline(text: &str) -> Result<Duration, String> {
+    duration_in("10ms"..="1m")(text)
+}
+
 /// `300/1m`; `0` is off.
 pub(super) fn rate(text: &str) -> Result<Option<Rate>, String> {
     const RULE: &str = "must be \"count/period\", such as \"300/1m\", or \"0\" for off";

@@ -11,6 +11,7 @@
 mod attacks;
 mod browser;
 mod canaries;
+mod commands;
 mod demo;
 mod dumps;
 mod listen;

@@ -230,7 +230,7 @@ fn gauges(reloader: &Arc<Reloader>, in_flight: &Arc<InFlight>) -> Result<(), Met
     })?;
     let live = Arc::clone(flows);
     metrics.gauge("live_code_accounts", "Accounts with live codes", move || live.live() as f64)?;
-    metrics.gauge("log_lines_dropped", "Log lines that nobody took in time", || log::dropped() as f64)?;
+    metrics.counter("log_lines_dropped", "Log lines that nobody took in time", || log::dropped() as f64)?;
     let of = Arc::clone(reloader);
     metrics.gauge("config_generation", "Configurations that were put to use", move || of.generations() as f64)
 }

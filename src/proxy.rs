@@ -53,7 +53,6 @@ use self::{
     passage::{Course, connection, exchange},
     respond::Dress,
     route::{Route, Why},
-    upstream::Attempts,
 };
 pub use self::{
     generation::{Generation, NoRoots, NoTls},
@@ -120,14 +119,7 @@ impl ProxyHttp for Gate {
     type CTX = Passage;
 
     fn new_ctx(&self) -> Passage {
-        Passage {
-            generation: self.generation.load_full(),
-            caller: None,
-            request: None,
-            attempts: Attempts::default(),
-            course: None,
-            there: None,
-        }
+        Passage::new(self.generation.load_full())
     }
 
     /// Without Pingora's compression: it must never touch an answer that mixes secrets with a stranger's words.
@@ -183,6 +175,7 @@ impl ProxyHttp for Gate {
                     return self.deny(session, why).await;
                 }
                 passage.course = Some(Course::Passed);
+                passage.under_way = Some(self.metrics.requests.passing());
                 passage.attempts.websocket = passage::asks_for_websocket(session, &generation, origin_form);
                 if origin_form.len() != target.len() {
                     let origin_form = origin_form.to_vec();
@@ -370,13 +363,7 @@ impl ProxyHttp for Gate {
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, passage: &mut Passage) {
-        if let Some(status) = session.response_written().map(|head| head.status.as_u16()) {
-            match passage.course {
-                Some(Course::Intercepted) => self.metrics.answered(status),
-                Some(Course::Passed) => self.metrics.passed(status),
-                None => {}
-            }
-        }
+        passage.count(&self.metrics.requests, session.response_written().map(|head| head.status.as_u16()));
         if let Some(connection) = connection(session) {
             connection.request_is_over();
         }

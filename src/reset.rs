@@ -13,7 +13,11 @@ pub mod stages;
 pub mod token;
 pub mod wire;
 
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn,
+    sync::{Arc, OnceLock},
+    task::Poll,
+};
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -22,11 +26,14 @@ pub use stage::{Caller, Ports, Settings};
 
 use error::Stop;
 use flow::{Flow, Tag};
-use ports::{Digest, Event};
+use ports::{Digest, Event, Went};
 use process::{Process, StageSettings};
 use stage::{Cx, Next, Stage};
 use stages::{email_validation, parameters, reset_stage, user_query, validate_active_account};
 use wire::{Input, Reply, Submission};
+
+/// Of a step that no stage gets to see.
+const NO_STAGE: &str = "none";
 
 /// The stage machine of one process: `GET` reads it, `POST …?_action=submitRequirements` submits to it.
 pub struct Engine {
@@ -55,15 +62,29 @@ impl Engine {
     /// Takes a POST's body one step, or several, through the stages. Runs to its end whoever stops waiting for it, so
     /// the caller spawns it.
     pub async fn submit(self: Arc<Self>, body: Bytes, caller: Caller) -> Reply {
-        self.step(&body, &caller).await.unwrap_or_else(|stop| stop.reply())
+        let cx = self.cx(&caller);
+        let mut noted = (NO_STAGE, None);
+        let reply = self.step(&body, &cx, &mut noted).await.unwrap_or_else(|stop| stop.reply());
+        let (stage, went) = noted;
+        cx.ports.events.step(stage, went.unwrap_or(Went::of(reply.status)), cx.now().since(cx.began));
+        reply
     }
 
-    async fn step(&self, body: &[u8], caller: &Caller) -> Result<Reply, Stop> {
-        let cx = self.cx(caller);
+    /// Notes the stage that the step is for, and what came of it, where the answer's status does not say that.
+    async fn step(
+        &self,
+        body: &[u8],
+        cx: &Cx<'_>,
+        (at, went): &mut (&'static str, Option<Went>),
+    ) -> Result<Reply, Stop> {
         let submission = Submission::parse(body)?;
         let Some(token) = &submission.token else {
             let input = submission.input()?;
-            return Ok(self.walk(Flow::start(cx.random()?), input, &cx).await);
+            *at = self.stages.first().map_or(NO_STAGE, |stage| stage.name());
+            let passed = OnceLock::new();
+            let reply = self.walk(Flow::start(cx.random()?), input, cx, &passed).await;
+            *went = passed.get().filter(|_| reply.status == 200).copied();
+            return Ok(reply);
         };
         let token = self.ports.keys.open(token.expose()).filter(|token| cx.now() < token.expires);
         let token = token.ok_or_else(|| Stop::bad("Snapshot token is invalid"))?;
@@ -72,20 +93,30 @@ impl Engine {
             token::unpack(token.state.expose()).ok_or_else(|| Stop::bad("Snapshot token is invalid"))?;
         let stage = self.stages.get(state.stage).filter(|_| binding == self.binding);
         let stage = stage.ok_or_else(|| Stop::bad("Invalid token"))?;
+        *at = stage.name();
         let key = repeat::key(&*self.ports.keys, &token.id, &stage.own_fields(state.tag), &input);
-        let work = Box::pin(self.walk(Flow::resume(state), input, &cx));
-        Ok(self.ports.repeats.once(key, work).await)
+        let (ran, passed) = (OnceLock::new(), OnceLock::new());
+        let work = Box::pin(async {
+            let _ = ran.set(());
+            self.walk(Flow::resume(state), input, cx, &passed).await
+        });
+        let reply = self.ports.repeats.once(key, work).await;
+        *went = match ran.get() {
+            None => Some(Went::Repeated),
+            Some(()) => passed.get().filter(|_| reply.status == 200).copied(),
+        };
+        Ok(reply)
     }
 
     /// From a stage's advance to the answer.
-    async fn walk(&self, mut flow: Flow, input: Input, cx: &Cx<'_>) -> Reply {
+    async fn walk(&self, mut flow: Flow, input: Input, cx: &Cx<'_>, passed: &OnceLock<Went>) -> Reply {
         let floor = self.settings.answer_floor;
         let mut answer_at = cx.began.after(floor);
         // Set before the work, for all: answers that are due in the same moment then leave in the order in which they
         // were asked for, and not in the order in which their look-ups ended.
         let mut due = self.ports.clock.until(answer_at);
         let is_due = poll_fn(|task| Poll::Ready(due.as_mut().poll(task).is_ready())).await;
-        let reply = self.advance(&mut flow, input, cx).await.unwrap_or_else(|stop| stop.reply());
+        let reply = self.advance(&mut flow, input, cx, passed).await.unwrap_or_else(|stop| stop.reply());
         if let Some(slot) = flow.slot.take() {
             slot.decoy(cx.now().after(self.settings.link_lifetime));
         }
@@ -103,11 +134,18 @@ impl Engine {
         reply
     }
 
-    async fn advance(&self, flow: &mut Flow, mut input: Input, cx: &Cx<'_>) -> Result<Reply, Stop> {
+    async fn advance(
+        &self,
+        flow: &mut Flow,
+        mut input: Input,
+        cx: &Cx<'_>,
+        passed: &OnceLock<Went>,
+    ) -> Result<Reply, Stop> {
         while let Some(stage) = self.stages.get(flow.state.stage) {
             if let Next::Ask { tag, requirements } = stage.advance(&input, flow, cx).await? {
                 return self.ask(&**stage, tag, requirements, flow, cx);
             }
+            let _ = passed.set(Went::Passed);
             input = Input::nothing();
             flow.state.stage += 1;
             flow.state.tag = Tag::Initial;

@@ -120,7 +120,7 @@ impl Reloader {
     pub(super) async fn attempt(&self, config: Config) -> bool {
         let outcome = self.reload(config).await;
         let done = outcome.is_ok();
-        self.lasting.metrics.reloaded(done);
+        self.lasting.metrics.reloaded(done, self.lasting.clock.now());
         match outcome {
             Ok(stays) if stays.is_empty() => tracing::info!("reloaded"),
             Ok(stays) => tracing::warn!(keys = stays.join(", "), "reloaded, but for keys that need a restart"),

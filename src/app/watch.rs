@@ -65,7 +65,7 @@ pub async fn watch(
             }
             Err(faults) => {
                 tell(&faults, |fault, at| tracing::error!(fault, at, "not reloaded: the configuration does not hold"));
-                reloader.lasting.metrics.reloaded(false);
+                reloader.lasting.metrics.reloaded(false, reloader.lasting.clock.now());
                 false
             }
         };

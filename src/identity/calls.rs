@@ -46,6 +46,7 @@ pub(super) struct Calls {
     http: Http,
     credentials: Credentials,
     breaker: Breaker,
+    metrics: Arc<Metrics>,
     turns: Semaphore,
     queue: Semaphore,
     most: usize,
@@ -84,7 +85,8 @@ impl Calls {
         Ok(Self {
             http: Http::new(connector, bounds),
             credentials: Credentials::new(&config.auth, bounds, Arc::clone(&clock))?,
-            breaker: Breaker::new(config.breaker, metrics),
+            breaker: Breaker::new(config.breaker, Arc::clone(&metrics)),
+            metrics,
             turns: Semaphore::new(most.min(Semaphore::MAX_PERMITS)),
             queue: Semaphore::new(most.saturating_mul(1 + WAITING).min(Semaphore::MAX_PERMITS)),
             most,
@@ -110,38 +112,20 @@ impl Calls {
     /// next number, which tells it apart from every other.
     pub(super) fn call(&self, caller: &Caller, name: Name) -> Call<'_> {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        Call { calls: self, name, id: format!("{}/{number:x}", caller.request) }
+        let id = format!("{}/{number:x}", caller.request);
+        Call { calls: self, name, id, began: Instant::now() }
     }
 }
 
 /// What a call is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Name {
-    /// A look-up.
-    Find,
-    /// Reading one account again.
-    Read,
-    /// Setting a password.
-    Patch,
-}
-
-impl Name {
-    const ALL: usize = 3;
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Find => "find",
-            Self::Read => "read",
-            Self::Patch => "patch",
-        }
-    }
-}
+pub(super) use crate::telemetry::metrics::IdentityCall as Name;
 
 /// One call.
 pub(super) struct Call<'a> {
     calls: &'a Calls,
     name: Name,
     id: String,
+    began: Instant,
 }
 
 /// An answer. It keeps the call's turn until it is dropped.
@@ -208,8 +192,14 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Puts the failure into the log, and makes of it what the engine may know.
-    pub(super) fn failed(&self, failure: Failure) -> Down {
+    /// Counts it. Puts a failure into the log, and makes of it what the engine may know.
+    pub(super) fn ended<T>(&self, ended: Result<T, Failure>) -> Result<T, Down> {
+        let failed = ended.as_ref().err().map(|failure| failure.kind);
+        self.calls.metrics.called(self.name, failed, self.began.elapsed());
+        ended.map_err(|failure| self.failed(failure))
+    }
+
+    fn failed(&self, failure: Failure) -> Down {
         let Calls { said, clock, began, credentials, .. } = self.calls;
         let throttle = said.get(self.name as usize).and_then(|kinds| kinds.get(failure.kind as usize));
         let unknown = failure.status == Some(StatusCode::UNAUTHORIZED);

@@ -179,7 +179,7 @@ impl Accounts for Crest {
     ) -> Result<Vec<Account>, Down> {
         let call = self.calls.call(caller, Name::Find);
         // Whatever it answered, it is there: it may well answer other questions.
-        self.look_up(&call, at, filter, want).await.map_err(|failure| call.failed(failure.reached()))
+        call.ended(self.look_up(&call, at, filter, want).await.map_err(Failure::reached))
     }
 
     async fn read(
@@ -190,7 +190,7 @@ impl Accounts for Crest {
         want: &[Field],
     ) -> Result<Option<Account>, Down> {
         let call = self.calls.call(caller, Name::Read);
-        self.fetch(&call, at, id, want).await.map_err(|failure| call.failed(failure))
+        call.ended(self.fetch(&call, at, id, want).await)
     }
 
     async fn patch(
@@ -202,7 +202,7 @@ impl Accounts for Crest {
         changes: &[Change<'_>],
     ) -> Result<Patched, Down> {
         let call = self.calls.call(caller, Name::Patch);
-        self.replace(&call, at, id, revision, changes).await.map_err(|failure| call.failed(failure))
+        call.ended(self.replace(&call, at, id, revision, changes).await)
     }
 }
 

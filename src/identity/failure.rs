@@ -3,37 +3,9 @@
 use http::{StatusCode, header::InvalidHeaderValue};
 use hyper_util::client::legacy;
 
-use crate::tls;
-
 /// What went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Too many calls were under way for too long.
-    Busy,
-    /// The breaker is open: nobody was asked.
-    Open,
-    /// There is no access token to ask with.
-    Token,
-    /// The request could not be made.
-    Request,
-    /// No connection came about: name, network, TLS.
-    Connect,
-    /// The deadline passed.
-    Timeout,
-    /// The connection broke.
-    Lost,
-    /// The answer was too long.
-    TooLong,
-    /// The status says no.
-    Status,
-    /// The answer is not what the store's protocol says.
-    Malformed,
-}
-
-impl Kind {
-    /// How many there are.
-    pub(super) const ALL: usize = Self::Malformed as usize + 1;
-}
+pub(super) use crate::telemetry::metrics::CallFailure as Kind;
+use crate::tls;
 
 /// A call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

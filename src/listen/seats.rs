@@ -162,7 +162,9 @@ impl Seats {
 
     /// A place for a connection from there, which waits for its first request; another connection may have to go for it.
     pub(super) fn admit(self: &Arc<Self>, peer: Peer) -> Option<Seat> {
-        self.seat(peer, Arc::default())
+        let seat = self.seat(peer, Arc::default())?;
+        self.metrics.connection_accepted();
+        Some(seat)
     }
 
     fn seat(self: &Arc<Self>, peer: Peer, task: Arc<Task>) -> Option<Seat> {

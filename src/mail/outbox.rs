@@ -122,7 +122,8 @@ impl Slot for Reserved {
         // Nothing of the time: how long the mail waited is nobody's business.
         let id = format!("{:016x}{:016x}", (self.desk.world.random)(), (self.desk.world.random)());
         let counted = Counted::new(&self.desk.real);
-        self.desk.enter(What::Letter(Box::new(Letter { job, id, _counted: counted })), until, self.place);
+        let queued = self.desk.world.clock.now();
+        self.desk.enter(What::Letter(Box::new(Letter { job, queued, id, _counted: counted })), until, self.place);
     }
 
     fn decoy(self: Box<Self>, until: Time) {
@@ -264,7 +265,10 @@ impl Desk {
     async fn attempt(&self, entry: Entry) {
         match &entry.what {
             What::Letter(letter) => match self.carry(letter).await {
-                Outcome::Taken => self.world.events.record(Event::MailSent { account: letter.job.account }),
+                Outcome::Taken => {
+                    self.world.events.mail_left(self.world.clock.now().since(letter.queued));
+                    self.world.events.record(Event::MailSent { account: letter.job.account });
+                }
                 Outcome::Refused(trouble) => self.drop_letter(letter, trouble),
                 Outcome::Failed(_) => self.again(entry),
             },

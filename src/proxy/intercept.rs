@@ -20,10 +20,13 @@ use super::{
     respond::{self, Dress},
     steps::{self, Unclear},
 };
-use crate::reset::{
-    self,
-    ports::{Decision, Event, LimitKey, RequestId, Rule},
-    wire::Reply,
+use crate::{
+    reset::{
+        self,
+        ports::{Decision, Event, LimitKey, RequestId, Rule},
+        wire::Reply,
+    },
+    telemetry::metrics::Asked,
 };
 
 /// Bytes of `Accept-Language` that are looked at.
@@ -58,10 +61,12 @@ impl Gate {
         query: &[u8],
     ) -> pingora::Result<bool> {
         passage.course = Some(Course::Intercepted);
+        passage.under_way = Some(self.metrics.requests.answering());
         let generation = Arc::clone(&passage.generation);
         let headers = &session.req_header().headers;
         let caller = passage.caller.unwrap_or_else(|| generation.clients.caller(None, headers));
-        let answered = AssertUnwindSafe(self.intercept(session, &generation, (caller, request), query)).catch_unwind();
+        let work = self.intercept(session, &generation, (caller, request), query, &mut passage.asked);
+        let answered = AssertUnwindSafe(work).catch_unwind();
         match answered.await {
             Ok(Ok(Answered::Here)) => Ok(true),
             Ok(Ok(Answered::There(path))) => {
@@ -85,6 +90,7 @@ impl Gate {
         generation: &Generation,
         (caller, request): (Caller, RequestId),
         query: &[u8],
+        asked: &mut Asked,
     ) -> pingora::Result<Answered> {
         let page = generation.origins.page(&session.req_header().headers);
         let query = Query::parse(query);
@@ -100,6 +106,12 @@ impl Gate {
                 self.events.record(Event::Limited { rule: Rule::Client });
                 Err(Reply::too_many(retry_after, policy))
             }
+        };
+        *asked = match &task {
+            Ok(Task::Read) => Asked::Read,
+            Ok(Task::Submit) => Asked::Submit,
+            Ok(Task::Preflight) => Asked::Preflight,
+            Err(_) => Asked::Refused,
         };
         let reply = match task {
             Ok(Task::Submit) => {

@@ -10,6 +10,7 @@ use super::{Generation, client::Caller, upstream::Attempts};
 use crate::{
     listen::{Connection, Exchange},
     reset::ports::RequestId,
+    telemetry::metrics::{Asked, Requests, UnderWay},
 };
 
 /// How much later a stream is reset: most of those who wait for nothing are told so before.
@@ -17,6 +18,12 @@ const SLACK: Duration = Duration::from_millis(400);
 
 /// One request's state.
 pub struct Passage {
+    /// When its head was there.
+    pub(super) began: Instant,
+    /// Counts it, as long as it is under way.
+    pub(super) under_way: Option<UnderWay>,
+    /// What it asks for, on the reset path.
+    pub(super) asked: Asked,
     pub(super) generation: Arc<Generation>,
     pub(super) caller: Option<Caller>,
     pub(super) request: Option<RequestId>,
@@ -33,6 +40,35 @@ pub struct Passage {
 pub(super) enum Course {
     Intercepted,
     Passed,
+}
+
+impl Passage {
+    /// One that begins now, by that generation.
+    pub(super) fn new(generation: Arc<Generation>) -> Self {
+        Self {
+            began: Instant::now(),
+            under_way: None,
+            asked: Asked::default(),
+            generation,
+            caller: None,
+            request: None,
+            attempts: Attempts::default(),
+            course: None,
+            there: None,
+        }
+    }
+
+    /// Counts it, when it is over; by the status of its answer, if it has one.
+    pub(super) fn count(&self, requests: &Requests, status: Option<u16>) {
+        let Some(status) = status else { return };
+        match self.course {
+            Some(Course::Intercepted) => requests.answered(status, self.asked, self.began.elapsed()),
+            Some(Course::Passed) => {
+                requests.passed(status, (!self.attempts.tunnels).then(|| self.began.elapsed()));
+            }
+            None => requests.refused(status),
+        }
+    }
 }
 
 /// Of HTTP/1.

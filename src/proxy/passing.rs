@@ -110,6 +110,9 @@ impl Gate {
                 false => Ok(false),
             };
         }
+        if let Some(waited) = attempts.waited(Instant::now()) {
+            self.metrics.requests.first_byte(waited);
+        }
         attempts.begins_to_be_answered();
         attempts.tunnels = tunnel;
         answer_is_due(session, None);

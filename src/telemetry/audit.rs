@@ -9,7 +9,7 @@ use super::{
     metrics::Metrics,
     throttle::Throttle,
 };
-use crate::reset::ports::{Clock, Decoy, Digest, Event, Events};
+use crate::reset::ports::{Clock, Decoy, Digest, Event, Events, Went};
 
 /// The target of the trail's lines, for filters.
 pub const TARGET: &str = "resetgate::audit";
@@ -80,6 +80,15 @@ impl Recorder {
 }
 
 impl Events for Recorder {
+    /// Counted only: what is worth a line is an event of its own.
+    fn step(&self, stage: &'static str, went: Went, took: Duration) {
+        self.metrics.stepped(stage, went, took);
+    }
+
+    fn mail_left(&self, after: Duration) {
+        self.metrics.mail_taken(after);
+    }
+
     fn record(&self, event: Event) {
         self.metrics.count(event);
         let skipped = match self.throttle(event) {

@@ -1,7 +1,7 @@
 //! The names of things in log lines and metrics: closed sets, so that nobody outside can make a new series.
 
-use super::metrics::{Announcement, Backend, Cap, Denial, Failure, Handshake, Slow};
-use crate::reset::ports::{Decoy, Lane, Rule, Service};
+use super::metrics::{Announcement, Backend, CallFailure, Cap, Denial, Failure, Handshake, IdentityCall, Slow};
+use crate::reset::ports::{Decoy, Lane, Rule, Service, Went};
 
 /// A name for each variant, and the list of all.
 macro_rules! names {
@@ -125,5 +125,43 @@ names! {
         Malformed => "malformed",
         Slow => "slow",
         Gone => "gone",
+    }
+}
+
+names! {
+    /// What came of a step.
+    WENT, went: Went {
+        Passed => "passed",
+        Asked => "asked",
+        Refused => "refused",
+        Limited => "limited",
+        Unavailable => "unavailable",
+        Failed => "failed",
+        Repeated => "repeated",
+    }
+}
+
+names! {
+    /// What a call to the identity store is for.
+    CALLS, call: IdentityCall {
+        Find => "find",
+        Read => "read",
+        Patch => "patch",
+    }
+}
+
+names! {
+    /// How one failed.
+    CALL_FAILURES, call_failure: CallFailure {
+        Busy => "busy",
+        Open => "open",
+        Token => "token",
+        Request => "request",
+        Connect => "connect",
+        Timeout => "timeout",
+        Lost => "lost",
+        TooLong => "too_long",
+        Status => "status",
+        Malformed => "malformed",
     }
 }

@@ -6,14 +6,23 @@
 mod causes;
 mod doors;
 mod endpoints;
+mod make;
+mod process;
+mod requests;
+#[cfg(test)]
+pub(super) mod tests;
+mod work;
 
 use prometheus::{
-    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, PullingGauge, Registry, TextEncoder, core::Collector,
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, PullingGauge, Registry, TextEncoder, proto::MetricType,
 };
 
 pub use self::causes::{Breaking, Cap, Denial, Slow};
 pub use self::doors::{Announcement, Doors, Handshake};
 pub use self::endpoints::{Backend, EndpointStates, Failure};
+use self::make::{add, counter, family, gauge, opts, register};
+pub use self::requests::{Asked, Requests, UnderWay};
+pub use self::work::{CallFailure, IdentityCall, STAGES};
 use super::labels::{
     CAPS, DENIALS, LANES, PACES, REASONS, RULES, SERVICES, cap, denial, lane, rule, service, slow, why,
 };
@@ -35,7 +44,6 @@ const CHANGES: &[&str] = &["set", "refused", "unknown"];
 pub const UPSTREAM_PROCESSES: [&str; 3] = ["reset", "username", "registration"];
 /// What is told of a process of which nothing is known.
 const UNKNOWN: i64 = -1;
-const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// What became of a reload.
 const RELOADS: &[&str] = &["done", "failed"];
@@ -45,6 +53,9 @@ const RELOADS: &[&str] = &["done", "failed"];
 pub struct Metrics {
     /// Of what comes before a connection's first request.
     pub doors: Doors,
+    /// Of requests.
+    pub requests: Requests,
+    work: work::Work,
     registry: Registry,
     limited: IntCounterVec,
     observed: IntCounterVec,
@@ -74,8 +85,9 @@ pub struct Metrics {
     upstream_failures: IntCounter,
     upstream_processes: IntGaugeVec,
     endpoints: endpoints::Endpoints,
-    answered: Classes,
-    passed: Classes,
+    accepted: IntCounter,
+    reload_done: IntGauge,
+    reload_time: IntGauge,
 }
 
 impl Metrics {
@@ -85,6 +97,8 @@ impl Metrics {
         let r = &registry;
         let made = Self {
             doors: Doors::new(r)?,
+            requests: Requests::new(r)?,
+            work: work::Work::new(r)?,
             limited: family(r, "limited_requests", "Requests that a limit refused", &[("rule", RULES)])?,
             observed: family(r, "limit_observed", "Requests that an observed limit would refuse", &[("rule", RULES)])?,
             near: family(r, "limit_near", "Requests after which a limit was four fifths used up", &[("rule", RULES)])?,
@@ -145,22 +159,34 @@ impl Metrics {
             upstream_failures: counter(r, "upstream_failures", "Requests that the upstream failed")?,
             upstream_processes: processes(r)?,
             endpoints: endpoints::Endpoints::new(r)?,
-            answered: Classes::new(r, "reset_requests", "Requests answered on the reset path")?,
-            passed: Classes::new(r, "passed_requests", "Requests passed to the upstream")?,
+            accepted: counter(r, "accepted_connections", "Clients' connections that were let in")?,
+            reload_done: gauge(
+                r,
+                "config_last_reload_successful",
+                "Whether the last reload took up its configuration",
+            )?,
+            reload_time: gauge(
+                r,
+                "config_last_reload_success_timestamp_seconds",
+                "When a configuration was last taken up, in seconds since the Unix epoch",
+            )?,
             registry,
         };
-        made.constant("start_time_seconds", "When the process started, in seconds since the Unix epoch", started)?;
+        made.reload_done.set(1);
+        made.reload_time.set(i64::try_from(started.secs()).unwrap_or(i64::MAX));
+        process::process(&made.registry, started)?;
+        made.build()?;
         Ok(made)
     }
 
-    fn constant(&self, name: &str, help: &str, started: Time) -> Result<(), MetricsError> {
-        let start = IntGauge::with_opts(opts(name, help))?;
-        start.set(i64::try_from(started.secs()).unwrap_or(i64::MAX));
-        let build = opts("build_info", "Always 1; the version is in the label")
-            .const_label("version", env!("CARGO_PKG_VERSION"));
+    fn build(&self) -> Result<(), MetricsError> {
+        // Whoever packages it may say what it was built from.
+        let revision = option_env!("RESETGATE_REVISION").unwrap_or("unknown");
+        let build = opts("build_info", "Always 1; what runs is in the labels")
+            .const_label("version", env!("CARGO_PKG_VERSION"))
+            .const_label("revision", revision);
         let build = IntGauge::with_opts(build)?;
         build.set(1);
-        register(&self.registry, &start)?;
         register(&self.registry, &build)
     }
 
@@ -175,6 +201,17 @@ impl Metrics {
         Ok(self.registry.register(Box::new(gauge))?)
     }
 
+    /// Adds `resetgate_<name>_total`, read likewise; it never goes down.
+    pub fn counter(
+        &self,
+        name: &str,
+        help: &str,
+        read: impl Fn() -> f64 + Send + Sync + 'static,
+    ) -> Result<(), MetricsError> {
+        let name = format!("resetgate_{name}_total");
+        process::Read::add(&self.registry, MetricType::COUNTER, &name, help, move || Some(read()))
+    }
+
     /// Adds `resetgate_<name>`, what of something bounded is in use, and `resetgate_<name>_capacity`, its bound.
     pub fn bounded(
         &self,
@@ -185,16 +222,6 @@ impl Metrics {
     ) -> Result<(), MetricsError> {
         self.gauge(name, help, move || read() as f64)?;
         self.gauge(&format!("{name}_capacity"), &format!("{help}: the most"), move || capacity as f64)
-    }
-
-    /// Counts an answer of ours on the reset path.
-    pub fn answered(&self, status: u16) {
-        self.answered.count(status);
-    }
-
-    /// Counts an answer of the upstream, or ours where there was none.
-    pub fn passed(&self, status: u16) {
-        self.passed.count(status);
     }
 
     /// Counts a panic that was caught.
@@ -227,6 +254,11 @@ impl Metrics {
         self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 
+    /// Counts a connection that is let in.
+    pub fn connection_accepted(&self) {
+        self.accepted.inc();
+    }
+
     /// Counts a connection that went for another.
     pub fn connection_evicted(&self, at: Cap) {
         add(&self.evicted, &[cap(at)]);
@@ -243,8 +275,12 @@ impl Metrics {
     }
 
     /// A configuration was taken up, or not.
-    pub fn reloaded(&self, done: bool) {
+    pub fn reloaded(&self, done: bool, now: Time) {
         add(&self.reloads, &[if done { "done" } else { "failed" }]);
+        self.reload_done.set(done.into());
+        if done {
+            self.reload_time.set(i64::try_from(now.secs()).unwrap_or(i64::MAX));
+        }
     }
 
     /// Tells what the identity store's breaker does, and counts each time that it opens.
@@ -315,63 +351,6 @@ impl Metrics {
     }
 }
 
-/// One counter a class of status, without a look-up: these are on the way of every request.
-#[derive(Debug)]
-struct Classes([IntCounter; 6]);
-
-impl Classes {
-    fn new(registry: &Registry, name: &str, help: &str) -> Result<Self, MetricsError> {
-        let all = family(registry, name, help, &[("status", &CLASSES)])?;
-        let [other, c1, c2, c3, c4, c5] = CLASSES.map(|class| all.get_metric_with_label_values(&[class]));
-        Ok(Self([other?, c1?, c2?, c3?, c4?, c5?]))
-    }
-
-    fn count(&self, status: u16) {
-        let [other, ..] = &self.0;
-        self.0.get(usize::from(status / 100)).unwrap_or(other).inc();
-    }
-}
-
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(format!("resetgate_{name}"), help)
-}
-
-fn register(registry: &Registry, metric: &(impl Collector + Clone + 'static)) -> Result<(), MetricsError> {
-    Ok(registry.register(Box::new(metric.clone()))?)
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, MetricsError> {
-    let made = IntCounter::with_opts(opts(&format!("{name}_total"), help))?;
-    register(registry, &made)?;
-    Ok(made)
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, MetricsError> {
-    let made = IntGauge::with_opts(opts(name, help))?;
-    register(registry, &made)?;
-    Ok(made)
-}
-
-/// A counter with labels, each of which takes the values listed.
-fn family(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[(&str, &[&str])],
-) -> Result<IntCounterVec, MetricsError> {
-    let names: Vec<_> = labels.iter().map(|(name, _)| *name).collect();
-    let made = IntCounterVec::new(opts(&format!("{name}_total"), help), &names)?;
-    register(registry, &made)?;
-    let mut series = vec![Vec::new()];
-    for (_, values) in labels {
-        series = series.iter().flat_map(|so_far| values.iter().map(move |v| [so_far, &[*v][..]].concat())).collect();
-    }
-    for values in series {
-        made.get_metric_with_label_values(&values)?;
-    }
-    Ok(made)
-}
-
 fn processes(registry: &Registry) -> Result<IntGaugeVec, MetricsError> {
     let help = "Whether the upstream's own process let strangers in when last asked: 1, 0, or -1 if it is not known";
     let made = IntGaugeVec::new(opts("upstream_process_open", help), &["process"])?;
@@ -380,117 +359,4 @@ fn processes(registry: &Registry) -> Result<IntGaugeVec, MetricsError> {
         made.get_metric_with_label_values(&[name])?.set(UNKNOWN);
     }
     Ok(made)
-}
-
-fn add(family: &IntCounterVec, values: &[&str]) {
-    // Fails only on a wrong number of labels. A count lost is better than a request.
-    if let Ok(counter) = family.get_metric_with_label_values(values) {
-        counter.inc();
-    }
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use crate::reset::ports::{Decoy, Lane, Rule, Service};
-
-    /// One of each kind, with the series that it counts in.
-    pub(in crate::telemetry) fn one_of_each() -> Vec<(Event, &'static str)> {
-        let account = [0xab; 16];
-        vec![
-            (Event::Limited { rule: Rule::StartTotal }, "limited_requests_total{rule=\"start_total\"}"),
-            (Event::LimitObserved { rule: Rule::Client }, "limit_observed_total{rule=\"client\"}"),
-            (Event::LimitNear { rule: Rule::MailTotal }, "limit_near_total{rule=\"mail_total\"}"),
-            (Event::Decoyed { why: Decoy::LookUpFailed }, "decoyed_starts_total{why=\"look_up_failed\"}"),
-            (Event::MailQueued { account }, "mail_messages_total{outcome=\"queued\"}"),
-            (Event::MailJoined { account }, "mail_messages_total{outcome=\"joined\"}"),
-            (Event::MailSent { account }, "mail_messages_total{outcome=\"sent\"}"),
-            (Event::MailDelayed { account }, "mail_messages_total{outcome=\"delayed\"}"),
-            (Event::MailDropped { account }, "mail_messages_total{outcome=\"dropped\"}"),
-            (Event::OutboxFull, "full_refusals_total{what=\"outbox\"}"),
-            (Event::CodesFull, "full_refusals_total{what=\"codes\"}"),
-            (Event::SubmitsFull, "full_refusals_total{what=\"submits\"}"),
-            (Event::KeysFull, "full_refusals_total{what=\"limiter_keys\"}"),
-            (Event::LookUpsFull, "full_refusals_total{what=\"look_ups\"}"),
-            (Event::CodeRight { account, lane: Lane::Link }, "code_attempts_total{lane=\"link\",outcome=\"right\"}"),
-            (Event::CodeWrong { account, lane: Lane::Asker }, "code_attempts_total{lane=\"asker\",outcome=\"wrong\"}"),
-            (Event::PasswordRefused { account }, "password_changes_total{outcome=\"refused\"}"),
-            (Event::PasswordSet { account }, "password_changes_total{outcome=\"set\"}"),
-            (Event::OutcomeUnknown { account }, "password_changes_total{outcome=\"unknown\"}"),
-            (Event::LinkInvalid { account }, "link_refusals_total"),
-            (Event::FloorMissed, "floor_misses_total"),
-            (Event::ServiceDown { service: Service::Codes }, "service_failures_total{service=\"codes\"}"),
-            (Event::Broken { what: "test" }, "broken_states_total"),
-        ]
-    }
-
-    fn value(text: &str, series: &str) -> String {
-        let start = format!("resetgate_{series} ");
-        text.lines()
-            .find_map(|line| line.strip_prefix(&start))
-            .unwrap_or_else(|| panic!("{series}:\n{text}"))
-            .to_owned()
-    }
-
-    #[test]
-    fn each_event_counts_in_its_own_series() {
-        let metrics = Metrics::new(Time::from_millis(5_900)).unwrap();
-        let before = metrics.render();
-        for (_, series) in one_of_each() {
-            assert_eq!(value(&before, series), "0");
-        }
-        for (event, series) in one_of_each() {
-            metrics.count(event);
-            assert_eq!(value(&metrics.render(), series), "1");
-        }
-        let ones = metrics.render().lines().filter(|l| l.ends_with(" 1") && l.contains("_total")).count();
-        assert_eq!(ones, one_of_each().len());
-        assert_eq!(before.lines().count(), metrics.render().lines().count());
-    }
-
-    #[test]
-    fn requests_count_by_class() {
-        let metrics = Metrics::new(Time::from_millis(5_900)).unwrap();
-        for status in [0, 99, 100, 200, 204, 302, 404, 429, 503, 600, u16::MAX] {
-            metrics.answered(status);
-        }
-        metrics.passed(200);
-        metrics.panicked();
-        metrics.denied(Denial::MethodOverride);
-        metrics.upstream_process("username", Some(true));
-        metrics.upstream_process("registration", Some(false));
-        metrics.connections(7);
-        metrics.connection_evicted(Cap::Client);
-        metrics.connection_refused(Cap::Total);
-        metrics.connection_was_slow(Slow::Body);
-        let text = metrics.render();
-        let counted = CLASSES.map(|class| value(&text, &format!("reset_requests_total{{status=\"{class}\"}}")));
-        assert_eq!(counted, ["4", "1", "2", "1", "2", "1"]);
-        assert_eq!(value(&text, "passed_requests_total{status=\"2xx\"}"), "1");
-        assert_eq!(value(&text, "panic_answers_total"), "1");
-        assert_eq!(value(&text, "denied_requests_total{why=\"method_override\"}"), "1");
-        assert_eq!(value(&text, "open_connections"), "7");
-        assert_eq!(value(&text, "evicted_connections_total{cap=\"client\"}"), "1");
-        assert_eq!(value(&text, "refused_connections_total{cap=\"total\"}"), "1");
-        assert_eq!(value(&text, "slow_connections_total{at=\"body\"}"), "1");
-        let open = UPSTREAM_PROCESSES.map(|name| value(&text, &format!("upstream_process_open{{process=\"{name}\"}}")));
-        assert_eq!(open, ["-1", "1", "0"]);
-        assert_eq!(value(&text, "start_time_seconds"), "5");
-        assert_eq!(value(&text, concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")), "1");
-    }
-
-    #[test]
-    fn gauges_are_read_when_looked_at_and_named_once() {
-        let metrics = Metrics::new(Time::from_millis(0)).unwrap();
-        let depth = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(3));
-        let read = std::sync::Arc::clone(&depth);
-        metrics
-            .gauge("outbox_depth", "Mails waiting", move || read.load(std::sync::atomic::Ordering::Relaxed).into())
-            .unwrap();
-        assert_eq!(value(&metrics.render(), "outbox_depth"), "3");
-        depth.store(4, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(value(&metrics.render(), "outbox_depth"), "4");
-        assert!(metrics.gauge("outbox_depth", "Again", || 0.0).is_err());
-        assert!(metrics.gauge("not a name", "Bad", || 0.0).is_err());
-    }
 }

@@ -16,6 +16,7 @@ mod lanes;
 mod layers;
 mod limits;
 mod mail;
+mod metrics;
 mod panics;
 mod passing;
 mod password;

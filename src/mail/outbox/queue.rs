@@ -31,6 +31,8 @@ pub(super) enum What {
 /// A mail to be written and sent.
 pub(super) struct Letter {
     pub(super) job: Job,
+    /// When it was put into the outbox.
+    pub(super) queued: Time,
     /// Its name, the same at every attempt.
     pub(super) id: String,
     pub(super) _counted: Counted,

@@ -62,6 +62,11 @@ impl Attempts {
         !self.answered && self.due.is_some_and(|due| due <= now)
     }
 
+    /// How long the upstream has been waited for.
+    pub(in crate::proxy) fn waited(&self, now: Instant) -> Option<Duration> {
+        self.began.map(|began| now.duration_since(began))
+    }
+
     /// To be told when an answer begins.
     pub(in crate::proxy) fn begins_to_be_answered(&mut self) {
         self.answered = true;

@@ -1,5 +1,7 @@
 //! What the engine reports.
 
+use std::time::Duration;
+
 use super::{Digest, Lane, Rule};
 
 /// Why a flow goes on without an account.
@@ -86,8 +88,44 @@ pub enum Event {
     Broken { what: &'static str },
 }
 
+/// What came of a step of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Went {
+    /// The stage is behind it.
+    Passed,
+    /// The stage asked something more, or the same again.
+    Asked,
+    /// What came with it was no good.
+    Refused,
+    /// A limit was reached.
+    Limited,
+    /// A service was down, or full.
+    Unavailable,
+    /// That was our own fault.
+    Failed,
+    /// It was answered as its equal before it.
+    Repeated,
+}
+
+impl Went {
+    /// As its answer's status says.
+    pub(in crate::reset) const fn of(status: u16) -> Self {
+        match status {
+            200 => Self::Asked,
+            429 => Self::Limited,
+            503 => Self::Unavailable,
+            400..=499 => Self::Refused,
+            _ => Self::Failed,
+        }
+    }
+}
+
 /// Audit trail and metrics.
 pub trait Events: Send + Sync {
     /// Takes note.
     fn record(&self, event: Event);
+    /// Takes note of a step: the stage that it was for, what came of it, and how long the asker waited.
+    fn step(&self, _stage: &'static str, _went: Went, _took: Duration) {}
+    /// Takes note that a carrier has taken a mail, so long after it was queued.
+    fn mail_left(&self, _after: Duration) {}
 }

@@ -13,6 +13,7 @@ mod browser;
 mod canaries;
 mod commands;
 mod demo;
+mod deploy;
 mod dumps;
 mod listen;
 mod load;

@@ -13,7 +13,7 @@ mod http;
 mod oauth2;
 mod policy;
 
-pub use crest::Crest;
+pub use crest::{Crest, Question, Seen, Unanswered};
 
 use crate::tls;
 

@@ -12,6 +12,7 @@ mod language;
 pub mod letter;
 mod outbox;
 mod smtp;
+pub mod trial;
 
 use std::sync::Arc;
 
@@ -41,6 +42,9 @@ pub enum StartError {
     /// No root of trust could be read.
     #[error("mail.ca holds no certificate that can be read")]
     Ca,
+    /// Nobody can be written to at that address.
+    #[error("a letter cannot be written to that address")]
+    Recipient,
     /// TLS cannot be set up.
     #[error("TLS for the mail relay cannot be set up")]
     Tls,

@@ -4,7 +4,6 @@ mod body;
 pub mod client;
 mod desk;
 mod edge;
-mod ended;
 mod failure;
 pub mod framing;
 mod generation;
@@ -22,7 +21,6 @@ mod refusing;
 mod request_id;
 mod respond;
 pub mod route;
-mod shape;
 mod steps;
 mod upstream;
 mod users;
@@ -49,10 +47,8 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::generation::{rooted, roots};
-pub use self::in_flight::InFlight;
 use self::{
     desk::Desk,
-    ended::Head,
     passage::{Course, connection, exchange},
     respond::Dress,
     route::{Route, Why},
@@ -62,9 +58,13 @@ pub use self::{
     passage::Passage,
     steps::Steps,
 };
+pub use self::{
+    in_flight::InFlight,
+    probe::{Door, doors},
+};
 
 use crate::{
-    listen::{Connection, Peer},
+    listen::Connection,
     reset::ports::Events,
     telemetry::{
         metrics::{Denial, Metrics},
@@ -146,8 +146,6 @@ impl ProxyHttp for Gate {
         let exchange = exchange(session);
         let peer = connection.map(Connection::peer).or_else(|| exchange.map(|exchange| exchange.peer()));
         passage.caller = Some(passage.generation.clients.caller(peer, &session.req_header().headers));
-        // What another process passes on, that one tells of.
-        passage.head = Some(Head::of(session)).filter(|_| peer != Some(Peer::Former));
         if let Some(takes) = exchange.map(|exchange| exchange.to_take(0)) {
             session.set_write_timeout(Some(takes));
             return Ok(());
@@ -168,9 +166,7 @@ impl ProxyHttp for Gate {
         let request = session.req_header();
         let (target, host) = (request.raw_path(), request.headers.get(header::HOST).map(HeaderValue::as_bytes));
         let generation = Arc::clone(&passage.generation);
-        let route = generation.router.route(target, host);
-        passage.goes(&route, target);
-        match route {
+        match generation.router.route(target, host) {
             Route::Intercept { query } => {
                 let query = query.to_vec();
                 self.answer(session, passage, id, &query).await
@@ -369,8 +365,7 @@ impl ProxyHttp for Gate {
         session.req_header().method.to_string()
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
-        passage.ended(session, error);
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, passage: &mut Passage) {
         passage.count(&self.metrics.requests, session.response_written().map(|head| head.status.as_u16()));
         if let Some(connection) = connection(session) {
             connection.request_is_over();

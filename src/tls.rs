@@ -4,6 +4,7 @@
 //! There is no way to do without.
 
 mod hint;
+mod shown;
 mod verify;
 
 use std::sync::Arc;
@@ -15,8 +16,11 @@ use rustls::{
     pki_types::ServerName,
 };
 
-pub use self::hint::{explain, is_of_tls, refused};
-use self::verify::{Named, Pinned};
+use self::verify::{Named, Pinned, Watched};
+pub use self::{
+    hint::{explain, explain_relay, is_of_tls, refused},
+    shown::{Shown, ends},
+};
 use crate::config::ClientTls;
 
 /// HTTP/1.1 in ALPN.
@@ -46,11 +50,29 @@ pub enum Unusable {
 /// # Errors
 /// [`Unusable`]. Nothing of it depends on the service.
 pub fn client(tls: &ClientTls, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, Unusable> {
+    judged_by(|judge| judge, tls, alpn)
+}
+
+/// The same, and a place where the certificates of the last handshake are, whether or not they are believed.
+///
+/// # Errors
+/// As [`client`].
+pub fn watched(tls: &ClientTls, alpn: &[&[u8]]) -> Result<(Arc<ClientConfig>, Shown), Unusable> {
+    let shown = Shown::default();
+    let config = judged_by(|judge| Arc::new(Watched::new(judge, shown.place())), tls, alpn)?;
+    Ok((config, shown))
+}
+
+fn judged_by(
+    by: impl FnOnce(Arc<dyn ServerCertVerifier>) -> Arc<dyn ServerCertVerifier>,
+    tls: &ClientTls,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, Unusable> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?
         .dangerous() // as rustls calls every verifier but its own: ours stand in front of that one, or pin
-        .with_custom_certificate_verifier(verifier(tls, &provider)?);
+        .with_custom_certificate_verifier(by(verifier(tls, &provider)?));
     let mut config = match &tls.pair {
         Some(pair) => config.with_client_auth_cert(pair.chain.clone(), pair.key.clone_key())?,
         None => config.with_no_client_auth(),

@@ -108,6 +108,11 @@ impl Calls {
         self.most.saturating_sub(self.turns.available_permits())
     }
 
+    /// Fetches a token, where the credentials are such.
+    pub(super) async fn fetch_token(&self) -> Option<Result<(), Failure>> {
+        self.credentials.fetch().await
+    }
+
     /// The next call for a request: by the request's own id, so that the store's audit can be joined with ours, and the
     /// next number, which tells it apart from every other.
     pub(super) fn call(&self, caller: &Caller, name: Name) -> Call<'_> {

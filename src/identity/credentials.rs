@@ -84,6 +84,14 @@ impl Credentials {
         }
     }
 
+    /// Fetches a token and says why there is none; `None` where there are no tokens.
+    pub(super) async fn fetch(&self) -> Option<Result<(), Failure>> {
+        match self {
+            Self::Fixed { .. } => None,
+            Self::Tokens(tokens) => Some(tokens.fetch().await),
+        }
+    }
+
     /// Takes note of a 401. Whether it makes sense to try again with what is [`Self::current`] then.
     pub(super) fn refused(&self, credential: &Credential) -> bool {
         match (self, credential) {

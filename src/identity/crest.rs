@@ -1,5 +1,7 @@
 //! IDM, and whatever else speaks ForgeRock's Common REST.
 
+mod questions;
+
 use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc};
 
 use async_trait::async_trait;
@@ -12,6 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_e
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::questions::{Question, Seen, Unanswered};
 use super::{
     Unusable,
     calls::{Call, Calls, Name},
@@ -82,10 +85,7 @@ impl Crest {
         struct Page {
             result: Vec<Secret<Json>>,
         }
-        let filter = filter.to_crest();
-        let filter = encode(&filter);
-        let query = format!("?_queryFilter={filter}&_fields={}&_pageSize=2", fields(at, want));
-        let answered = call.send(&self.request(Method::GET, at, None, &query)?, || self.nobody(at)).await?;
+        let answered = call.send(&self.query(at, filter, want)?, || self.nobody(at)).await?;
         answered
             .answer
             .read(|body| {
@@ -105,8 +105,7 @@ impl Crest {
         want: &[Field],
     ) -> Result<Option<Account>, Failure> {
         let Some(segment) = segment(id) else { return Ok(None) };
-        let query = format!("?_fields={}", fields(at, want));
-        let answered = call.send(&self.request(Method::GET, at, Some(&segment), &query)?, || self.nobody(at)).await?;
+        let answered = call.send(&self.reading(at, &segment, want)?, || self.nobody(at)).await?;
         if answered.answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
@@ -126,12 +125,7 @@ impl Crest {
         changes: &[Change<'_>],
     ) -> Result<Patched, Failure> {
         let Some(segment) = segment(id) else { return Ok(Patched::Gone) };
-        let mut request = self.request(Method::PATCH, at, Some(&segment), "")?;
-        request.own.push((CONTENT_TYPE, JSON));
-        if let Some(Revision(revision)) = revision {
-            request.own.push((IF_MATCH, HeaderValue::from_str(&format!("\"{revision}\""))?));
-        }
-        request.body = operations(changes)?;
+        let request = self.patching(at, &segment, revision, changes)?;
         let answered = call.send(&request, || self.nobody(at)).await?;
         match answered.answer.status {
             // The body would be the whole account.
@@ -145,6 +139,32 @@ impl Crest {
             }
             status => Err(Failure::status(status)),
         }
+    }
+
+    fn query(&self, at: &Resource, filter: &Filter, want: &[Field]) -> Result<Outgoing, Failure> {
+        let filter = filter.to_crest();
+        let filter = encode(&filter);
+        self.request(Method::GET, at, None, &format!("?_queryFilter={filter}&_fields={}&_pageSize=2", fields(at, want)))
+    }
+
+    fn reading(&self, at: &Resource, segment: &str, want: &[Field]) -> Result<Outgoing, Failure> {
+        self.request(Method::GET, at, Some(segment), &format!("?_fields={}", fields(at, want)))
+    }
+
+    fn patching(
+        &self,
+        at: &Resource,
+        segment: &str,
+        revision: Option<&Revision>,
+        changes: &[Change<'_>],
+    ) -> Result<Outgoing, Failure> {
+        let mut request = self.request(Method::PATCH, at, Some(segment), "")?;
+        request.own.push((CONTENT_TYPE, JSON));
+        if let Some(Revision(revision)) = revision {
+            request.own.push((IF_MATCH, HeaderValue::from_str(&format!("\"{revision}\""))?));
+        }
+        request.body = operations(changes)?;
+        Ok(request)
     }
 
     /// A request to the resource, or to one account in it.

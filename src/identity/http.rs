@@ -99,6 +99,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Its headers.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
     /// What `parse` makes of the body of an answer that says yes.
     pub(super) async fn read<T>(self, parse: impl FnOnce(&[u8]) -> Option<T>) -> Result<T, Failure> {
         let status = self.status;

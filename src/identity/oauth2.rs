@@ -118,6 +118,13 @@ impl Tokens {
         }
     }
 
+    /// Fetches one, and says why there is none. It is the current one then.
+    pub(super) async fn fetch(&self) -> Result<(), Failure> {
+        let fetched = self.source.ask(self.source.clock.now()).await.map_err(|(failure, _)| failure)?;
+        *self.source.current.write() = Some(Arc::new(fetched));
+        Ok(())
+    }
+
     /// The renewal under way, or a new one; `None` while the server's last failure is too recent.
     fn renewal(&self, now: Time) -> Option<Shared<BoxFuture<'static, Outcome>>> {
         let mut renewal = self.renewal.lock();

@@ -1,4 +1,4 @@
-//! The certificates that the listeners show: which of them, and until when.
+//! The certificates that the listeners show, and which of them to whom.
 
 use std::sync::Arc;
 
@@ -6,11 +6,10 @@ use rustls::{
     Error,
     client::verify_server_name,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName},
+    pki_types::ServerName,
     server::{ClientHello, ParsedCertificate, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::Pair;
 
@@ -40,15 +39,6 @@ impl ResolvesServerCert for Shown {
     }
 }
 
-/// When the first of them ends, in seconds since the Unix epoch; `None` if there is none that says so.
-pub(super) fn ends(chain: &[CertificateDer<'_>]) -> Option<i64> {
-    let end = |der: &CertificateDer<'_>| {
-        let (_, certificate) = X509Certificate::from_der(der).ok()?;
-        Some(certificate.validity().not_after.timestamp())
-    };
-    chain.iter().filter_map(end).min()
-}
-
 #[cfg(test)]
 mod tests {
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
@@ -74,12 +64,5 @@ mod tests {
         assert_eq!(of("x.B.example"), Some(true));
         assert_eq!(of("x.y.b.example"), None);
         assert_eq!(of("no name"), None);
-    }
-
-    #[test]
-    fn a_chain_ends_with_the_first_of_it() {
-        let chain: Vec<_> = [2031, 2030, 2032].map(|year| pair(&["a.example"], year).chain.remove(0)).into();
-        assert_eq!(ends(&chain), Some(1_893_456_000));
-        assert_eq!(ends(&[]), None);
     }
 }

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use rustls::{
-    Error, ProtocolVersion, RootCertStore, ServerConfig,
+    Error, RootCertStore, ServerConfig,
     crypto::{
         CryptoProvider,
         ring::{self, Ticketer},
@@ -17,14 +17,12 @@ use rustls::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{
-    certificates::{Shown, ends},
-    wire::Bare,
-};
+use super::{certificates::Shown, wire::Bare};
 use crate::{
     config,
     reset::ports::Time,
     telemetry::metrics::{Handshake, Metrics},
+    tls,
 };
 
 /// The protocol that is chosen where a client knows it as well.
@@ -63,8 +61,6 @@ struct Present {
 pub(crate) struct Secured {
     /// Whether clients are asked for certificates, so that nobody else may tell the upstream of one.
     pub(crate) asks: bool,
-    /// Which version is spoken.
-    pub(crate) version: &'static str,
     /// The client's certificate, verified, as `Client-Cert` has it (RFC 9440), where the upstream is to be told.
     pub(crate) certificate: Option<HeaderValue>,
 }
@@ -103,13 +99,7 @@ impl ServerTls {
         let http2 = session.alpn_protocol() == Some(HTTP2);
         let first = session.peer_certificates().and_then(|chain| chain.first());
         let told = first.filter(|_| present.config.forward_client_cert);
-        let version = match session.protocol_version() {
-            Some(ProtocolVersion::TLSv1_3) => "1.3",
-            Some(ProtocolVersion::TLSv1_2) => "1.2",
-            _ => "unknown",
-        };
-        let certificate = told.and_then(as_header);
-        let secured = Secured { asks: present.config.clients.is_some(), version, certificate };
+        let secured = Secured { asks: present.config.clients.is_some(), certificate: told.and_then(as_header) };
         Ok((stream, http2, secured))
     }
 
@@ -120,8 +110,8 @@ impl ServerTls {
             Some(at) => format!("listen.tls.additional[{at}].certificate"),
         };
         let mut all: Vec<_> =
-            config.pairs.iter().enumerate().filter_map(|(at, pair)| Some((key(at), ends(&pair.chain)?))).collect();
-        let roots = config.clients.as_ref().and_then(|clients| ends(&clients.roots));
+            config.pairs.iter().enumerate().filter_map(|(at, pair)| Some((key(at), tls::ends(&pair.chain)?))).collect();
+        let roots = config.clients.as_ref().and_then(|clients| tls::ends(&clients.roots));
         all.extend(roots.map(|ends| ("listen.tls.client_ca".to_owned(), ends)));
         self.metrics.doors.certificates(&all, now);
         let soon = i64::try_from(now.after(SOON).secs()).unwrap_or(i64::MAX);

@@ -79,6 +79,11 @@ impl Letters {
         Ok(Self { from, subjects, bodies: bodies.collect(), escape: !settings.html })
     }
 
+    /// Who sends them.
+    pub fn sender(&self) -> &Address {
+        &self.from.email
+    }
+
     /// Writes the letter for `job` as of `now`. `id` makes its `Message-ID`: letters, digits, `.` and `-`.
     pub fn write(&self, job: &Job, now: Time, id: &str) -> Result<Message, Unwritable> {
         let to = address(job.to.expose()).ok_or(Unwritable)?;
@@ -208,7 +213,8 @@ fn html_of(tag: &str, text: &str) -> String {
     )
 }
 
-fn escaped(text: &str) -> String {
+/// As it stands in HTML.
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         match c {

@@ -4,6 +4,8 @@
 //! deadline is in the middle of a dialogue, and reusing it would take the late answer to one mail for the answer to
 //! the next. A reset service sends about one mail a second; the handshake does not matter.
 
+mod trial;
+
 use std::{net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
@@ -18,6 +20,7 @@ use lettre::{
 };
 use tokio::time::timeout;
 
+pub use self::trial::{Dialogue, Step, Wrong};
 use super::{Carrier, Outcome, StartError, Trouble};
 use crate::{
     config::{Smtp, SmtpTls},

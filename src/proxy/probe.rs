@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use http::{HeaderValue, StatusCode, header};
 use pingora::{
     BError, Error, ErrorType,
@@ -15,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use url::Position;
 
 use super::{
-    generation::roots,
+    generation::{NoTls, rooted, roots},
     route::{Route, Router},
     upstream::Upstream,
 };
@@ -42,6 +43,35 @@ pub(crate) struct Probe {
     host: String,
     processes: Vec<Process>,
     every: Duration,
+}
+
+/// One of the upstream's own self-service processes, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// One of [`UPSTREAM_PROCESSES`].
+    pub name: &'static str,
+    /// Where it is.
+    pub path: String,
+    /// Whether clients of the gate reach it.
+    pub passed: bool,
+    /// Whether it lets strangers in; `None` if nobody said so.
+    pub open: Option<bool>,
+}
+
+/// Asks once for each of them.
+///
+/// # Errors
+/// If TLS to the upstream cannot be set up.
+pub async fn doors(config: &Config, metrics: &Arc<Metrics>) -> Result<Vec<Door>, NoTls> {
+    let upstream = Arc::new(Upstream::new(&config.upstream, metrics)?);
+    let probe = &rooted(|| Probe::new(config, Arc::clone(&upstream), Arc::clone(metrics)))?;
+    let _ = timeout(WITHIN, upstream.looked_up()).await;
+    let ask = |process: &Process| {
+        let Process { name, path, passed, .. } = process;
+        let door = Door { name, path: path.clone(), passed: *passed, open: None };
+        async move { Door { open: probe.is_open(&door.path).await, ..door } }
+    };
+    Ok(join_all(probe.processes.iter().map(ask)).await)
 }
 
 struct Process {

@@ -52,6 +52,20 @@ pub fn pack(state: &State, binding: &Digest) -> Secret<Vec<u8>> {
     packed
 }
 
+/// A packed state as long as every other without additions, of a flow that there is not.
+pub fn sample() -> Secret<Vec<u8>> {
+    let state = State {
+        stage: 0,
+        tag: Tag::Initial,
+        lane: Lane::Link,
+        flow: [0; 16],
+        record: None,
+        account: None,
+        additions: BTreeMap::new(),
+    };
+    pack(&state, &[0; 16])
+}
+
 /// Unpacks what [`pack`] made, with the binding that it was made for.
 pub fn unpack(bytes: &[u8]) -> Option<(State, Digest)> {
     let mut bytes = Reader(bytes);
@@ -166,6 +180,12 @@ mod tests {
             let packed = pack(&state(None, additions), &[1; 16]);
             prop_assert_eq!(with, packed.expose().len());
             prop_assert!(packed.expose().capacity() < 2 * with);
+        }
+
+        #[test]
+        fn a_sample_is_as_long_as_others(id in "[a-z0-9-]{1,255}") {
+            let packed = pack(&state(Some(id), BTreeMap::new()), &[1; 16]);
+            prop_assert_eq!(sample().expose().len(), packed.expose().len());
         }
 
         #[test]

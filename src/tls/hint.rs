@@ -33,6 +33,33 @@ pub fn explain(error: &(dyn Error + 'static)) -> Option<&'static str> {
     })
 }
 
+/// The same of a mail relay, which has fewer settings.
+pub fn explain_relay(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    Some(match find(error)? {
+        Tls::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
+            "nobody who is trusted vouches for the relay's certificate: set mail.ca to a PEM file of who does"
+        }
+        Tls::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
+            "the relay's certificate is for another name: have mail.transport name a host that it is for"
+        }
+        Tls::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
+            "the relay's certificate, or one that vouches for it, has expired: renew it at the relay"
+        }
+        Tls::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
+            "the relay's certificate, or one that vouches for it, is not valid yet: see the clocks"
+        }
+        Tls::InvalidCertificate(_) => {
+            "the relay's certificate cannot be used: it may be an authority's own, or made for another purpose; give \
+             the relay one that an authority of mail.ca vouches for"
+        }
+        Tls::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "what answered does not speak TLS at once: have mail.transport be smtp+starttls://, or name the port for \
+             smtps:// (465)"
+        }
+        _ => "no TLS came about with the relay: 1.2 or 1.3 it must be, with a cipher in common",
+    })
+}
+
 /// Whether the server ended the handshake because of the certificate that we showed, or did not show. In TLS 1.3 that
 /// comes when the client believes itself connected; the server has listened to nothing by then.
 pub fn refused(error: &(dyn Error + 'static)) -> bool {
@@ -74,7 +101,9 @@ fn certificate(bad: &Bad) -> &'static str {
         Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
             "the server's certificate, or one that vouches for it, is not valid yet: see the clocks (or set tls.pin)"
         }
-        Bad::ApplicationVerificationFailure => "the server's certificate is not the one of tls.pin",
+        Bad::ApplicationVerificationFailure => {
+            "the server's certificate is not the one of tls.pin: see whether it was renewed, and set the pin anew"
+        }
         _ => {
             "the server's certificate cannot be used: it may be an authority's own, or made for another purpose; \
              tls.pin takes it as it is"

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, SignatureScheme,
@@ -109,5 +110,55 @@ impl ServerCertVerifier for Pinned {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// Judges as another does, and keeps what was shown, whatever comes of it.
+#[derive(Debug)]
+pub(super) struct Watched {
+    judge: Arc<dyn ServerCertVerifier>,
+    shown: Arc<Mutex<Vec<CertificateDer<'static>>>>,
+}
+
+impl Watched {
+    pub(super) fn new(judge: Arc<dyn ServerCertVerifier>, shown: Arc<Mutex<Vec<CertificateDer<'static>>>>) -> Self {
+        Self { judge, shown }
+    }
+}
+
+impl ServerCertVerifier for Watched {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let chain = std::iter::once(leaf).chain(intermediates);
+        *self.shown.lock() = chain.map(|certificate| certificate.clone().into_owned()).collect();
+        self.judge.verify_server_cert(leaf, intermediates, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.judge.verify_tls12_signature(message, leaf, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.judge.verify_tls13_signature(message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.judge.supported_verify_schemes()
     }
 }

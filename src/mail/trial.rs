@@ -1,0 +1,162 @@
+//! What an operator's check tries of mail: every letter, as its reader would see it, and the relay.
+
+use std::time::Duration;
+
+use mail_parser::{MessageParser, PartType};
+
+pub use super::smtp::{Dialogue, Step, Wrong};
+use super::{
+    StartError,
+    letter::{CODE_TOKEN, Letters, MINUTES_TOKEN, address, choose, escaped},
+    outbox, smtp,
+};
+use crate::{
+    config::{Mail, Smtp},
+    reset::{
+        ports::{Job, Secret, Time},
+        process::EmailSettings,
+    },
+};
+
+/// Of a link, in a letter that is written for nobody.
+const LIFE: Duration = Duration::from_secs(20 * 60);
+/// Reserved for examples (RFC 2606 §3).
+const NOBODY: &str = "somebody@example.com";
+
+/// A letter in one language.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// The language, as the process file has it.
+    pub language: String,
+    /// Its size as it is sent.
+    pub bytes: usize,
+    /// What is wrong in it, as said of it.
+    pub faults: Vec<String>,
+}
+
+/// Writes the letter in every language that has a subject or a text, and reads it again.
+///
+/// # Errors
+/// If no letter can be written at all.
+pub fn render(
+    config: &Mail,
+    email: &EmailSettings,
+    digits: Option<u32>,
+    link: &str,
+    now: Time,
+) -> Result<Vec<Rendered>, StartError> {
+    let letters = Letters::new(&config.from, email, digits.is_some())?;
+    let mut languages: Vec<&String> = Vec::new();
+    for (tag, _) in email.subjects.iter().chain(&email.messages) {
+        if !languages.iter().any(|known| same(known, tag)) {
+            languages.push(tag);
+        }
+    }
+    let code = "7".repeat(digits.unwrap_or_default().try_into().unwrap_or_default());
+    let render = |language: &String| {
+        let mut faults = Vec::new();
+        let bytes = match letters.write(&job(NOBODY, link, &code, language, now), now, "trial") {
+            Ok(letter) => {
+                let text = letter.formatted();
+                faults.extend(read(&text, email, link, &code).into_iter().map(str::to_owned));
+                text.len()
+            }
+            Err(_) => {
+                faults.push("cannot be written".to_owned());
+                0
+            }
+        };
+        for (what, texts) in [("subject", &email.subjects), ("text", &email.messages)] {
+            let chosen = choose(texts, &language.replace('_', "-")).map(|(tag, _)| tag);
+            if let Some(other) = chosen.filter(|tag| !same(tag, language) && !akin(tag, language)) {
+                faults.push(format!("has no {what} of its own, but that in {other}"));
+            }
+        }
+        Rendered { language: language.clone(), bytes, faults }
+    };
+    Ok(languages.into_iter().map(render).collect())
+}
+
+/// Goes through a dialogue with the relay as the configuration has it; with `to`, sends that address a letter in the
+/// first language, whose link leads nowhere.
+///
+/// # Errors
+/// If the relay can never be asked by these settings, or the letter not be written.
+pub async fn relay(
+    config: &Mail,
+    relay: &Smtp,
+    email: &EmailSettings,
+    to: Option<(&str, &str)>,
+    now: Time,
+) -> Result<Dialogue, StartError> {
+    let letters = Letters::new(&config.from, email, false)?;
+    let sender = letters.sender().clone();
+    let id = format!("{:016x}", outbox::random());
+    let letter = to.map(|(to, link)| {
+        let language = email.messages.first().map(|(tag, _)| tag.as_str()).unwrap_or_default();
+        letters.write(&job(to, link, "", language, now), now, &id).map_err(|_| StartError::Recipient)
+    });
+    let letter = letter.transpose()?;
+    let relay = smtp::Relay::new(relay, config.helo.as_deref(), smtp::DEADLINE)?;
+    Ok(relay.try_out(&sender, letter.as_ref()).await)
+}
+
+/// Whether mail can be sent there.
+pub fn is_address(text: &str) -> bool {
+    address(text).is_some()
+}
+
+fn job(to: &str, link: &str, code: &str, language: &str, now: Time) -> Job {
+    Job {
+        account: [0; 16],
+        to: Secret::new(to),
+        link: Secret::new(link),
+        code: Secret::new(code),
+        languages: language.replace('_', "-"),
+        until: now.after(LIFE),
+    }
+}
+
+/// What is wrong in a letter as it is sent.
+fn read(letter: &[u8], email: &EmailSettings, link: &str, code: &str) -> Vec<&'static str> {
+    let Some(letter) = MessageParser::default().parse(letter) else { return vec!["cannot be read again"] };
+    let text = letter.text_part(0).and_then(|part| match &part.body {
+        PartType::Text(text) => Some(text.to_string()),
+        _ => None,
+    });
+    let html = letter.html_part(0).and_then(|part| match &part.body {
+        PartType::Html(html) => Some(html.to_string()),
+        _ => None,
+    });
+    let (text, html) = (text.unwrap_or_default(), html.unwrap_or_default());
+    let whole = |part: &str, link: &str| part.match_indices(link).any(|(at, _)| ends_there(part, at + link.len()));
+    let left = |token: &str| !token.is_empty() && (text.contains(token) || html.contains(token));
+    let told = [
+        (letter.subject().is_none_or(|subject| subject.trim().is_empty()), "has no subject"),
+        (!whole(&text, link), "does not have the whole link in its text part"),
+        (!whole(&html, link) && !whole(&html, &escaped(link)), "does not have the whole link in its HTML part"),
+        (left(&email.link_token), "still shows the token that stands for the link"),
+        (left(MINUTES_TOKEN) || left(CODE_TOKEN), "still shows %minutes% or %code%"),
+        (![&text, &html].iter().all(|part| part.contains(code)), "does not have the code to type"),
+    ];
+    told.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect()
+}
+
+/// Whether nothing that could belong to a link goes on there.
+fn ends_there(text: &str, at: usize) -> bool {
+    let next = text.get(at..).and_then(|rest| rest.chars().next());
+    next.is_none_or(|c| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | ')' | ']' | '.' | ','))
+}
+
+fn same(one: &str, other: &str) -> bool {
+    one.replace('_', "-").eq_ignore_ascii_case(&other.replace('_', "-"))
+}
+
+/// Whether they are of one language, such as `en` and `en-GB`.
+fn akin(one: &str, other: &str) -> bool {
+    let primary = |tag: &str| tag.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
+    primary(one) == primary(other)
+}
+
+#[cfg(test)]
+mod tests;

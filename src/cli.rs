@@ -1,5 +1,6 @@
 //! The command line: each command is a file of [`cli`](self), or a few lines here.
 
+mod doctor;
 mod manual;
 mod probe;
 
@@ -13,8 +14,12 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{CommandFactory, Parser, Subcommand};
 
-pub use self::{manual::Shell, probe::Probe};
-use crate::config::{self, Config, Secret, TokenKey};
+pub use self::{
+    doctor::{Doctor, Examination},
+    manual::Shell,
+    probe::Probe,
+};
+use crate::config::{self, Config, Fault, Secret, TokenKey};
 
 /// The exit code of a bad command line and of a bad configuration: BSD's `EX_USAGE`.
 pub const BAD_CONFIG: u8 = 64;
@@ -39,7 +44,19 @@ pub enum Command {
         /// The configuration, such as conf/resetgate.toml
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Look at what is around it as well, as `resetgate doctor` does
+        #[arg(long)]
+        connect: bool,
+        /// What to look at then
+        #[command(flatten)]
+        examination: Examination,
     },
+    /// Find what is wrong with a set-up, by asking all that is around it, and exit: 0 if nothing, 1 if something, 64 if
+    /// the configuration does not hold
+    ///
+    /// One line a check: ok, warn, fail or skip, what was seen, and what to do. Nothing is changed, no mail is sent, and
+    /// the store is asked for nobody who is there. Run it as the user that resetgate runs as.
+    Doctor(Doctor),
     /// Print a new token key, for a file that token.keys names
     Key,
     /// Serve a whole reset inside one process, with an identity store and a mailbox of its own
@@ -99,6 +116,11 @@ pub fn check(config: &Path) -> ExitCode {
     }
 }
 
+/// `resetgate doctor`
+pub fn doctor(doctor: Doctor) -> ExitCode {
+    doctor::run(doctor)
+}
+
 /// `resetgate probe`
 pub fn probe(probe: &Probe) -> ExitCode {
     match probe.ask() {
@@ -146,7 +168,14 @@ pub fn key() -> ExitCode {
 }
 
 fn read(args: impl Iterator<Item = OsString>) -> Result<Command, clap::Error> {
-    CommandLine::try_parse_from(args).map(|line| line.command)
+    match CommandLine::try_parse_from(args)?.command {
+        Command::Check { config, connect: true, examination } => Ok(Command::Doctor(Doctor { config, examination })),
+        Command::Check { connect: false, examination, .. } if examination != Examination::default() => {
+            let kind = clap::error::ErrorKind::MissingRequiredArgument;
+            Err(CommandLine::command().error(kind, "--canary, --mail-to, --gate and --json need --connect"))
+        }
+        command => Ok(command),
+    }
 }
 
 fn code(told: &clap::Error) -> u8 {
@@ -161,13 +190,15 @@ fn report(config: &Path, to: &mut dyn Write) -> Result<Config, ExitCode> {
             }
             Ok(config)
         }
-        Err(faults) => {
-            for fault in faults {
-                let _ = writeln!(to, "{fault}");
-            }
-            Err(ExitCode::from(BAD_CONFIG))
-        }
+        Err(faults) => Err(refuse(&faults, to)),
     }
+}
+
+fn refuse(faults: &[Fault], to: &mut dyn Write) -> ExitCode {
+    for fault in faults {
+        let _ = writeln!(to, "{fault}");
+    }
+    ExitCode::from(BAD_CONFIG)
 }
 
 /// What was asked for goes to standard output, and a reader that is gone is a failure.
@@ -195,7 +226,18 @@ mod tests {
         );
         let upgrade = Command::Run { config: config.clone(), upgrade: true };
         assert_eq!(read_line("resetgate run --upgrade --config conf/edge.toml"), Ok(upgrade));
-        assert_eq!(read_line("resetgate check --config=conf/edge.toml"), Ok(Command::Check { config }));
+        let examination = Examination::default();
+        let check = Command::Check { config: config.clone(), connect: false, examination: examination.clone() };
+        assert_eq!(read_line("resetgate check --config=conf/edge.toml"), Ok(check));
+        let doctor = Command::Doctor(Doctor { config, examination });
+        assert_eq!(read_line("resetgate doctor --config=conf/edge.toml"), Ok(doctor.clone()));
+        assert_eq!(read_line("resetgate check --connect --config=conf/edge.toml"), Ok(doctor));
+        let [one, other] = ["check --connect", "doctor"].map(|command| {
+            read_line(&format!(
+                "resetgate {command} --config x --json --canary c --mail-to a@b --gate https://b.example"
+            ))
+        });
+        assert!(one.is_ok() && one == other, "{one:?} {other:?}");
         assert_eq!(read_line("resetgate key"), Ok(Command::Key));
         assert_eq!(read_line("resetgate demo"), Ok(Command::Demo));
         assert_eq!(read_line("resetgate completions zsh"), Ok(Command::Completions { shell: Shell::Zsh }));

@@ -25,7 +25,8 @@ fn main() -> ExitCode {
         warn(&fault);
     }
     match command {
-        Command::Check { config } => cli::check(&config),
+        Command::Check { config, .. } => cli::check(&config),
+        Command::Doctor(doctor) => cli::doctor(doctor),
         Command::Key => cli::key(),
         Command::Probe(probe) => cli::probe(&probe),
         Command::Completions { shell } => cli::completions(shell),

@@ -15,16 +15,16 @@ const USER: &str = "resetgate";
 const PASSWORD: &str = "relay-password";
 
 /// The relay, and the authority that its certificate is of.
-struct Relay {
+pub(crate) struct Relay {
     program: Program,
     port: u16,
-    ca: String,
+    pub(crate) ca: String,
     _folder: tempfile::TempDir,
 }
 
 impl Relay {
     /// None where there is no aiosmtpd.
-    async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         let python = "/usr/bin/python3";
         let found = Command::new(python).args(["-c", "import aiosmtpd"]).output().is_ok_and(|ran| ran.status.success());
         if skip("aiosmtpd", found) {
@@ -40,7 +40,7 @@ impl Relay {
         Some(Self { program, port, ca, _folder: folder })
     }
 
-    fn plan(&self, around: &Around, more: &str) -> Plan {
+    pub(crate) fn plan(&self, around: &Around, more: &str) -> Plan {
         let mail = format!(
             "transport = \"smtp+starttls://127.0.0.1:{}\"\nusername = \"{USER}\"\npassword = \"file:relay\"\n{more}",
             self.port
@@ -48,7 +48,7 @@ impl Relay {
         Plan { mail, ..around.plan() }
     }
 
-    fn files(&self, plan: &Plan) -> Files {
+    pub(crate) fn files(&self, plan: &Plan) -> Files {
         let files = Files::of(plan);
         files.write("relay", PASSWORD);
         files.write("ca.pem", &self.ca);

@@ -8,13 +8,13 @@
     missing_docs
 )]
 
-mod access;
 mod attacks;
 mod browser;
 mod canaries;
 mod commands;
 mod demo;
 mod deploy;
+mod doctor;
 mod dumps;
 mod listen;
 mod load;

@@ -52,7 +52,7 @@ class Handler:
 def authenticate(server, session, envelope, mechanism, data):
     good = (data.login, data.password) == (user.encode(), password.encode())
     tell("auth", user=data.login.decode(), good=good)
-    return AuthResult(success=good)
+    return AuthResult(success=good, handled=False)
 
 
 async def main():

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use ring::digest::{SHA256, digest};
 use rustls::{
     RootCertStore, ServerConfig,
@@ -38,11 +38,17 @@ impl Authority {
 
     /// A certificate for that name or address.
     pub(crate) fn certify(&self, name: &str) -> Shown {
+        self.certify_until(name, 4096)
+    }
+
+    /// One that ends with that year's first day.
+    pub(crate) fn certify_until(&self, name: &str, year: i32) -> Shown {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         // Else it would have its authority's, and be taken for one that vouches for itself.
         params.distinguished_name.push(DnType::CommonName, name);
         params.use_authority_key_identifier_extension = true;
+        params.not_after = date_time_ymd(year, 1, 1);
         Shown { certificate: params.signed_by(&key, &self.issuer).unwrap(), key }
     }
 }

@@ -1,0 +1,58 @@
+//! IDM's access rules: what is missing, to be pasted.
+
+use crate::reset::ports::Resource;
+
+/// The role that the rules give rights to; the README's own name for it.
+const ROLE: &str = "internal/role/resetgate";
+
+/// What the service user must be allowed.
+pub(super) enum Right {
+    /// To find an account.
+    Query,
+    /// To read it again.
+    Read,
+    /// To set its password.
+    Patch,
+}
+
+impl Right {
+    /// The rule for IDM's `conf/access.json`, in one line.
+    pub(super) fn rule(&self, at: &Resource) -> String {
+        let (below, method) = match self {
+            Self::Query => ("", "query"),
+            Self::Read => ("/*", "read"),
+            Self::Patch => ("/*", "patch"),
+        };
+        let pattern = format!("{}{below}", at.path);
+        format!(r#"{{"pattern": "{pattern}", "roles": "{ROLE}", "methods": "{method}", "actions": "*"}}"#)
+    }
+
+    pub(super) fn cure(&self, at: &Resource) -> String {
+        let rule = self.rule(at);
+        format!(
+            "add to \"configs\" in IDM's conf/access.json: {rule}, and give the service user that role (or put its own there)"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::reset::ports::Field;
+
+    #[test]
+    fn a_rule_is_one_of_idms() {
+        let at = Resource { path: "managed/user".to_owned(), id_field: Field::new("_id") };
+        for (right, pattern, method) in [
+            (Right::Query, "managed/user", "query"),
+            (Right::Read, "managed/user/*", "read"),
+            (Right::Patch, "managed/user/*", "patch"),
+        ] {
+            let rule: Value = serde_json::from_str(&right.rule(&at)).unwrap();
+            assert_eq!(rule, json!({"pattern": pattern, "roles": ROLE, "methods": method, "actions": "*"}));
+            assert!(right.cure(&at).contains(&right.rule(&at)));
+        }
+    }
+}

@@ -97,7 +97,9 @@ async fn running(sheet: &mut Sheet, gate: &Gate, path: &str) {
             return sheet.skip("spellings", "it is not resetgate that answers");
         }
         Came::None(why) => {
-            sheet.fail("listener", format!("{shown}: {why}"), "see what has that address");
+            let cure = "see what has that address, and whether this machine believes its certificate (SSL_CERT_FILE names \
+                        other roots)";
+            sheet.fail("listener", format!("{shown}: {why}"), cure);
             return sheet.skip("spellings", "nobody answers");
         }
     }

@@ -90,7 +90,7 @@ pub(super) async fn examine(
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
 ) {
-    const ALL: [&str; 8] = ["url", "clock", "credentials", "query", "read", "patch", "canary", "floor"];
+    const ALL: [&str; 9] = ["url", "clock", "credentials", "query", "read", "canary", "patch", "excess", "floor"];
     let identity = &config.identity;
     let service = Service::of("identity", "identity.url", &identity.endpoints);
     if reach(sheet, &service, clock.now()).await.is_none() {
@@ -115,12 +115,13 @@ pub(super) async fn examine(
     read(sheet, &judge).await;
     let known = canary::look_up(sheet, &judge, canary).await;
     patch(sheet, &judge, known.as_ref().map(|known| &known.id)).await;
+    excess(sheet, &judge).await;
     floor::time(sheet, &judge, canary.filter(|_| known.is_some()), config.reset.answer_floor).await;
 }
 
 /// The first question shows whether it is the store at all, and whom it takes us for. Whether to go on.
 async fn first(sheet: &mut Sheet, judge: &Judge<'_>, clock: &Arc<dyn Clock>) -> bool {
-    const REST: [&str; 5] = ["query", "read", "patch", "canary", "floor"];
+    const REST: [&str; 6] = ["query", "read", "canary", "patch", "excess", "floor"];
     let Some(filter) = judge.accounts.named(&nobody()) else { return false };
     let sent = clock.now();
     let asked = judge.store.ask(&Question::Find(judge.accounts.find, &filter, &judge.accounts.want)).await;
@@ -261,6 +262,21 @@ async fn patch(sheet: &mut Sheet, judge: &Judge<'_>, canary: Option<&AccountId>)
             format!("{status}, where 412 or 403 should be"),
             format!("see identityPasswordField, \"{}\", and that the store has PATCH", accounts.password.as_str()),
         ),
+    }
+}
+
+/// Whoever has these credentials should be able to do no more than a reset needs. What an administrator may see tells.
+async fn excess(sheet: &mut Sheet, judge: &Judge<'_>) {
+    let mut url = judge.identity.endpoints.url.clone();
+    url.set_path(&format!("{}/config", url.path().trim_end_matches('/')));
+    match judge.store.ask(&Question::Get(&url)).await {
+        Ok(seen) if seen.is_configuration() => sheet.warn(
+            "excess",
+            "the service user may read IDM's own configuration, and so is an administrator",
+            "give it a role that may query, read and patch accounts, and nothing else",
+        ),
+        Ok(_) => sheet.ok("excess", "the service user may not read IDM's own configuration"),
+        Err(unanswered) => sheet.skip("excess", unanswered.to_string()),
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn warnings(sheet: &mut Sheet, warnings: &[Fault]) {
             .line
             .map_or_else(|| warning.file.display().to_string(), |line| format!("{}:{line}", warning.file.display()));
         let key = if warning.key.is_empty() { "it" } else { &warning.key };
-        sheet.warn("", format!("{key} {}", warning.rule), format!("see {file}, if that is not meant"));
+        sheet.warn("", format!("{key} {}", warning.rule), format!("see {file}"));
     }
     if sheet.lines.is_empty() {
         sheet.ok("", "it holds, and nothing in it is unwise");
@@ -101,9 +101,9 @@ fn descriptors(sheet: &mut Sheet, wanted: Option<usize>) {
     const CURE: &str = "raise the limit of open files (LimitNOFILE= in a systemd unit, ulimit -n)";
     match listen::connections(wanted) {
         Ok(most) if wanted.is_none() && most < USUAL => {
-            sheet.warn(CHECK, format!("files enough for {most} at a time, as the limits are here"), CURE);
+            sheet.warn(CHECK, format!("{most} at a time: no more files may be open, as the limits are here"), CURE);
         }
-        Ok(most) => sheet.ok(CHECK, format!("files enough for {most} at a time")),
+        Ok(most) => sheet.ok(CHECK, format!("{most} at a time, for which files enough may be open")),
         Err(fault) => sheet.fail(CHECK, fault.to_string(), CURE),
     }
 }

@@ -222,6 +222,66 @@ async fn credentials_that_are_wrong() {
 }
 
 #[tokio::test]
+async fn a_service_user_who_may_too_much() {
+    let list = |seen: &Seen| {
+        let list = serde_json::json!({"_id": "", "configurations": [{"_id": "audit"}]});
+        (seen.target() == "/openidm/config").then(|| store::answer(200, &list))
+    };
+    let told = Right::with(list).await.told().await;
+    told.has("identity.excess", "warn", "is an administrator", "query, read and patch");
+}
+
+/// Every answer of the token endpoint.
+async fn with_tokens(right: &Right, status: u16, body: Value) -> Told {
+    let server = Upstream::answering(move |_| store::answer(status, &body)).await;
+    let auth = format!(
+        "kind = \"oauth2\", token_url = \"http://{}/token\", client_id = \"gate\", client_secret = \"file:service-password\"",
+        server.address
+    );
+    let files = right.files();
+    let text = fs::read_to_string(files.config()).unwrap();
+    let line = text.lines().find(|line| line.starts_with("auth = ")).unwrap();
+    files.write("resetgate.toml", &text.replace(line, &format!("auth = {{ {auth} }}")));
+    Told::of(&files, &[]).await
+}
+
+#[tokio::test]
+async fn tokens_that_are_not_given_or_not_taken() {
+    let token = serde_json::json!({"access_token": "secret-token", "token_type": "Bearer", "expires_in": 300});
+    let right = Right::start().await;
+    let told = with_tokens(&right, 401, serde_json::json!({"error": "invalid_client"})).await;
+    told.fails("identity.auth.token", "the answer says no (401)", "identity.auth.client_id");
+    told.has("identity.query", "skip", "no access token", "");
+    // The store knows nobody but by IDM's own headers.
+    let told = with_tokens(&right, 200, token.clone()).await;
+    told.has("identity.auth.token", "ok", "gives an access token", "");
+    told.fails("identity.credentials", "the tokens of identity.auth.token_url", "identity.auth.scope");
+    assert!(!told.text.contains("secret-token"));
+
+    let knows = |seen: &Seen| {
+        let known = seen.header("authorization") == ["Bearer secret-token"];
+        (known && seen.target().contains("_queryFilter")).then(|| store::answer(200, &store::page(&[])))
+    };
+    let told = with_tokens(&Right::with(knows).await, 200, token).await;
+    told.has("identity.credentials", "ok", "takes the tokens", "");
+    told.has("identity.query", "ok", "allowed", "");
+}
+
+#[tokio::test]
+async fn those_who_say_nothing_hold_it_up_for_no_more_than_a_minute() {
+    let right = Right::start().await;
+    for wire in [&right.around.upstream, &right.around.identity, &right.around.smtp] {
+        wire.hold();
+    }
+    let begun = std::time::Instant::now();
+    let told = Told::of(&Files::of(&right.around.plan().wise()).with_keys("B"), &[]).await;
+    assert!(begun.elapsed().as_secs() < 60);
+    told.fails("upstream.answers", "no answer in", "upstream.url");
+    told.fails("identity.url", "no answer came in time", "identity.url");
+    told.fails("mail.hello", "it said nothing in time", "the relay's own");
+}
+
+#[tokio::test]
 async fn a_store_that_does_not_heed_if_match_is_an_alarm() {
     let obey =
         |seen: &Seen| (seen.method() == "PATCH").then(|| store::answer(200, &serde_json::json!({"_id": store::ID})));
@@ -518,12 +578,27 @@ async fn the_gate_that_runs_is_asked() {
         "selfservice/reset",
         "selfservice/username",
         "selfservice/registration",
+        "config",
     ];
     let asked = |target: &str| target.strip_prefix("/openidm/").is_some_and(|path| own.contains(&path));
     assert!(
         strays.iter().all(|seen| asked(&seen.target())),
         "{:?}",
         strays.iter().map(Seen::target).collect::<Vec<_>>()
+    );
+
+    // Something before it lets spellings past.
+    let leaky = Upstream::answering(|seen| {
+        let ours = "Cache-Control: no-cache, no-store\r\nContent-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n";
+        let ours = if seen.target() == "/openidm/selfservice/reset" { ours } else { "" };
+        format!("HTTP/1.1 200 OK\r\n{ours}Content-Length: 0\r\n\r\n").into_bytes()
+    })
+    .await;
+    let told = Told::of(&right.files(), &["--gate", &format!("http://{}", leaky.address)]).await;
+    told.fails(
+        "gate.spellings",
+        "42 of 42 spellings of the reset path get past it",
+        "nothing before it sends paths past it",
     );
 
     // Something else has the address.

@@ -49,11 +49,11 @@ impl Judge<'_> {
                 _ => Some((format!("{answers}: a page for people, and no store"), cure)),
             };
         }
-        // 400, 401 and 403 are IDM's own, where IDM says them.
-        let own = matches!(seen.status.as_u16(), 400 | 401 | 403);
+        // 400 and 403 are IDM's own where they are as CREST has them; 401 may be of whatever it has sign people in.
         let plain_to_tls = seen.status == StatusCode::BAD_REQUEST && !seen.is_json();
-        match (own, seen.is_json() || seen.status == StatusCode::UNAUTHORIZED) {
-            (true, true) => None,
+        match seen.status.as_u16() {
+            401 => None,
+            400 | 403 if seen.is_crest_error() => None,
             _ if plain_to_tls && self.identity.endpoints.url.scheme() == "http" => {
                 let cure = "see whether that port speaks TLS: then identity.url must be https://".to_owned();
                 Some((format!("{answers}, which is not IDM's"), cure))

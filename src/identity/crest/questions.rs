@@ -124,6 +124,11 @@ impl Seen {
         }
     }
 
+    /// Whether it is IDM's list of its own configuration.
+    pub fn is_configuration(&self) -> bool {
+        self.status == StatusCode::OK && self.json().is_some_and(|body| body.get("configurations").is_some())
+    }
+
     /// Whether it says which rules of the password policy were broken.
     pub fn is_policy_refusal(&self) -> bool {
         self.json().is_some_and(|body| body.pointer("/detail/failedPolicyRequirements").is_some_and(Value::is_array))

@@ -11,6 +11,7 @@ mod identity;
 mod life;
 mod limits;
 mod listen;
+mod log;
 mod mail;
 mod plaintext;
 mod process;
@@ -36,6 +37,7 @@ pub use self::{
     identity::{Auth, Breaker, ClientAuth, Identity, OAuth2},
     life::Drain,
     limits::{LimitName, Limits, Override, Rate},
+    log::{Access, ClientLog, Log, LogFormat},
     mail::{Mail, Smtp, SmtpTls, Transport},
     server_tls::{ClientCerts, ServerTls},
     tls::{ClientTls, Pair},
@@ -312,20 +314,4 @@ pub struct Codes {
     pub capacity: usize,
     /// Where they are kept from one process to the next; none, if exit forgets them.
     pub state_file: Option<PathBuf>,
-}
-
-/// `[log]`
-#[derive(Clone, Copy, Debug)]
-pub struct Log {
-    /// One JSON object a line, or text for people.
-    pub format: LogFormat,
-}
-
-/// How lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
 }

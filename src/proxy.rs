@@ -4,6 +4,7 @@ mod body;
 pub mod client;
 mod desk;
 mod edge;
+mod ended;
 mod failure;
 pub mod framing;
 mod generation;
@@ -21,6 +22,7 @@ mod refusing;
 mod request_id;
 mod respond;
 pub mod route;
+mod shape;
 mod steps;
 mod upstream;
 mod users;
@@ -49,6 +51,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use self::generation::{rooted, roots};
 use self::{
     desk::Desk,
+    ended::Head,
     passage::{Course, connection, exchange},
     respond::Dress,
     route::{Route, Why},
@@ -64,7 +67,7 @@ pub use self::{
 };
 
 use crate::{
-    listen::Connection,
+    listen::{Connection, Peer},
     reset::ports::Events,
     telemetry::{
         metrics::{Denial, Metrics},
@@ -146,6 +149,8 @@ impl ProxyHttp for Gate {
         let exchange = exchange(session);
         let peer = connection.map(Connection::peer).or_else(|| exchange.map(|exchange| exchange.peer()));
         passage.caller = Some(passage.generation.clients.caller(peer, &session.req_header().headers));
+        // What another process passes on, that one tells of.
+        passage.head = Some(Head::of(session)).filter(|_| peer != Some(Peer::Former));
         if let Some(takes) = exchange.map(|exchange| exchange.to_take(0)) {
             session.set_write_timeout(Some(takes));
             return Ok(());
@@ -166,7 +171,9 @@ impl ProxyHttp for Gate {
         let request = session.req_header();
         let (target, host) = (request.raw_path(), request.headers.get(header::HOST).map(HeaderValue::as_bytes));
         let generation = Arc::clone(&passage.generation);
-        match generation.router.route(target, host) {
+        let route = generation.router.route(target, host);
+        passage.goes(&route, target);
+        match route {
             Route::Intercept { query } => {
                 let query = query.to_vec();
                 self.answer(session, passage, id, &query).await
@@ -365,7 +372,8 @@ impl ProxyHttp for Gate {
         session.req_header().method.to_string()
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, passage: &mut Passage) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
+        passage.ended(session, error);
         passage.count(&self.metrics.requests, session.response_written().map(|head| head.status.as_u16()));
         if let Some(connection) = connection(session) {
             connection.request_is_over();

@@ -3,6 +3,7 @@
 //! No name, address, code, token or password is ever here: what the engine reports ([`crate::reset::ports::Event`])
 //! holds none, and an account is at most eight hex digits of a keyed digest.
 
+pub mod access;
 pub mod audit;
 pub mod draw;
 mod labels;

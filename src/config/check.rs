@@ -9,7 +9,7 @@ use std::{
 use toml::de::DeTable;
 
 use super::{
-    Config, Log, LogFormat,
+    Config,
     codes::codes,
     edge::edge,
     fault::Fault,
@@ -17,11 +17,11 @@ use super::{
     life::{drain, reload, upgrade},
     limits::limits,
     listen::{admin, listen},
+    log::log,
     mail::mail,
     raw::{Notes, Section},
     reset::{process_file, reset},
     secret::{Surroundings, token},
-    units,
     upstream::upstream,
 };
 
@@ -135,11 +135,4 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
         texts: around.texts.take(),
         files: around.files.take(),
     })
-}
-
-fn log(mut section: Section<'_>) -> Option<Log> {
-    let formats = [("json", LogFormat::Json), ("text", LogFormat::Text)];
-    let format = section.or("format", "json", |text| units::one_of(text, &formats));
-    section.finish();
-    Some(Log { format: format? })
 }

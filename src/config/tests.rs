@@ -143,7 +143,8 @@ fn a_good_file_with_the_defaults() {
     assert!(matches!(&config.mail.transport, Transport::Smtp(smtp) if smtp.host == "127.0.0.1" && smtp.port == 25));
     assert_eq!(config.limits.capacity, 420_000);
     assert_eq!((config.reset.max_in_flight, config.identity.max_concurrent), (4096, 256));
-    assert_eq!(config.log.format, LogFormat::Json);
+    let log = Log { format: LogFormat::Json, access: Access::All, client: ClientLog::Address };
+    assert_eq!(config.log, log);
     assert_eq!(Folder::new().warnings(GOOD), [""; 0]);
 }
 
@@ -611,7 +612,9 @@ const BAD: &[(&str, &str, &str)] = &[
     ("edge", r#"watch_upstream = "25h""#, r#"edge.watch_upstream = "25h": must be from 0s to 24h"#),
     ("mail", r#"from = """#, r#"mail.from = "": must not be empty"#),
     ("log", r#"format = "xml""#, r#"log.format = "xml": must be "json" or "text""#),
-    ("log", r#"level = "debug""#, "log.level: is not a key of [log]; there are format"),
+    ("log", r#"access = "some""#, r#"log.access = "some": must be "all" or "reset" or "off""#),
+    ("log", r#"client = "hash""#, r#"log.client = "hash": must be "address" or "network" or "off""#),
+    ("log", r#"level = "debug""#, "log.level: is not a key of [log]; there are access, client, format"),
     ("log", r#"format = json"#, "TOML: string values must be quoted, expected literal string"),
 ];
 

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use rustls::{
-    Error, RootCertStore, ServerConfig,
+    Error, ProtocolVersion, RootCertStore, ServerConfig,
     crypto::{
         CryptoProvider,
         ring::{self, Ticketer},
@@ -61,6 +61,8 @@ struct Present {
 pub(crate) struct Secured {
     /// Whether clients are asked for certificates, so that nobody else may tell the upstream of one.
     pub(crate) asks: bool,
+    /// Which version is spoken.
+    pub(crate) version: &'static str,
     /// The client's certificate, verified, as `Client-Cert` has it (RFC 9440), where the upstream is to be told.
     pub(crate) certificate: Option<HeaderValue>,
 }
@@ -99,7 +101,13 @@ impl ServerTls {
         let http2 = session.alpn_protocol() == Some(HTTP2);
         let first = session.peer_certificates().and_then(|chain| chain.first());
         let told = first.filter(|_| present.config.forward_client_cert);
-        let secured = Secured { asks: present.config.clients.is_some(), certificate: told.and_then(as_header) };
+        let version = match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "1.3",
+            Some(ProtocolVersion::TLSv1_2) => "1.2",
+            _ => "unknown",
+        };
+        let certificate = told.and_then(as_header);
+        let secured = Secured { asks: present.config.clients.is_some(), version, certificate };
         Ok((stream, http2, secured))
     }
 

@@ -11,9 +11,11 @@ use std::{
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{client::Clients, edge::Edge, origin::Origins, probe::Probe, route::Router, upstream::Upstream};
+use super::{
+    client::Clients, edge::Edge, origin::Origins, probe::Probe, route::Router, shape::Shapes, upstream::Upstream,
+};
 use crate::{
-    config::Config,
+    config::{Config, Log},
     reset::{Engine, ports::Limits},
     telemetry::metrics::Metrics,
     tls::Unusable,
@@ -46,6 +48,8 @@ pub struct Generation {
     pub(super) engine: Arc<Engine>,
     pub(super) limits: Arc<dyn Limits>,
     pub(super) upstream: Arc<Upstream>,
+    pub(super) shapes: Shapes,
+    pub(super) log: Log,
     _probe: AbortOnDropHandle<()>,
 }
 
@@ -76,6 +80,8 @@ impl Generation {
             engine,
             limits,
             upstream,
+            shapes: Shapes::new(&config.reset.path),
+            log: config.log,
             _probe: probe,
         })
     }

@@ -254,7 +254,7 @@ mod tests {
             for name in ["Client-Cert", "Client_Cert", "Client-Cert-Chain"] {
                 request.append_header(name, "somebody").unwrap();
             }
-            let secured = Secured { asks, certificate: certificate.map(HeaderValue::from_static) };
+            let secured = Secured { asks, version: "1.3", certificate: certificate.map(HeaderValue::from_static) };
             let seen = Seen {
                 caller: caller(trusted),
                 host: None,

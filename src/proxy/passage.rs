@@ -6,7 +6,7 @@ use http::Version;
 use pingora::proxy::Session;
 use tokio::time::Instant;
 
-use super::{Generation, client::Caller, upstream::Attempts};
+use super::{Generation, client::Caller, ended::Head, upstream::Attempts};
 use crate::{
     listen::{Connection, Exchange},
     reset::ports::RequestId,
@@ -33,6 +33,8 @@ pub struct Passage {
     pub(super) course: Option<Course>,
     /// The process that answers it, if that is another.
     pub(super) there: Option<Arc<Path>>,
+    /// What is told of it when it is over; nothing, if it has been, or is by another process.
+    pub(super) head: Option<Head>,
 }
 
 /// Which way a request went.
@@ -55,6 +57,7 @@ impl Passage {
             attempts: Attempts::default(),
             course: None,
             there: None,
+            head: None,
         }
     }
 

@@ -110,10 +110,10 @@ impl Gate {
                 false => Ok(false),
             };
         }
-        if let Some(waited) = attempts.waited(Instant::now()) {
-            self.metrics.requests.first_byte(waited);
+        attempts.begins_to_be_answered(Instant::now());
+        if let Some(took) = attempts.took() {
+            self.metrics.requests.first_byte(took);
         }
-        attempts.begins_to_be_answered();
         attempts.tunnels = tunnel;
         answer_is_due(session, None);
         if let Some(connection) = connection(session).filter(|_| tunnel) {

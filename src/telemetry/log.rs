@@ -8,7 +8,16 @@
 //! A thread of its own writes the lines. Where nobody takes them, a bounded number waits, and the others are dropped
 //! and counted: no request ever waits for the log.
 
-use std::{env, error::Error, fmt, panic, sync::OnceLock};
+mod batch;
+
+use std::{
+    env,
+    error::Error,
+    fmt,
+    io::{self, Write},
+    panic,
+    sync::OnceLock,
+};
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
@@ -16,7 +25,7 @@ use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
 };
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Registry,
     filter::{LevelFilter, filter_fn},
@@ -47,6 +56,21 @@ pub const FIELDS: &[&str] = &[
     "service",
     "what",
     "skipped",
+    // requests that are over
+    "method",
+    "route",
+    "path",
+    "duration_ms",
+    "bytes_received",
+    "bytes_sent",
+    "client",
+    "protocol",
+    "tls",
+    "upstream",
+    "upstream_ms",
+    "tries",
+    "request",
+    "trace",
     // connections
     "cap",
     // calls of other services
@@ -111,11 +135,29 @@ pub enum LogError {
 /// Lines that wait for a slow reader: some megabytes.
 const WAITING_LINES: usize = 16_384;
 
-static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+static LINES: OnceLock<(NonBlocking, Format)> = OnceLock::new();
 
-/// Lines that were dropped because nobody took them.
+/// Lines that were dropped because nobody took them, or what they were written to is full.
 pub fn dropped() -> usize {
-    DROPPED.get().map_or(0, ErrorCounter::dropped_lines)
+    LINES.get().map_or(0, |(lines, _)| lines.error_counter().dropped_lines()) + batch::lost()
+}
+
+/// How lines look, if there is a log.
+pub(super) fn format() -> Option<Format> {
+    LINES.get().map(|(_, format)| *format)
+}
+
+/// Puts a whole line among the others.
+pub(super) fn put(line: &str) {
+    if let Some((lines, _)) = LINES.get() {
+        // It takes all of it, or counts it.
+        let _ = lines.clone().write_all(line.as_bytes());
+    }
+}
+
+/// The time, as each line begins with it.
+pub(super) fn now(line: &mut String) -> fmt::Result {
+    SystemTime.format_time(&mut Writer::new(line))
 }
 
 /// Starts logging to standard error; calling it again changes nothing. What is still waiting is written, for a second
@@ -134,10 +176,10 @@ pub fn init(format: Format) -> Result<Option<WorkerGuard>, LogError> {
             .thread_name("log")
             .lossy(true)
             .buffered_lines_limit(WAITING_LINES)
-            .finish(std::io::stderr());
-        let counter = lines.error_counter();
+            .finish(batch::Batch::new(io::stderr()));
+        let own = lines.clone();
         subscriber(format, filter, lines).try_init().map_err(|_| LogError::Taken)?;
-        DROPPED.get_or_init(|| counter);
+        LINES.get_or_init(|| (own, format));
         *done = true;
         return Ok(Some(guard));
     }
@@ -211,7 +253,7 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut at = String::new();
-        SystemTime.format_time(&mut Writer::new(&mut at))?;
+        now(&mut at)?;
         let mut said = Said { ours: is_ours(event.metadata().target()), ..Said::default() };
         event.record(&mut said);
         said.end();
@@ -309,14 +351,14 @@ fn write_safely(mut writer: Writer<'_>, line: &str) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
-    use std::{io, sync::Arc};
+    use std::sync::Arc;
 
     use super::*;
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Sink {
+    impl Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())

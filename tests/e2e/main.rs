@@ -8,6 +8,7 @@
     missing_docs
 )]
 
+mod access;
 mod attacks;
 mod browser;
 mod canaries;

@@ -27,6 +27,8 @@ pub(in crate::proxy) struct Attempts {
     tried: Vec<Endpoint>,
     silence: Duration,
     due: Option<Instant>,
+    count: u32,
+    took: Option<Duration>,
 }
 
 impl Attempts {
@@ -38,6 +40,7 @@ impl Attempts {
     /// Where this try goes, and how long it may be silent there.
     pub(super) fn goes_to(&mut self, endpoint: Endpoint, silence: Duration) {
         (self.at, self.silence, self.due) = (Some(endpoint), silence, None);
+        self.count += 1;
     }
 
     /// To be told when the request is sent: when its answer must begin, if it went to the upstream.
@@ -62,14 +65,20 @@ impl Attempts {
         !self.answered && self.due.is_some_and(|due| due <= now)
     }
 
-    /// How long the upstream has been waited for.
-    pub(in crate::proxy) fn waited(&self, now: Instant) -> Option<Duration> {
-        self.began.map(|began| now.duration_since(began))
+    /// How often it was sent, or was to be.
+    pub(in crate::proxy) const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// How long the upstream was waited for, once it answers.
+    pub(in crate::proxy) const fn took(&self) -> Option<Duration> {
+        self.took
     }
 
     /// To be told when an answer begins.
-    pub(in crate::proxy) fn begins_to_be_answered(&mut self) {
+    pub(in crate::proxy) fn begins_to_be_answered(&mut self, now: Instant) {
         self.answered = true;
+        self.took = self.began.map(|began| now.duration_since(began));
         if let Some(at) = &self.at {
             at.answered();
         }

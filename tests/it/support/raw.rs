@@ -125,7 +125,7 @@ impl Raw {
         Some(Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
-    async fn take(&mut self, length: usize) -> Option<Vec<u8>> {
+    pub(crate) async fn take(&mut self, length: usize) -> Option<Vec<u8>> {
         while self.read.len() < length {
             self.more().await?;
         }

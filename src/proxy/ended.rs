@@ -1,0 +1,181 @@
+//! What is told of a request when it is over: once, however it ends.
+
+use http::{Method, Version};
+use pingora::{Error, ErrorSource, ErrorType, proxy::Session};
+
+use super::{
+    Passage,
+    failure::is_late,
+    passage::{Course, connection, exchange},
+    route::Route,
+    shape::Shape,
+};
+use crate::{
+    config::{Access, ClientLog},
+    telemetry::access::{Line, Named},
+};
+
+/// What is known of a request from its head.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    method: &'static str,
+    protocol: &'static str,
+    tls: Option<&'static str>,
+    /// Where it goes, once that has been looked at.
+    shape: Shape,
+}
+
+impl Head {
+    pub(super) fn of(session: &Session) -> Self {
+        let request = session.req_header();
+        let secured = match connection(session) {
+            Some(connection) => connection.secured(),
+            None => exchange(session).and_then(|exchange| exchange.secured()),
+        };
+        Self {
+            method: method(&request.method),
+            protocol: protocol(request.version),
+            tls: secured.map(|secured| secured.version),
+            shape: Shape::default(),
+        }
+    }
+}
+
+impl Passage {
+    /// To be told where it goes.
+    pub(super) fn goes(&mut self, route: &Route<'_>, target: &[u8]) {
+        let Some(head) = &mut self.head else { return };
+        head.shape = match route {
+            Route::Intercept { .. } => Shape::RESET,
+            Route::Pass { target } => self.generation.shapes.of(target),
+            Route::Reject(_) => self.generation.shapes.of(target),
+        };
+    }
+
+    /// To be told when it is over, as far as Pingora knows.
+    pub(super) fn ended(&mut self, session: &Session, error: Option<&Error>) {
+        let status = session.response_written().map(|head| head.status.as_u16());
+        let why = match error {
+            Some(error) => Some(broken(error)),
+            None => status.and_then(|status| refused(self.course, status)),
+        };
+        let bytes = [session.body_bytes_read(), session.body_bytes_sent()];
+        self.tell(status, why, Some(bytes.map(|count| u64::try_from(count).unwrap_or(u64::MAX)).into()));
+    }
+
+    fn tell(&mut self, status: Option<u16>, why: Option<&'static str>, bytes: Option<(u64, u64)>) {
+        let Some(head) = self.head.take() else { return };
+        let log = self.generation.log;
+        let wanted = match log.access {
+            Access::All => true,
+            Access::Reset => self.course == Some(Course::Intercepted),
+            Access::Off => false,
+        };
+        if !wanted {
+            return;
+        }
+        let name = match log.client {
+            ClientLog::Address => Some(Named::Exactly as fn(_) -> _),
+            ClientLog::Network => Some(Named::Roughly as fn(_) -> _),
+            ClientLog::Off => None,
+        };
+        let upstream = self.attempts.at().map(|at| at.address());
+        let path = self.generation.shapes.show(head.shape);
+        Line {
+            method: head.method,
+            route: match self.course {
+                Some(Course::Intercepted) => "reset",
+                Some(Course::Passed) => "passed",
+                None => "refused",
+            },
+            path: &path,
+            protocol: head.protocol,
+            tls: head.tls,
+            status,
+            why,
+            received: bytes.map(|(received, _)| received),
+            sent: bytes.map(|(_, sent)| sent),
+            took: self.began.elapsed(),
+            client: name.zip(self.caller).map(|(name, caller)| name(caller.client)),
+            upstream: upstream.map(|address| address as _),
+            tries: self.attempts.count(),
+            upstream_took: self.attempts.took(),
+            request: self.request.as_ref(),
+            trace: None,
+        }
+        .write();
+    }
+}
+
+/// Whatever serves a request may be gone before it is over: a stream's time is, or the program's.
+impl Drop for Passage {
+    fn drop(&mut self) {
+        self.tell(None, Some("cut"), None);
+    }
+}
+
+/// A method that nobody knows is a client's own word.
+fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::TRACE => "TRACE",
+        Method::CONNECT => "CONNECT",
+        _ => "_OTHER",
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "_OTHER",
+    }
+}
+
+/// Why a request was cut short: whose fault, and which.
+fn broken(error: &Error) -> &'static str {
+    use ErrorType::{
+        BindError, ConnectError, ConnectNoRoute, ConnectRefused, ConnectTimedout, HTTPStatus, HandshakeError,
+        InvalidCert, InvalidHTTPHeader, ReadTimedout, SocketError, TLSHandshakeFailure, TLSHandshakeTimedout,
+        WriteTimedout,
+    };
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, WriteTimedout) => "client_slow",
+        (ErrorSource::Downstream, _) if is_late(error) => "client_slow",
+        (ErrorSource::Downstream, InvalidHTTPHeader | HTTPStatus(_)) => "malformed",
+        (ErrorSource::Downstream, _) => "client_gone",
+        (ErrorSource::Upstream, ConnectNoRoute) => "upstream_unknown",
+        (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout) => "upstream_connect_timeout",
+        (ErrorSource::Upstream, TLSHandshakeFailure | InvalidCert | HandshakeError) => "upstream_tls",
+        (ErrorSource::Upstream, ReadTimedout | WriteTimedout) => "upstream_timeout",
+        (ErrorSource::Upstream, InvalidHTTPHeader) => "upstream_malformed",
+        (ErrorSource::Upstream, ConnectRefused | ConnectError | SocketError | BindError) => "upstream_connect",
+        (ErrorSource::Upstream, _) => "upstream_broken",
+        (ErrorSource::Internal | ErrorSource::Unset, _) => "internal",
+    }
+}
+
+/// Why we answered as we did; nothing where that is the ordinary answer, or the upstream's.
+const fn refused(course: Option<Course>, status: u16) -> Option<&'static str> {
+    match (course, status) {
+        (Some(Course::Passed), _) => None,
+        (Some(Course::Intercepted), 408) => Some("client_slow"),
+        (Some(Course::Intercepted), 413) => Some("too_large"),
+        (Some(Course::Intercepted), 429) => Some("limit"),
+        (Some(Course::Intercepted), 500) => Some("internal"),
+        (Some(Course::Intercepted), 503) => Some("unavailable"),
+        (Some(Course::Intercepted), _) => None,
+        (None, 403) => Some("denied"),
+        (None, 404) => Some("disguised"),
+        (None, 405) => Some("method"),
+        (None, 414 | 431) => Some("too_large"),
+        (None, _) => Some("malformed"),
+    }
+}

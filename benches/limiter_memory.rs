@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use resetgate::{
     config::{Limits, Rate},
     limits::Governor,
-    reset::ports::{Client, Clock, Decision, Event, Events, LimitKey, Rule, Time},
+    reset::ports::{About, Client, Clock, Decision, Event, Events, LimitKey, Rule, Time},
 };
 
 /// As in the program.
@@ -52,7 +52,7 @@ impl Clock for Manual {
 struct Unheard;
 
 impl Events for Unheard {
-    fn record(&self, _: Event) {}
+    fn record(&self, _: Event, _: &About<'_>) {}
 }
 
 fn main() -> ExitCode {

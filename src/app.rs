@@ -2,6 +2,7 @@
 
 mod estate;
 mod reload;
+mod trail;
 mod watch;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -36,7 +37,7 @@ use crate::{
     },
     supervisor::Supervisor,
     telemetry::{
-        audit::Recorder,
+        audit::{NoTrail, Recorder},
         log,
         metrics::{Metrics, MetricsError},
     },
@@ -67,6 +68,8 @@ pub enum StartError {
     Upstream(#[from] NoTls),
     #[error(transparent)]
     State(#[from] StateError),
+    #[error(transparent)]
+    Audit(#[from] NoTrail),
     #[error(transparent)]
     Handover(#[from] HandoverError),
     #[error(transparent)]
@@ -126,9 +129,11 @@ impl App {
         let tls = config.listen.tls.as_ref().map(|tls| ServerTls::new(tls, Arc::clone(&metrics), now)).transpose()?;
         let tls = tls.map(Arc::new);
         let bound = serve::bind(&config.listen, &config.admin, heir)?;
+        let trail = trail::start(&config.audit, &names, &clock, &metrics)?;
         let lasting = Lasting {
             names,
-            events: Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock))),
+            events: Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock), trail.clone())),
+            trail,
             flows: Arc::new(MemoryFlows::new(config.codes.capacity, Rules::of(&config), Arc::clone(&clock))),
             repeats: Arc::new(MemoryRepeats::new(config.reset.repeat_window)),
             leaving: TaskTracker::new(),
@@ -192,7 +197,9 @@ impl App {
         };
         // Not all of the first generation, which is to go when it is over.
         let config = Arc::clone(&reloader.present.load().config);
+        let trail = reloader.lasting.trail.clone();
         let ended = serve::run(bound, &config, parts, drain, cut).await?;
+        trail.end().await;
         drop(tidying);
         if let Some(file) = state_file.filter(|_| ended != Ended::HandedOver) {
             file.leave(&reloader.estate().ok_or(KeysError::Crypto)?)?;

@@ -1,5 +1,6 @@
 //! The command line: each command is a file of [`cli`](self), or a few lines here.
 
+mod audit;
 mod doctor;
 mod manual;
 mod probe;
@@ -15,6 +16,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use self::{
+    audit::Audit,
     doctor::{Doctor, Examination},
     manual::Shell,
     probe::Probe,
@@ -57,8 +59,14 @@ pub enum Command {
     /// One line a check: ok, warn, fail or skip, what was seen, and what to do. Nothing is changed, no mail is sent, and
     /// the store is asked for nobody who is there. Run it as the user that resetgate runs as.
     Doctor(Doctor),
-    /// Print a new token key, for a file that token.keys names
+    /// Print a new key, for a file that token.keys or log.hash_key names
     Key,
+    /// Check an audit trail, or show what happened to somebody
+    Audit {
+        /// What to do with it
+        #[command(subcommand)]
+        what: Audit,
+    },
     /// Serve a whole reset inside one process, with an identity store and a mailbox of its own
     Demo,
     /// Ask a running resetgate how it is, where there is no shell to ask with: 0 if it is well, 1 if not
@@ -154,6 +162,11 @@ fn told(outcome: io::Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `resetgate audit`
+pub fn audit(what: &Audit) -> ExitCode {
+    audit::run(what)
 }
 
 /// `resetgate key`

@@ -1,6 +1,7 @@
 //! The checked configuration: what a start needs, with types that cannot be wrong. `raw` reads the TOML, `check` turns
 //! it into this and reports every fault at once.
 
+mod audit;
 mod check;
 mod codes;
 mod connections;
@@ -31,6 +32,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 
 pub use self::{
+    audit::{Audit, AuditTo},
     check::{Texts, admin_address, load},
     endpoints::{Endpoints, Health, MAX_ADDRESSES, Place},
     fault::Fault,
@@ -39,6 +41,7 @@ pub use self::{
     limits::{LimitName, Limits, Override, Rate},
     log::{Access, ClientLog, Log, LogFormat},
     mail::{Mail, Smtp, SmtpTls, Transport},
+    secret::named_key,
     server_tls::{ClientCerts, ServerTls},
     tls::{ClientTls, Pair},
     units::deadline,
@@ -71,6 +74,8 @@ pub struct Config {
     pub mail: Mail,
     /// What is printed.
     pub log: Log,
+    /// Where its audit trail goes.
+    pub audit: Audit,
     /// How it ends.
     pub drain: Drain,
     /// How often `files` are looked at; zero is never.

@@ -112,6 +112,8 @@ transport = "smtp://{smtp}"
 from = "info@example.com"
 [log]
 format = "text"
+[audit]
+to = "off" # a person reads along
 "#,
         user = store::SERVICE_USER,
     );

@@ -22,7 +22,7 @@ use lettre::Message;
 use crate::{
     config,
     reset::{
-        ports::{Clock, Events, Limits, Outbox},
+        ports::{Clock, Events, Limits, Outbox, Reason},
         process::EmailSettings,
     },
 };
@@ -104,5 +104,10 @@ struct Trouble {
 impl Trouble {
     const fn new(class: &'static str) -> Self {
         Self { class, code: None }
+    }
+
+    /// For the audit trail: what the relay answered, if it did.
+    fn reason(self) -> Reason<'static> {
+        self.code.map_or(Reason::Word(self.class), Reason::Status)
     }
 }

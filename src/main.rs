@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Probe(probe) => cli::probe(&probe),
         Command::Completions { shell } => cli::completions(shell),
         Command::Man { into } => cli::man(into.as_deref()),
+        Command::Audit { what } => cli::audit(&what),
         Command::Run { config, upgrade } => match cli::load(&config) {
             Ok(config) => finish(config.log.format, run(config, upgrade)),
             Err(code) => code,

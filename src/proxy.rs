@@ -166,7 +166,7 @@ impl ProxyHttp for Gate {
         let id = request_id::settle(session.req_header_mut());
         passage.request = Some(id.clone());
         if let Some(status) = fault {
-            return self.refuse(session, status).await;
+            return self.refuse(session, passage, status).await;
         }
         let request = session.req_header();
         let (target, host) = (request.raw_path(), request.headers.get(header::HOST).map(HeaderValue::as_bytes));
@@ -179,10 +179,10 @@ impl ProxyHttp for Gate {
                 self.answer(session, passage, id, &query).await
             }
             // It would show a client what we add.
-            Route::Pass { .. } if request.method == Method::TRACE => self.refuse(session, 405).await,
+            Route::Pass { .. } if request.method == Method::TRACE => self.refuse(session, passage, 405).await,
             Route::Pass { target: origin_form } => {
                 if let Some(why) = generation.edge.denies(&request.headers) {
-                    return self.deny(session, why).await;
+                    return self.deny(session, passage, why).await;
                 }
                 passage.course = Some(Course::Passed);
                 passage.under_way = Some(self.metrics.requests.passing());
@@ -198,10 +198,10 @@ impl ProxyHttp for Gate {
                 }
                 Ok(false)
             }
-            Route::Reject(Why::Denied) => self.deny(session, Denial::Path).await,
-            Route::Reject(Why::Disguised) => self.refuse(session, 404).await,
-            Route::Reject(Why::Malformed) => self.refuse(session, 400).await,
-            Route::Reject(Why::TooLong) => self.refuse(session, 414).await,
+            Route::Reject(Why::Denied) => self.deny(session, passage, Denial::Path).await,
+            Route::Reject(Why::Disguised) => self.refuse(session, passage, 404).await,
+            Route::Reject(Why::Malformed) => self.refuse(session, passage, 400).await,
+            Route::Reject(Why::TooLong) => self.refuse(session, passage, 414).await,
         }
     }
 

@@ -25,8 +25,8 @@ use serde_json::{Map, Value, json};
 pub use stage::{Caller, Ports, Settings};
 
 use error::Stop;
-use flow::{Flow, Tag};
-use ports::{Digest, Event, Went};
+use flow::{Flow, State, Tag};
+use ports::{About, Digest, Event, Reason, Went};
 use process::{Process, StageSettings};
 use stage::{Cx, Next, Stage};
 use stages::{email_validation, parameters, reset_stage, user_query, validate_active_account};
@@ -86,13 +86,23 @@ impl Engine {
             *went = passed.get().filter(|_| reply.status == 200).copied();
             return Ok(reply);
         };
-        let token = self.ports.keys.open(token.expose()).filter(|token| cx.now() < token.expires);
-        let token = token.ok_or_else(|| Stop::bad("Snapshot token is invalid"))?;
+        let refuse = |state: Option<&State>, why, message| {
+            let flow = state.map(|state| &state.flow);
+            let account = state.and_then(|state| state.account.as_ref()).map(|known| &known.id);
+            let about = About { flow, account, reason: Reason::Word(why), ..About::default() };
+            cx.note(Event::TokenRefused, &about);
+            Stop::bad(message)
+        };
+        let opened = self.ports.keys.open(token.expose());
+        let token = opened.ok_or_else(|| refuse(None, "invalid", "Snapshot token is invalid"))?;
+        let unpacked = token::unpack(token.state.expose());
+        if cx.now() >= token.expires {
+            return Err(refuse(unpacked.as_ref().map(|(state, _)| state), "expired", "Snapshot token is invalid"));
+        }
         let input = submission.input()?;
-        let (state, binding) =
-            token::unpack(token.state.expose()).ok_or_else(|| Stop::bad("Snapshot token is invalid"))?;
+        let (state, binding) = unpacked.ok_or_else(|| refuse(None, "invalid", "Snapshot token is invalid"))?;
         let stage = self.stages.get(state.stage).filter(|_| binding == self.binding);
-        let stage = stage.ok_or_else(|| Stop::bad("Invalid token"))?;
+        let stage = stage.ok_or_else(|| refuse(Some(&state), "process", "Invalid token"))?;
         *at = stage.name();
         let key = repeat::key(&*self.ports.keys, &token.id, &stage.own_fields(state.tag), &input);
         let (ran, passed) = (OnceLock::new(), OnceLock::new());
@@ -122,7 +132,7 @@ impl Engine {
         }
         if flow.floored {
             if cx.now() > answer_at {
-                cx.record(Event::FloorMissed);
+                cx.record_of(&flow, Event::FloorMissed, Reason::None);
                 while answer_at < cx.now() && !floor.is_zero() {
                     answer_at = answer_at.after(floor);
                 }

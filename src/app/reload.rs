@@ -33,10 +33,10 @@ use crate::{
     proxy::Generation,
     reset::{
         Engine, Ports,
-        ports::{Clock, Events, Limits, Outbox},
+        ports::{About, Clock, Event, Events, Limits, Outbox},
     },
     serve::handover::Legacy,
-    telemetry::{log, metrics::Metrics},
+    telemetry::{audit::Trail, log, metrics::Metrics},
 };
 
 /// How often is looked whether anybody still has to do with a generation that is over.
@@ -47,6 +47,7 @@ pub(super) struct Lasting {
     pub(super) names: Names,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) events: Arc<dyn Events>,
+    pub(super) trail: Trail,
     pub(super) metrics: Arc<Metrics>,
     /// Replaced in place: what is open goes on by the one before.
     pub(super) tls: Option<Arc<ServerTls>>,
@@ -120,6 +121,7 @@ impl Reloader {
     pub(super) async fn attempt(&self, config: Config) -> bool {
         let outcome = self.reload(config).await;
         let done = outcome.is_ok();
+        self.note(done);
         self.lasting.metrics.reloaded(done, self.lasting.clock.now());
         match outcome {
             Ok(stays) if stays.is_empty() => tracing::info!("reloaded"),
@@ -127,6 +129,12 @@ impl Reloader {
             Err(error) => tracing::error!(error = log::with_causes(&error), "not reloaded"),
         }
         done
+    }
+
+    /// Takes note for the audit trail.
+    pub(super) fn note(&self, done: bool) {
+        let event = if done { Event::Reloaded } else { Event::ReloadFailed };
+        self.lasting.events.record(event, &About::default());
     }
 
     /// Goes on with what another process left.
@@ -228,6 +236,8 @@ fn fixed(before: &Config, now: &Config) -> Vec<&'static str> {
         ("reset.max_in_flight", before.reset.max_in_flight == now.reset.max_in_flight),
         ("upstream.pool_size", before.upstream.pool_size == now.upstream.pool_size),
         ("log.format", before.log.format == now.log.format),
+        ("log.hash_key", before.audit.same_key(&now.audit)),
+        ("audit.to", before.audit.to == now.audit.to),
         ("drain.linger and drain.within", before.drain == now.drain),
         ("reload.watch", before.watch == now.watch),
         ("upgrade.folder", before.upgrade == now.upgrade),

@@ -48,6 +48,8 @@ pub async fn watch(
             files.used = now;
         }
         let texts = if asked {
+            // Whoever puts a file aside says so by this signal, too.
+            reloader.lasting.trail.reopen();
             supervisor.reloading().await;
             Texts::read(&reloader.present.load().config.texts.path).map_err(|fault| vec![fault])
         } else {
@@ -66,6 +68,7 @@ pub async fn watch(
             Err(faults) => {
                 tell(&faults, |fault, at| tracing::error!(fault, at, "not reloaded: the configuration does not hold"));
                 reloader.lasting.metrics.reloaded(false, reloader.lasting.clock.now());
+                reloader.note(false);
                 false
             }
         };

@@ -10,6 +10,7 @@ use toml::de::DeTable;
 
 use super::{
     Config,
+    audit::audit,
     codes::codes,
     edge::edge,
     fault::Fault,
@@ -112,7 +113,9 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
     let reset = reset(section, file, limits.as_ref().and_then(|limits| limits.mail_per_account));
     let token = token(root.section("token"), around);
     let codes = codes(root.section("codes"), limits.as_ref(), token.as_ref(), around);
-    let log = log(root.section("log"));
+    let mut section = root.section("log");
+    let audit = audit(root.section("audit"), &mut section, around);
+    let log = log(section);
     let drain = drain(root.section("drain"));
     let watch = reload(root.section("reload"));
     let upgrade = upgrade(root.section("upgrade"), around);
@@ -129,6 +132,7 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
         limits: limits?,
         mail: mail?,
         log: log?,
+        audit: audit?,
         drain: drain?,
         watch: watch?,
         upgrade: upgrade?,

@@ -146,7 +146,7 @@ pub(super) fn token(mut section: Section<'_>, around: &Surroundings<'_>) -> Opti
 }
 
 /// A key's text: base64 of 32 bytes, as `resetgate key` prints it.
-fn key(text: &str) -> Result<TokenKey, String> {
+pub(super) fn key(text: &str) -> Result<TokenKey, String> {
     let engine = |alphabet| {
         let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
         GeneralPurpose::new(alphabet, config)
@@ -163,6 +163,15 @@ fn key(text: &str) -> Result<TokenKey, String> {
         return Err("must not lead to a key of zeros".to_owned());
     }
     Ok(TokenKey(key))
+}
+
+/// The key that a reference leads to: `env:NAME`, or `file:path` from the folder that this process is in.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn named_key(reference: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<TokenKey, String> {
+    let (texts, files) = (RefCell::default(), RefCell::default());
+    key(Surroundings { folder: PathBuf::new(), env, texts, files }.secret(reference)?.text.expose())
 }
 
 impl TokenKey {

@@ -26,6 +26,8 @@ keys = ["file:keys/current", "env:PREVIOUS"]
 [mail]
 from = "help@example.com"
 [log]
+hash_key = "file:keys/audit"
+[audit]
 [drain]
 [reload]
 [upgrade]
@@ -44,6 +46,7 @@ impl Folder {
         folder.put("selfservice-reset.json", PROCESS);
         folder.put("keys/current", &format!("{CURRENT}\n"));
         folder.put("keys/previous", PREVIOUS);
+        folder.put("keys/audit", CURRENT);
         folder.put("keys/smtp", "smtp-secret\r\n");
         folder.put("keys/identity", "identity-secret");
         folder
@@ -614,7 +617,20 @@ const BAD: &[(&str, &str, &str)] = &[
     ("log", r#"format = "xml""#, r#"log.format = "xml": must be "json" or "text""#),
     ("log", r#"access = "some""#, r#"log.access = "some": must be "all" or "reset" or "off""#),
     ("log", r#"client = "hash""#, r#"log.client = "hash": must be "address" or "network" or "off""#),
-    ("log", r#"level = "debug""#, "log.level: is not a key of [log]; there are access, client, format"),
+    ("log", r#"level = "debug""#, "log.level: is not a key of [log]; there are access, client, format, hash_key"),
+    (
+        "log",
+        r#"hash_key = "AQEB""#,
+        "log.hash_key = …: must be \"env:NAME\" or \"file:path\": a secret does not stand in this file",
+    ),
+    (
+        "log",
+        r#"hash_key = "env:SHORT""#,
+        r#"log.hash_key = "env:SHORT": must lead to the base64 of 32 bytes, not of 3; `resetgate key` makes one"#,
+    ),
+    ("audit", r#"to = "stderr""#, r#"audit.to = "stderr": must be "stdout", "file:path" or "off""#),
+    ("audit", r#"to = "file:""#, r#"audit.to = "file:": must be "stdout", "file:path" or "off""#),
+    ("audit", r#"to = "/var/log/x""#, r#"audit.to = "/var/log/x": must be "stdout", "file:path" or "off""#),
     ("log", r#"format = json"#, "TOML: string values must be quoted, expected literal string"),
 ];
 
@@ -627,6 +643,26 @@ fn every_bad_value_is_one_fault_with_its_line() {
         let faults = folder.faults(&toml);
         assert_eq!(faults, [format!("x.toml:{at}: {fault}")]);
     }
+}
+
+#[test]
+fn the_audit_trail_goes_somewhere_and_should_have_a_key() {
+    let folder = Folder::new();
+    let config = folder.good(GOOD);
+    assert_eq!(config.audit.to, AuditTo::Stdout);
+    assert!(config.audit.hash_key.is_some() && config.audit.same_key(&folder.good(GOOD).audit));
+    let config = folder.good(&with("audit", r#"to = "file:log/trail""#));
+    assert_eq!(config.audit.to, AuditTo::File(folder.0.path().join("log/trail")));
+    let keyless = GOOD.replace("hash_key = \"file:keys/audit\"\n", "");
+    let [warning] = &folder.warnings(&keyless)[..] else { panic!("one") };
+    assert!(warning.starts_with("x.toml:") && warning.contains("log.hash_key: is not set"), "{warning}");
+    let other = GOOD.replace("file:keys/audit", "env:PREVIOUS");
+    assert!(!folder.good(&other).audit.same_key(&config.audit) && !folder.good(&keyless).audit.same_key(&config.audit));
+    let config = folder.load(&keyless.replace("[audit]\n", "[audit]\nto = \"off\"\n")).unwrap();
+    assert_eq!((config.0.audit.to, config.1), (AuditTo::Off, vec![]));
+    // Others may read it.
+    fs::set_permissions(folder.0.path().join("keys/audit"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(folder.warnings(GOOD).iter().any(|told| told.contains("log.hash_key = \"file:keys/audit\"")));
 }
 
 #[test]
@@ -1127,7 +1163,7 @@ fn the_reference_has_every_key_and_says_its_default() {
     let header = |line: &str| if line.starts_with('[') { format!("{line}\nzzz = 1\n") } else { format!("{line}\n") };
     let misspelt: String = misspelt.lines().chain(["[upstream.health]", "[upstream.tls]"]).map(header).collect();
     let faults = folder.faults(&format!("zzz = 1\n{misspelt}"));
-    assert_eq!(faults.len(), 19, "{faults:#?}");
+    assert_eq!(faults.len(), 20, "{faults:#?}");
     let mut kinds = Vec::new();
     for kind in ["basic", "bearer", "oauth2"] {
         let auth = format!("auth = {{ kind = \"{kind}\", tls = {{ zzz = 1 }}, zzz = 1 }}");
@@ -1188,7 +1224,7 @@ fn what_the_next_process_is_left_it_must_be_able_to_open() {
 fn the_process_file_stays_as_it_was_read_while_keys_change() {
     let folder = Folder::new();
     let config = folder.good(GOOD);
-    assert_eq!(config.files, ["keys/current"].map(|name| folder.0.path().join(name)));
+    assert_eq!(config.files, ["keys/current", "keys/audit"].map(|name| folder.0.path().join(name)));
     folder.put("selfservice-reset.json", "{}");
     folder.put("x.toml", "nonsense");
     let env = |_: &str| Some(PREVIOUS.to_owned());

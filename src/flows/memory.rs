@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::Record;
 pub use super::record::Rules;
-use crate::reset::ports::{Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewCode, Opened, Settled, Time};
+use crate::reset::ports::{Attempt, Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewCode, Opened, Settled, Time};
 
 /// The code cache.
 pub struct MemoryFlows {
@@ -128,8 +128,8 @@ impl Flows for MemoryFlows {
         Ok(())
     }
 
-    async fn attempt(&self, at: &FlowRef, lane: Lane, code: Digest, until: Time) -> Result<bool, Down> {
-        Ok(self.change(at, false, |record, _| record.attempt(at, lane, &code, until)).await)
+    async fn attempt(&self, at: &FlowRef, lane: Lane, code: Digest, until: Time) -> Result<Attempt, Down> {
+        Ok(self.change(at, Attempt::Gone, |record, _| record.attempt(at, lane, &code, until)).await)
     }
 
     async fn claim(&self, at: &FlowRef, password: Digest, lease: Duration) -> Result<Claim, Down> {

@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 
 use crate::{
     config::Config,
-    reset::ports::{Claim, Digest, FlowRef, Lane, NewCode, Opened, Settled, Time},
+    reset::ports::{Attempt, Claim, Digest, FlowRef, Lane, NewCode, Opened, Settled, Time},
 };
 
 /// Codes that may be live for one account at a time; the mail budget normally keeps them far fewer.
@@ -125,20 +125,21 @@ impl Record {
     }
 
     /// Takes a try before it compares; the right code gives it back, for it may be shown again.
-    pub(super) fn attempt(&mut self, at: &FlowRef, lane: Lane, code: &Digest, until: Time) -> bool {
-        let Some(live) = self.find(&at.flow) else { return false };
+    pub(super) fn attempt(&mut self, at: &FlowRef, lane: Lane, code: &Digest, until: Time) -> Attempt {
+        let spent = self.set.is_some();
+        let Some(live) = self.find(&at.flow) else { return if spent { Attempt::Spent } else { Attempt::Gone } };
         let (tries, digits) = match lane {
             Lane::Asker => (&mut live.asker_tries, live.digits),
             Lane::Link => (&mut live.link_tries, None),
         };
-        let Some(left) = tries.checked_sub(1) else { return false };
+        let Some(left) = tries.checked_sub(1) else { return Attempt::TriedOut };
         *tries = left;
         let right = bool::from(live.code.ct_eq(code)) | digits.is_some_and(|digits| digits.ct_eq(code).into());
         if right {
             *tries += 1;
             live.expires = live.expires.max(until);
         }
-        right
+        if right { Attempt::Right } else { Attempt::Wrong }
     }
 
     pub(super) fn claim(&mut self, at: &FlowRef, password: Digest, lease: Duration, now: Time) -> Claim {

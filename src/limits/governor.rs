@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{self, LimitName, Rate},
-    reset::ports::{Client, Clock, Decision, Event, Events, LimitKey, Limits, Policy, Rule, Share, Start, Time},
+    reset::ports::{About, Client, Clock, Decision, Event, Events, LimitKey, Limits, Policy, Rule, Share, Start, Time},
 };
 
 /// One start in so many of a client's own budget is a first one.
@@ -194,12 +194,12 @@ impl Governor {
         match ladder.charge(keys) {
             Ok(near) => {
                 if near {
-                    self.events.record(Event::LimitNear { rule });
+                    self.events.record(Event::LimitNear { rule }, &About::default());
                 }
                 Ok(Some(ladder))
             }
             Err(_) if self.limiter(rule).mode == Mode::Observe => {
-                self.events.record(Event::LimitObserved { rule });
+                self.events.record(Event::LimitObserved { rule }, &About::default());
                 Ok(None)
             }
             Err(retry_after) => Err(Refused { retry_after, policy: policy(rule, ladder.rate()) }),

@@ -13,7 +13,7 @@ use std::{
 use governor::{nanos::Nanos, state::StateStore};
 use parking_lot::Mutex;
 
-use crate::reset::ports::{Event, Events};
+use crate::reset::ports::{About, Event, Events};
 
 /// Locks, and maps that grow one at a time. Enough that a core rarely waits for another, few enough to be small.
 const SHARDS: u64 = 64;
@@ -244,7 +244,7 @@ impl StateStore for Bounded {
         });
         drop(state);
         if counted.is_err() {
-            self.events.record(Event::KeysFull);
+            self.events.record(Event::KeysFull, &About::default());
         }
         counted
     }

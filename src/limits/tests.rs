@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::{
     config::{self, LimitName, Rate},
-    reset::ports::{Client, Clock, Decision, Event, Events, LimitKey, Limits, Policy, Rule, Share, Start, Time},
+    reset::ports::{About, Client, Clock, Decision, Event, Events, LimitKey, Limits, Policy, Rule, Share, Start, Time},
 };
 
 /// Stands still until it is moved.
@@ -40,7 +40,7 @@ impl Clock for Manual {
 struct Noted(parking_lot::Mutex<Vec<Event>>);
 
 impl Events for Noted {
-    fn record(&self, event: Event) {
+    fn record(&self, event: Event, _: &About<'_>) {
         self.0.lock().push(event);
     }
 }

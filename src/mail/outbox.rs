@@ -29,7 +29,7 @@ use self::{
 };
 use super::{Carrier, Outcome, Trouble, letter, letter::Letters};
 use crate::reset::ports::{
-    Clock, Decision, Event, Events, Full, Job, LimitKey, Limits, Outbox, Rule, Share, Slot, Time,
+    Clock, Decision, Event, Events, Full, Job, LimitKey, Limits, Outbox, Reason, Rule, Share, Slot, Time,
 };
 
 /// So many letters are carried at once.
@@ -267,14 +267,15 @@ impl Desk {
             What::Letter(letter) => match self.carry(letter).await {
                 Outcome::Taken => {
                     self.world.events.mail_left(self.world.clock.now().since(letter.queued));
-                    self.world.events.record(Event::MailSent { account: letter.job.account });
+                    let Job { account, source, .. } = &letter.job;
+                    self.world.events.record(Event::MailSent { account: *account }, &source.about(Reason::None));
                 }
                 Outcome::Refused(trouble) => self.drop_letter(letter, trouble),
-                Outcome::Failed(_) => self.again(entry),
+                Outcome::Failed(trouble) => self.again(entry, trouble),
             },
             What::Decoy => {
                 if self.pretend().await {
-                    self.again(entry);
+                    self.again(entry, Trouble::new("decoy"));
                 }
             }
         }
@@ -316,20 +317,18 @@ impl Desk {
     }
 
     /// Puts an entry back that failed, unless its link dies before the next attempt.
-    fn again(&self, mut entry: Entry) {
+    fn again(&self, mut entry: Entry, trouble: Trouble) {
         entry.due = self.world.clock.now().after(backoff(entry.attempts, (self.world.random)()));
         entry.attempts = entry.attempts.saturating_add(1);
         if entry.due >= entry.until {
             return self.give_up(&entry);
         }
-        let delayed = match &entry.what {
-            What::Letter(letter) => Some(letter.job.account),
-            What::Decoy => None,
-        };
-        self.put(entry);
-        if let Some(account) = delayed {
-            self.world.events.record(Event::MailDelayed { account });
+        // Before another can take it up: what happens to it is recorded in the order in which it happens.
+        if let What::Letter(letter) = &entry.what {
+            let Job { account, source, .. } = &letter.job;
+            self.world.events.record(Event::MailDelayed { account: *account }, &source.about(trouble.reason()));
         }
+        self.put(entry);
     }
 
     fn give_up(&self, entry: &Entry) {
@@ -340,7 +339,8 @@ impl Desk {
 
     fn drop_letter(&self, letter: &Letter, trouble: Trouble) {
         tracing::warn!(class = trouble.class, code = trouble.code, "a mail is given up");
-        self.world.events.record(Event::MailDropped { account: letter.job.account });
+        let Job { account, source, .. } = &letter.job;
+        self.world.events.record(Event::MailDropped { account: *account }, &source.about(trouble.reason()));
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::{Mail, Smtp},
     reset::{
-        ports::{Job, Secret, Time},
+        ports::{Job, Secret, Source, Time},
         process::EmailSettings,
     },
 };
@@ -109,6 +109,7 @@ pub fn is_address(text: &str) -> bool {
 fn job(to: &str, link: &str, code: &str, language: &str, now: Time) -> Job {
     Job {
         account: [0; 16],
+        source: Source::nobody(),
         to: Secret::new(to),
         link: Secret::new(link),
         code: Secret::new(code),

@@ -12,7 +12,7 @@ use super::{InFlight, Steps};
 use crate::{
     reset::{
         Caller, Engine,
-        ports::{Event, Events},
+        ports::{About, Event, Events},
         wire::Reply,
     },
     telemetry::metrics::Metrics,
@@ -46,7 +46,9 @@ impl Desk {
     /// Has the engine do a step and waits for its answer, up to a point. `None` if steps are not run here any more.
     pub(super) async fn submit(&self, engine: &Arc<Engine>, body: Bytes, caller: Caller) -> Option<Reply> {
         let Some(seat) = InFlight::take(&self.seats, caller.client) else {
-            self.events.record(Event::SubmitsFull);
+            let Caller { client, request, .. } = &caller;
+            let about = About { request: Some(request), client: Some(*client), ..About::default() };
+            self.events.record(Event::SubmitsFull, &about);
             return Some(unavailable());
         };
         let (engine, metrics) = (Arc::clone(engine), Arc::clone(&self.metrics));

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     reset::{
         self,
-        ports::{Decision, Event, LimitKey, RequestId, Rule},
+        ports::{About, Decision, Event, LimitKey, RequestId, Rule},
         wire::Reply,
     },
     telemetry::metrics::Asked,
@@ -103,7 +103,8 @@ impl Gate {
         let task = match limit {
             Decision::Allowed => judge(session.req_header(), &page, query),
             Decision::Denied { retry_after, policy } => {
-                self.events.record(Event::Limited { rule: Rule::Client });
+                let about = About { request: Some(&request), client: Some(caller.client), ..About::default() };
+                self.events.record(Event::Limited { rule: Rule::Client }, &about);
                 Err(Reply::too_many(retry_after, policy))
             }
         };

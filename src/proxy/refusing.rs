@@ -3,19 +3,23 @@
 use pingora::proxy::Session;
 
 use super::{
-    Gate, body,
+    Gate, Passage, body,
     respond::{self, Dress},
 };
 use crate::{
-    reset::wire::{Reply, reason},
+    reset::{
+        ports::{About, Event, Reason},
+        wire::{Reply, reason},
+    },
     telemetry::metrics::Denial,
 };
 
 impl Gate {
     /// Answers with an error and closes. Where the body's end is certain, it is read first, so that the client hears.
-    pub(super) async fn refuse(&self, session: &mut Session, status: u16) -> pingora::Result<bool> {
+    pub(super) async fn refuse(&self, session: &mut Session, passage: &Passage, status: u16) -> pingora::Result<bool> {
         if status == 404 {
             self.metrics.disguised();
+            self.events.record(Event::Disguised, &about(passage, Reason::None));
         } else {
             self.metrics.malformed();
         }
@@ -28,8 +32,14 @@ impl Gate {
     }
 
     /// Answers what `[edge]` keeps from the upstream, and keeps the connection.
-    pub(super) async fn deny(&self, session: &mut Session, why: Denial) -> pingora::Result<bool> {
+    pub(super) async fn deny(&self, session: &mut Session, passage: &Passage, why: Denial) -> pingora::Result<bool> {
         self.metrics.denied(why);
+        let reason = match why {
+            Denial::Path => "path",
+            Denial::MethodOverride => "method_override",
+            Denial::User => "user",
+        };
+        self.events.record(Event::Denied, &about(passage, Reason::Word(reason)));
         body::discard(session).await;
         let message = match why {
             Denial::MethodOverride => "Method override is not allowed",
@@ -38,4 +48,10 @@ impl Gate {
         respond::send(session, Reply::error(403, message), &Dress::default()).await?;
         Ok(true)
     }
+}
+
+/// Who it was, for the audit trail.
+fn about<'a>(passage: &'a Passage, reason: Reason<'a>) -> About<'a> {
+    let client = passage.caller.map(|caller| caller.client);
+    About { request: passage.request.as_ref(), client, reason, ..About::default() }
 }

@@ -104,6 +104,13 @@ impl Filter {
         fields
     }
 
+    /// What is compared with, as it was typed.
+    pub fn literals(&self) -> Vec<&str> {
+        let mut literals = Vec::new();
+        self.each_leaf(&mut |_, literal| literals.push(literal.as_str()));
+        literals
+    }
+
     fn holds<'a>(&self, attribute: &dyn Fn(&Field) -> Option<&'a str>) -> bool {
         match self {
             Self::Eq(field, literal) => {

@@ -100,6 +100,21 @@ pub enum Opened {
     Crowded,
 }
 
+/// How showing a code ended. Whoever showed it is told no more than whether it was right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// It is the one.
+    Right,
+    /// It is another.
+    Wrong,
+    /// The lane has no tries left.
+    TriedOut,
+    /// The account's password was set by a flow.
+    Spent,
+    /// No such flow: never there, expired, or of an account whose password was set longer ago.
+    Gone,
+}
+
 /// The right to set the password of a flow whose code was shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
@@ -143,7 +158,7 @@ pub trait Flows: Send + Sync {
     async fn withdraw(&self, at: &FlowRef) -> Result<(), Down>;
     /// Takes one of the lane's tries, then compares; right codes prolong the flow to `until` at least. Digits are right
     /// only for the asker, who types them: the mailed link has its code in it.
-    async fn attempt(&self, at: &FlowRef, lane: Lane, code: Digest, until: Time) -> Result<bool, Down>;
+    async fn attempt(&self, at: &FlowRef, lane: Lane, code: Digest, until: Time) -> Result<Attempt, Down>;
     /// Leases the record to set the password with that digest.
     async fn claim(&self, at: &FlowRef, password: Digest, lease: Duration) -> Result<Claim, Down>;
     /// Ends a granted claim.
@@ -276,8 +291,10 @@ pub trait Limits: Send + Sync {
 
 /// A mail to send: the letter itself is made from the process file's translations when its turn comes.
 pub struct Job {
-    /// The account's record key, for the audit trail.
+    /// The account's record key, for the log.
     pub account: Digest,
+    /// Where it comes from, for the audit trail.
+    pub source: Source,
     /// The stored address, which [`Outbox::deliverable`] said yes to.
     pub to: Secret,
     /// The whole link.

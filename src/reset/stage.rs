@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use super::{
     error::Stop,
+    filter::Filter,
     flow::{Flow, State, Tag},
     ports::{
-        Accounts, Clock, Decoy, Digest, Down, Event, Events, Flows, Keys, Limits, Outbox, Repeats, Service, Share,
-        Start, Time,
+        About, Accounts, Clock, Decoy, Digest, Down, Event, Events, Flows, Keys, Limits, Outbox, Reason, Repeats,
+        Service, Share, Start, Time,
     },
     token,
     wire::Input,
@@ -97,7 +98,20 @@ pub struct Cx<'a> {
 impl Cx<'_> {
     /// Takes note.
     pub fn record(&self, event: Event) {
-        self.ports.events.record(event);
+        self.note(event, &About::default());
+    }
+
+    /// Takes note of what happens in a flow.
+    pub fn record_of(&self, flow: &Flow, event: Event, reason: Reason<'_>) {
+        let account = flow.state.account.as_ref().map(|known| &known.id);
+        let mail = flow.found.address.as_ref();
+        self.note(event, &About { flow: Some(&flow.state.flow), account, mail, reason, ..About::default() });
+    }
+
+    /// Takes note, with the request that it happens in.
+    pub fn note(&self, event: Event, about: &About<'_>) {
+        let Caller { request, client, .. } = self.caller;
+        self.ports.events.record(event, &About { request: Some(request), client: Some(*client), ..*about });
     }
 
     /// Now.
@@ -117,11 +131,11 @@ impl Cx<'_> {
     ///
     /// # Errors
     /// [`Stop::TooMany`] over a limit.
-    pub async fn start(&self) -> Result<Share, Stop> {
+    pub async fn start(&self, asked: &Filter) -> Result<Share, Stop> {
         match self.ports.limits.start(self.caller.client).await {
             Start::Allowed(share) => Ok(share),
             Start::Denied { rule, retry_after, policy } => {
-                self.record(Event::Limited { rule });
+                self.note(Event::Limited { rule }, &About { asked: Some(asked), ..About::default() });
                 Err(Stop::TooMany(retry_after, policy))
             }
         }
@@ -132,7 +146,7 @@ impl Cx<'_> {
     /// # Errors
     /// [`Stop::Unavailable`] where the system has no randomness for its record key.
     pub fn decoy(&self, flow: &mut Flow, why: Decoy) -> Result<(), Stop> {
-        self.record(Event::Decoyed { why });
+        self.record_of(flow, Event::Decoyed { why }, Reason::None);
         flow.state.account = None;
         flow.state.record = Some(self.random()?);
         flow.found = Default::default();

@@ -1,17 +1,45 @@
-//! The audit trail: one log line and one count for each [`Event`].
+//! The audit trail: what happened, to whom, and why, in a stream of its own, one JSON object a line; and, of what asks an
+//! operator to do something, a line in the log; and one count for each [`Event`].
+//!
+//! The lines are those of [`Line`], in the order of its fields, and then `hash`. Names, addresses and ids are keyed hashes
+//! in it ([`Keys::name`]), and nothing else of what people typed is: no code, token or password. Each line holds the hash of
+//! the one before it, so that [`Verify`] finds out what was changed, removed or put in between, and [`Find`] shows what
+//! happened to somebody.
+
+mod entry;
+mod explain;
+mod find;
+mod keys;
+mod line;
+mod reader;
+mod sink;
+mod trail;
+mod verify;
+mod words;
+mod writer;
 
 use std::{sync::Arc, time::Duration};
 
 use tracing::Level;
 
+use self::entry::Entry;
+pub use self::{
+    explain::explain,
+    find::{Find, Found},
+    keys::{Keys, NoKeys},
+    line::Line,
+    sink::To,
+    trail::{NoTrail, Trail},
+    verify::{Finding, Verified, Verify},
+};
 use super::{
-    labels::{RULES, SERVICES, lane, rule, service, why},
+    labels::{RULES, SERVICES, service, why},
     metrics::Metrics,
     throttle::Throttle,
 };
-use crate::reset::ports::{Clock, Decoy, Digest, Event, Events, Went};
+use crate::reset::ports::{About, Clock, Decoy, Digest, Event, Events, Went};
 
-/// The target of the trail's lines, for filters.
+/// The target of the lines in the log, for filters.
 pub const TARGET: &str = "resetgate::audit";
 
 /// What a stranger can cause at will is written no more often than this; it is always counted.
@@ -19,48 +47,60 @@ const QUIET: Duration = Duration::from_secs(1);
 /// What asks an operator to do something is a warning, and one in a minute is enough.
 const ALARM: Duration = Duration::from_secs(60);
 
-/// [`Events`] as log lines and counts.
+/// [`Events`] as lines of the trail, lines of the log, and counts.
 ///
-/// Limits that refuse, or would, or nearly did, whatever is full and services that are down are written at most once a
-/// second each (a rule, a service), look-ups that outlast the answer floor or fail at most once a minute; the next line
-/// says how many were `skipped` before it.
+/// What a stranger can cause at will, other than by starts, codes and passwords, which the limits bound, is written at most
+/// once a second each (a rule, a service, a reason to refuse); the next line says how many were `skipped` before it.
 pub struct Recorder {
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
+    trail: Trail,
     limited: Vec<Throttle>,
     observed: Vec<Throttle>,
     near: Vec<Throttle>,
     services: Vec<Throttle>,
+    services_told: Vec<Throttle>,
     outbox: Throttle,
     codes: Throttle,
     floors: Throttle,
+    floors_told: Throttle,
     submits: Throttle,
     keys: Throttle,
     full_look_ups: Throttle,
-    look_ups: Throttle,
+    look_ups_told: Throttle,
+    tokens: Throttle,
+    disguised: Throttle,
+    denied: Throttle,
 }
 
 impl Recorder {
     /// A recorder that counts in `metrics`; `clock` says when a second is over.
-    pub fn new(metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(metrics: Arc<Metrics>, clock: Arc<dyn Clock>, trail: Trail) -> Self {
         let gates = |of: &[&str]| of.iter().map(|_| Throttle::new(QUIET)).collect();
         Self {
             metrics,
             clock,
+            trail,
             limited: gates(RULES),
             observed: gates(RULES),
             near: gates(RULES),
             services: gates(SERVICES),
+            services_told: gates(SERVICES),
             outbox: Throttle::new(QUIET),
             codes: Throttle::new(QUIET),
             floors: Throttle::new(ALARM),
+            floors_told: Throttle::new(ALARM),
             submits: Throttle::new(QUIET),
             keys: Throttle::new(QUIET),
             full_look_ups: Throttle::new(QUIET),
-            look_ups: Throttle::new(ALARM),
+            look_ups_told: Throttle::new(ALARM),
+            tokens: Throttle::new(QUIET),
+            disguised: Throttle::new(QUIET),
+            denied: Throttle::new(QUIET),
         }
     }
 
+    /// How often that is written to the trail.
     fn throttle(&self, event: Event) -> Option<&Throttle> {
         match event {
             Event::Limited { rule } => self.limited.get(rule as usize),
@@ -70,16 +110,47 @@ impl Recorder {
             Event::OutboxFull => Some(&self.outbox),
             Event::CodesFull => Some(&self.codes),
             Event::FloorMissed => Some(&self.floors),
-            Event::Decoyed { why: Decoy::LookUpFailed } => Some(&self.look_ups),
             Event::SubmitsFull => Some(&self.submits),
             Event::KeysFull => Some(&self.keys),
             Event::LookUpsFull => Some(&self.full_look_ups),
+            Event::TokenRefused => Some(&self.tokens),
+            Event::Disguised => Some(&self.disguised),
+            Event::Denied => Some(&self.denied),
             _ => None,
+        }
+    }
+
+    /// How often that is written to the log.
+    fn told(&self, event: Event) -> Option<&Throttle> {
+        match event {
+            Event::ServiceDown { service } => self.services_told.get(service as usize),
+            Event::FloorMissed => Some(&self.floors_told),
+            Event::Decoyed { why: Decoy::LookUpFailed } => Some(&self.look_ups_told),
+            _ => None,
+        }
+    }
+
+    fn tell(&self, event: Event, now: Duration) {
+        let Some(told) = Told::of(event) else { return };
+        if let Some(skipped) = self.told(event).map_or(Some(0), |throttle| throttle.pass(now)) {
+            Told { skipped: Some(skipped).filter(|n| *n > 0), ..told }.write();
         }
     }
 }
 
 impl Events for Recorder {
+    fn record(&self, event: Event, about: &About<'_>) {
+        self.metrics.count(event);
+        let at = self.clock.now();
+        let now = Duration::from_millis(at.millis());
+        self.tell(event, now);
+        if self.trail.is_on()
+            && let Some(skipped) = self.throttle(event).map_or(Some(0), |throttle| throttle.pass(now))
+        {
+            self.trail.note(|| Entry::new(at, event, about, skipped));
+        }
+    }
+
     /// Counted only: what is worth a line is an event of its own.
     fn step(&self, stage: &'static str, went: Went, took: Duration) {
         self.metrics.stepped(stage, went, took);
@@ -88,100 +159,62 @@ impl Events for Recorder {
     fn mail_left(&self, after: Duration) {
         self.metrics.mail_taken(after);
     }
-
-    fn record(&self, event: Event) {
-        self.metrics.count(event);
-        let skipped = match self.throttle(event) {
-            None => 0,
-            Some(throttle) => match throttle.pass(Duration::from_millis(self.clock.now().millis())) {
-                Some(skipped) => skipped,
-                None => return,
-            },
-        };
-        Line { skipped: Some(skipped).filter(|n| *n > 0), ..Line::of(event) }.write();
-    }
 }
 
-/// What is written of an event.
-struct Line {
+/// What the log is told of an event.
+struct Told {
     level: Level,
     event: &'static str,
     account: Option<String>,
-    rule: Option<&'static str>,
     why: Option<&'static str>,
-    lane: Option<&'static str>,
     service: Option<&'static str>,
     what: Option<&'static str>,
     skipped: Option<u64>,
 }
 
-impl Line {
+impl Told {
     const fn new(level: Level, event: &'static str) -> Self {
-        let (account, rule, why, lane, service, what, skipped) = (None, None, None, None, None, None, None);
-        Self { level, event, account, rule, why, lane, service, what, skipped }
+        let (account, why, service, what, skipped) = (None, None, None, None, None);
+        Self { level, event, account, why, service, what, skipped }
     }
 
-    fn about(level: Level, event: &'static str, account: Digest) -> Self {
+    fn about(event: Event, account: Digest) -> Self {
         // Enough to follow one account through a log, too little to be looked up with.
         let account = account.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        Self { account: Some(account), ..Self::new(level, event) }
+        Self { account: Some(account), ..Self::new(Level::WARN, words::name(event)) }
     }
 
-    fn of(event: Event) -> Self {
-        use Level as L;
-        match event {
-            Event::Limited { rule: of } => Self { rule: Some(rule(of)), ..Self::new(L::INFO, "limited") },
-            Event::LimitObserved { rule: of } => Self { rule: Some(rule(of)), ..Self::new(L::INFO, "limit_observed") },
-            Event::LimitNear { rule: of } => Self { rule: Some(rule(of)), ..Self::new(L::INFO, "limit_near") },
-            Event::Decoyed { why: reason } => {
-                let level = if reason == Decoy::LookUpFailed { L::WARN } else { L::INFO };
-                Self { why: Some(why(reason)), ..Self::new(level, "decoyed") }
-            }
-            Event::MailQueued { account } => Self::about(L::INFO, "mail_queued", account),
-            Event::MailJoined { account } => Self::about(L::INFO, "mail_joined", account),
-            Event::MailSent { account } => Self::about(L::INFO, "mail_sent", account),
-            Event::MailDelayed { account } => Self::about(L::INFO, "mail_delayed", account),
+    /// Nothing, if all is as it should be.
+    fn of(event: Event) -> Option<Self> {
+        let warning = Self::new(Level::WARN, words::name(event));
+        Some(match event {
+            Event::Decoyed { why: reason @ Decoy::LookUpFailed } => Self { why: Some(why(reason)), ..warning },
             // Somebody waits for it in vain.
-            Event::MailDropped { account } => Self::about(L::WARN, "mail_dropped", account),
-            Event::OutboxFull => Self::new(L::INFO, "outbox_full"),
-            Event::CodesFull => Self::new(L::INFO, "codes_full"),
-            Event::KeysFull => Self::new(L::INFO, "limiter_keys_full"),
-            Event::SubmitsFull => Self::new(L::INFO, "submits_full"),
-            Event::LookUpsFull => Self::new(L::INFO, "look_ups_full"),
-            Event::CodeRight { account, lane: of } => {
-                Self { lane: Some(lane(of)), ..Self::about(L::INFO, "code_right", account) }
+            Event::MailDropped { account } | Event::LinkInvalid { account } | Event::OutcomeUnknown { account } => {
+                Self::about(event, account)
             }
-            Event::CodeWrong { account, lane: of } => {
-                Self { lane: Some(lane(of)), ..Self::about(L::INFO, "code_wrong", account) }
-            }
-            Event::PasswordRefused { account } => Self::about(L::INFO, "password_refused", account),
-            Event::PasswordSet { account } => Self::about(L::INFO, "password_set", account),
-            Event::LinkInvalid { account } => Self::about(L::WARN, "link_invalid", account),
-            Event::OutcomeUnknown { account } => Self::about(L::WARN, "outcome_unknown", account),
             Event::FloorMissed => {
                 let what = "look-ups outlast reset.answer_floor, and how long they take shows: raise it";
-                Self { what: Some(what), ..Self::new(L::WARN, "floor_missed") }
+                Self { what: Some(what), ..warning }
             }
-            Event::ServiceDown { service: of } => {
-                Self { service: Some(service(of)), ..Self::new(L::WARN, "service_down") }
-            }
-            Event::Broken { what } => Self { what: Some(what), ..Self::new(L::ERROR, "broken") },
-        }
+            Event::ServiceDown { service: of } => Self { service: Some(service(of)), ..warning },
+            Event::Broken { what } => Self { what: Some(what), level: Level::ERROR, ..warning },
+            _ => return None,
+        })
     }
 
     fn write(self) {
-        let Self { level, event, account, rule, why, lane, service, what, skipped } = self;
+        let Self { level, event, account, why, service, what, skipped } = self;
         let account = account.as_deref();
         // A level is part of a macro's call site: one site each.
         macro_rules! at {
             ($level:expr) => {
-                tracing::event!(target: TARGET, $level, event, account, rule, why, lane, service, what, skipped)
+                tracing::event!(target: TARGET, $level, event, account, why, service, what, skipped)
             };
         }
         match level {
             Level::ERROR => at!(Level::ERROR),
-            Level::WARN => at!(Level::WARN),
-            _ => at!(Level::INFO),
+            _ => at!(Level::WARN),
         }
     }
 }

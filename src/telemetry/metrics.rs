@@ -84,6 +84,8 @@ pub struct Metrics {
     breaker_refused: IntCounter,
     upstream_failures: IntCounter,
     upstream_processes: IntGaugeVec,
+    pub(super) audit_written: IntCounter,
+    pub(super) audit_dropped: IntCounter,
     endpoints: endpoints::Endpoints,
     accepted: IntCounter,
     reload_done: IntGauge,
@@ -116,6 +118,12 @@ impl Metrics {
                 &[("service", SERVICES)],
             )?,
             broken: counter(r, "broken_states", "States of the engine that should never be")?,
+            audit_written: counter(r, "audit_written", "Lines of the audit trail")?,
+            audit_dropped: counter(
+                r,
+                "audit_dropped",
+                "Records that are not in the audit trail: nobody took them in time",
+            )?,
             panics: counter(r, "panic_answers", "Requests that ended in a panic")?,
             hearsay: counter(
                 r,
@@ -312,6 +320,16 @@ impl Metrics {
         }
     }
 
+    /// Counts a line of the audit trail.
+    pub fn audit_written(&self) {
+        self.audit_written.inc();
+    }
+
+    /// Counts records that were not written to it.
+    pub fn audit_dropped(&self, count: u64) {
+        self.audit_dropped.inc_by(count);
+    }
+
     /// Counts what the engine and its adapters report.
     pub fn count(&self, event: Event) {
         match event {
@@ -338,6 +356,17 @@ impl Metrics {
             Event::FloorMissed => self.floors.inc(),
             Event::ServiceDown { service: of } => add(&self.services, &[service(of)]),
             Event::Broken { .. } => self.broken.inc(),
+            // Counted elsewhere, or by what comes of them.
+            Event::Started
+            | Event::Revealed { .. }
+            | Event::TokenRefused
+            | Event::FlowDead { .. }
+            | Event::PasswordHeld { .. }
+            | Event::PasswordNotSent { .. }
+            | Event::Disguised
+            | Event::Denied
+            | Event::Reloaded
+            | Event::ReloadFailed => {}
         }
     }
 

@@ -30,7 +30,7 @@ fn check(toml: &str, names: &[&str]) -> (bool, String) {
     let authority = rcgen::generate_simple_self_signed(["idm".to_owned()]).unwrap().cert.pem();
     for name in names {
         let made = match *name {
-            "keys/current" => format!("{}A", "k".repeat(42)),
+            "keys/current" | "keys/audit" => format!("{}A", "k".repeat(42)),
             name if name.ends_with(".crt") => authority.clone(),
             _ => "a-secret".to_owned(),
         };

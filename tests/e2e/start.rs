@@ -35,13 +35,15 @@ async fn the_readmes_steps_make_a_configuration_that_holds() {
     std::fs::create_dir(at("keys")).unwrap();
     std::fs::copy("conf/edge.toml", at("resetgate.toml")).unwrap();
     std::fs::copy("conf/selfservice-reset.json", at("selfservice-reset.json")).unwrap();
-    let mut key = Program::resetgate(&["key"]);
-    assert_eq!(key.ended().await, 0);
-    std::fs::write(at("keys/current"), format!("{}\n", key.stdout.seen.concat())).unwrap();
+    for made in ["keys/current", "keys/audit"] {
+        let mut key = Program::resetgate(&["key"]);
+        assert_eq!(key.ended().await, 0);
+        std::fs::write(at(made), format!("{}\n", key.stdout.seen.concat())).unwrap();
+    }
     for secret in ["keys/identity", "keys/smtp"] {
         std::fs::write(at(secret), "secret").unwrap();
     }
-    for secret in ["keys/current", "keys/identity", "keys/smtp"] {
+    for secret in ["keys/current", "keys/audit", "keys/identity", "keys/smtp"] {
         std::fs::set_permissions(at(secret), std::fs::Permissions::from_mode(0o600)).unwrap();
     }
     let mut check = Program::resetgate(&["check", "--config", at("resetgate.toml").to_str().unwrap()]);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use resetgate::{
     flows::memory::{MemoryFlows, Rules},
-    reset::ports::{Claim, Clock, FlowRef, Flows, Lane, NewCode, Opened, Settled, Time},
+    reset::ports::{Attempt, Claim, Clock, FlowRef, Flows, Lane, NewCode, Opened, Settled, Time},
 };
 
 use crate::support::clock::ManualClock;
@@ -40,6 +40,10 @@ impl Cache {
     }
 
     async fn attempt(&self, at: &FlowRef, lane: Lane, code: [u8; 16]) -> bool {
+        self.shows(at, lane, code).await == Attempt::Right
+    }
+
+    async fn shows(&self, at: &FlowRef, lane: Lane, code: [u8; 16]) -> Attempt {
         self.flows.attempt(at, lane, code, self.later(Duration::from_secs(300))).await.unwrap()
     }
 
@@ -69,7 +73,8 @@ async fn a_strangers_tries_leave_the_mailed_link_good() {
     for _ in 0..TRIES {
         assert!(!cache.attempt(&flow(1, 1), Lane::Asker, WRONG).await);
     }
-    assert!(!cache.attempt(&flow(1, 1), Lane::Asker, CODE).await, "tried out, even for the right code");
+    let shown = cache.shows(&flow(1, 1), Lane::Asker, CODE).await;
+    assert_eq!(shown, Attempt::TriedOut, "even for the right code");
     assert!(cache.attempt(&flow(1, 1), Lane::Link, CODE).await);
 }
 
@@ -156,7 +161,7 @@ async fn a_code_ends_with_its_link_unless_it_was_shown() {
     assert!(cache.attempt(&flow(1, 1), Lane::Link, CODE).await, "shown at the last moment");
     cache.clock.forward(Duration::from_millis(1));
     assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::Granted, "there is time to type a password");
-    assert!(!cache.attempt(&flow(2, 1), Lane::Link, CODE).await);
+    assert_eq!(cache.shows(&flow(2, 1), Lane::Link, CODE).await, Attempt::Gone);
 }
 
 #[tokio::test]
@@ -172,8 +177,8 @@ async fn a_password_is_set_once_and_ends_every_flow_of_the_account() {
     assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::AlreadySet);
     assert_eq!(cache.claim(&flow(1, 1), OTHER_PASSWORD).await, Claim::Gone);
     assert_eq!(cache.claim(&flow(1, 2), PASSWORD).await, Claim::Gone);
-    assert!(!cache.attempt(&flow(1, 1), Lane::Link, CODE).await);
-    assert!(!cache.attempt(&flow(1, 2), Lane::Link, WRONG).await);
+    assert_eq!(cache.shows(&flow(1, 1), Lane::Link, CODE).await, Attempt::Spent);
+    assert_eq!(cache.shows(&flow(1, 2), Lane::Link, WRONG).await, Attempt::Spent);
     assert_eq!(cache.open(&flow(1, 3), CODE).await, Opened::Mail, "a new start is a new mail, gap or not");
 }
 
@@ -274,7 +279,7 @@ async fn a_record_that_has_ended_is_forgotten() {
     clock.forward(LIFE);
     // The cache's own clock, by which it finds them by itself, is not this one.
     for account in 1..=3 {
-        assert_eq!(flows.attempt(&flow(account, 1), Lane::Link, CODE, clock.now()).await, Ok(false));
+        assert_eq!(flows.attempt(&flow(account, 1), Lane::Link, CODE, clock.now()).await, Ok(Attempt::Gone));
     }
     assert_eq!(flows.starts(), 0);
     empties(&flows).await;

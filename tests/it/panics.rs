@@ -24,7 +24,10 @@ use resetgate::{
         ports::{Client, Clock, Decision, Events, LimitKey, Limits, Rule, Start},
     },
     serve::{self, Parts, handover::Legacy},
-    telemetry::{audit::Recorder, metrics::Metrics},
+    telemetry::{
+        audit::{Recorder, Trail},
+        metrics::Metrics,
+    },
 };
 use serde_json::json;
 
@@ -131,7 +134,7 @@ impl Legacy for Nothing {
 async fn parts(config: &config::Config, limits: Arc<dyn Limits>) -> Parts {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let metrics = Arc::new(Metrics::new(clock.now()).unwrap());
-    let events: Arc<dyn Events> = Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock)));
+    let events: Arc<dyn Events> = Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock), Trail::off()));
     let email = config.reset.process.email().unwrap();
     let outbox =
         mail::start(&config.mail, email, false, Arc::clone(&limits), Arc::clone(&clock), Arc::clone(&events)).unwrap();

@@ -1,7 +1,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::*;
-use crate::reset::ports::Secret;
+use crate::reset::ports::{Secret, Source};
 
 const LONG_LINK: &str = "https://id.example.com/#/passwordreset/&token=eyJhbGciOiJIUzI1NiJ9.e30.AbC-_&code=0a1b2c3d-1111-4222-8333-444455556666";
 
@@ -23,6 +23,7 @@ pub(in crate::mail) fn settings(html: bool, subjects: &[(&str, &str)], messages:
 fn job(languages: &str) -> Job {
     Job {
         account: [7; 16],
+        source: Source::nobody(),
         to: Secret::new("jane@example.org"),
         link: Secret::new(LONG_LINK),
         code: Secret::new("20406080"),

@@ -15,7 +15,7 @@ use crate::{
         smtp,
     },
     reset::{
-        ports::{Client, Secret, Start},
+        ports::{About, Client, Secret, Source, Start},
         process::EmailSettings,
     },
 };
@@ -84,7 +84,7 @@ impl Limits for Pace {
 struct Noted(watch::Sender<Vec<Event>>);
 
 impl Events for Noted {
-    fn record(&self, event: Event) {
+    fn record(&self, event: Event, _: &About<'_>) {
         self.0.send_modify(|events| events.push(event));
     }
 }
@@ -135,6 +135,7 @@ impl Rig {
     fn send(&self, account: u8, to: &str, life: Duration) {
         self.postbox.reserve(Share::First).ok().unwrap().send(Job {
             account: [account; 16],
+            source: Source::nobody(),
             to: Secret::new(to),
             link: Secret::new(LINK),
             code: Secret::new("20406080"),
@@ -146,6 +147,7 @@ impl Rig {
     fn send_later(&self, account: u8) {
         self.postbox.reserve(Share::Later).ok().unwrap().send(Job {
             account: [account; 16],
+            source: Source::nobody(),
             to: Secret::new("later@example.org"),
             link: Secret::new(LINK),
             code: Secret::new("20406080"),
@@ -563,6 +565,7 @@ async fn a_folder_gets_one_file_a_mail_that_nobody_else_reads() {
     for account in 1..=2 {
         outbox.reserve(Share::First).ok().unwrap().send(Job {
             account: [account; 16],
+            source: Source::nobody(),
             to: Secret::new("jane@example.org"),
             link: Secret::new(LINK),
             code: Secret::new("20406080"),

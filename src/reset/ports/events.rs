@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Digest, Lane, Rule};
+use super::{AccountId, Caller, Client, Digest, Lane, PolicyFailure, RequestId, Rule, Secret};
+use crate::reset::filter::Filter;
 
 /// Why a flow goes on without an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +47,10 @@ pub enum Event {
     LimitObserved { rule: Rule },
     /// A rule let a request through that used up four fifths of its budget, or more.
     LimitNear { rule: Rule },
+    /// A user query that no limit refused.
+    Started,
+    /// A user query ended because there was no account, and whoever asked was told so.
+    Revealed { why: Decoy },
     /// A user query went on without an account.
     Decoyed { why: Decoy },
     /// A code was queued for mailing.
@@ -68,10 +73,18 @@ pub enum Event {
     SubmitsFull,
     /// Too many calls to the identity store were under way.
     LookUpsFull,
+    /// A token was shown that is not ours, is over, or is of another process.
+    TokenRefused,
     /// The right code was shown.
     CodeRight { account: Digest, lane: Lane },
     /// A wrong, spent or expired code was shown, or a decoy's.
     CodeWrong { account: Digest, lane: Lane },
+    /// A password came for a flow that has ended.
+    FlowDead { account: Digest },
+    /// A password came while another may be set, or may have been: it has to wait.
+    PasswordHeld { account: Digest },
+    /// A password was not sent, for the store could not be asked.
+    PasswordNotSent { account: Digest },
     /// The store's policy refused a password.
     PasswordRefused { account: Digest },
     /// The password was set.
@@ -84,6 +97,14 @@ pub enum Event {
     FloorMissed,
     /// A service could not do its work.
     ServiceDown { service: Service },
+    /// A target was refused that some reader could take for the reset path.
+    Disguised,
+    /// A request was refused by `[edge]`.
+    Denied,
+    /// Another configuration was taken up.
+    Reloaded,
+    /// Another configuration could not be taken up.
+    ReloadFailed,
     /// The engine met a state that it should never meet.
     Broken { what: &'static str },
 }
@@ -120,10 +141,71 @@ impl Went {
     }
 }
 
+/// Why something happened, where the event does not say it itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Reason<'a> {
+    /// There is nothing to say.
+    #[default]
+    None,
+    /// In a word of ours.
+    Word(&'static str),
+    /// By an SMTP reply code.
+    Status(u16),
+    /// By policies of the store.
+    Policies(&'a [PolicyFailure]),
+}
+
+/// Where an event comes from and whom it is about, for the audit trail, which tells ids, names and addresses as keyed
+/// hashes.
+#[derive(Clone, Copy, Default)]
+#[allow(missing_docs, reason = "each is what its name says")]
+pub struct About<'a> {
+    pub request: Option<&'a RequestId>,
+    pub client: Option<Client>,
+    /// The id of the flow, which is in its tokens, too.
+    pub flow: Option<&'a [u8; 16]>,
+    pub account: Option<&'a AccountId>,
+    /// The account's mail address.
+    pub mail: Option<&'a Secret>,
+    /// What was typed to find it.
+    pub asked: Option<&'a Filter>,
+    pub reason: Reason<'a>,
+}
+
+/// The same, for what happens when the request is long over.
+#[derive(Clone)]
+#[allow(missing_docs, reason = "each is what its name says")]
+pub struct Source {
+    pub request: RequestId,
+    pub client: Client,
+    pub flow: [u8; 16],
+    pub account: AccountId,
+}
+
+impl Source {
+    /// That of no request.
+    pub fn nobody() -> Self {
+        let Caller { request, client, .. } = Caller::nobody();
+        Self { request, client, flow: Default::default(), account: AccountId(String::new()) }
+    }
+
+    /// What is known of an event that comes from there.
+    pub fn about<'a>(&'a self, reason: Reason<'a>) -> About<'a> {
+        About {
+            request: Some(&self.request),
+            client: Some(self.client),
+            flow: Some(&self.flow),
+            account: Some(&self.account),
+            reason,
+            ..About::default()
+        }
+    }
+}
+
 /// Audit trail and metrics.
 pub trait Events: Send + Sync {
-    /// Takes note.
-    fn record(&self, event: Event);
+    /// Takes note. It never waits.
+    fn record(&self, event: Event, about: &About<'_>);
     /// Takes note of a step: the stage that it was for, what came of it, and how long the asker waited.
     fn step(&self, _stage: &'static str, _went: Went, _took: Duration) {}
     /// Takes note that a carrier has taken a mail, so long after it was queued.

@@ -10,7 +10,8 @@ use crate::reset::{
     error::Stop,
     flow::{Flow, State, Tag},
     ports::{
-        Decision, Decoy, Digest, Down, Event, Job, Lane, LimitKey, NewCode, Opened, Purpose, Rule, Secret, Service,
+        AccountId, Attempt, Decision, Decoy, Digest, Down, Event, Job, Lane, LimitKey, NewCode, Opened, Purpose,
+        Reason, Rule, Secret, Service, Source,
     },
     process::Reader,
     stage::{Cx, Next, Stage},
@@ -104,10 +105,11 @@ impl Stage for EmailValidation {
 impl EmailValidation {
     /// Mails a code, or does as much for nobody.
     async fn mail(&self, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
-        let address = flow.found.address.take();
-        let address = address.filter(|address| cx.ports.outbox.deliverable(address.expose()));
-        if flow.state.account.is_some() && address.is_none() {
+        let address = flow.found.address.as_ref();
+        let deliverable = address.is_some_and(|address| cx.ports.outbox.deliverable(address.expose()));
+        if flow.state.account.is_some() && !deliverable {
             if cx.settings.reveal_unknown_accounts {
+                cx.record_of(flow, Event::Revealed { why: Decoy::NoAddress }, Reason::None);
                 return Err(Stop::bad("Unable to verify email"));
             }
             cx.decoy(flow, Decoy::NoAddress)?;
@@ -127,13 +129,12 @@ impl EmailValidation {
             digits: digits.as_ref().map(|digits| digits_digest(cx, &record, digits)),
             expires: until,
         };
-        if let Some(to) = address
-            && self.open(flow, cx, new).await?
-            && let Some(slot) = flow.slot.take()
-        {
-            cx.record(Event::MailQueued { account: record });
-            let (code, languages) = (digits.unwrap_or(code), cx.caller.languages.clone());
-            slot.send(Job { account: record, to, link, code, languages, until });
+        if deliverable && self.open(flow, cx, new).await? {
+            cx.record_of(flow, Event::MailQueued { account: record }, Reason::None);
+            if let (Some(slot), Some(to)) = (flow.slot.take(), flow.found.address.take()) {
+                let (code, languages) = (digits.unwrap_or(code), cx.caller.languages.clone());
+                slot.send(Job { account: record, source: source(flow, cx), to, link, code, languages, until });
+            }
         }
         if let Some(slot) = flow.slot.take() {
             slot.decoy(until);
@@ -156,13 +157,13 @@ impl EmailValidation {
                 if budget == Decision::Allowed {
                     return Ok(true);
                 }
-                cx.record(Event::Limited { rule: Rule::MailPerAccount });
+                cx.record_of(flow, Event::Limited { rule: Rule::MailPerAccount }, Reason::None);
                 if cx.ports.flows.withdraw(&at).await.is_err() {
                     cx.record(Event::ServiceDown { service: Service::Codes });
                 }
                 cx.decoy(flow, Decoy::OverBudget)?;
             }
-            Opened::Joined => cx.record(Event::MailJoined { account: at.account }),
+            Opened::Joined => cx.record_of(flow, Event::MailJoined { account: at.account }, Reason::None),
             Opened::Crowded => cx.decoy(flow, Decoy::Crowded)?,
         }
         Ok(false)
@@ -174,31 +175,48 @@ impl EmailValidation {
         let (at, lane) = (flow.at(), flow.state.lane);
         let until = cx.now().after(cx.settings.token_expiry);
         let digest = match typed(&code).filter(|_| cx.settings.digits.is_some() && lane == Lane::Asker) {
-            Some(digits) => self.typed(&at.account, &digits, cx).await?,
-            None => code_digest(cx, &at.account, &code),
+            Some(digits) => self.typed(flow, &digits, cx).await?,
+            None => Some(code_digest(cx, &at.account, &code)),
         };
-        let right = cx.ports.flows.attempt(&at, lane, digest, until).await.map_err(|down| codes_down(cx, down))?;
-        if !right {
-            // To find a record and to find none do not take quite the same time.
-            flow.floored = true;
-            cx.record(Event::CodeWrong { account: at.account, lane });
-            return Err(Stop::invalid_code());
-        }
-        cx.record(Event::CodeRight { account: at.account, lane });
-        Ok(Next::Done)
+        let compared = digest.map_or_else(|| cx.random(), Ok)?;
+        let attempt = cx.ports.flows.attempt(&at, lane, compared, until).await.map_err(|down| codes_down(cx, down))?;
+        let why = match attempt {
+            Attempt::Right => {
+                cx.record_of(flow, Event::CodeRight { account: at.account, lane }, Reason::None);
+                return Ok(Next::Done);
+            }
+            _ if flow.state.account.is_none() => "decoy",
+            Attempt::Wrong if digest.is_none() => "budget",
+            Attempt::Wrong => "wrong",
+            Attempt::TriedOut => "tried-out",
+            Attempt::Spent => "spent",
+            Attempt::Gone => "gone",
+        };
+        // To find a record and to find none do not take quite the same time.
+        flow.floored = true;
+        cx.record_of(flow, Event::CodeWrong { account: at.account, lane }, Reason::Word(why));
+        Err(Stop::invalid_code())
     }
 
     /// The digest of typed digits. They are few enough to be guessed by whoever starts flows without end, so an account
     /// has a budget of its own for them, in all its flows, right ones included: it must be charged before they are
-    /// compared. Beyond it none are right; the code in the mailed link, which nobody can guess, stays good.
-    async fn typed(&self, account: &Digest, digits: &Secret, cx: &Cx<'_>) -> Result<Digest, Stop> {
+    /// compared. Beyond it, `None`: none are right; the code in the mailed link, which nobody can guess, stays good.
+    async fn typed(&self, flow: &Flow, digits: &Secret, cx: &Cx<'_>) -> Result<Option<Digest>, Stop> {
+        let account = flow.at().account;
         // Charged for decoys too: what is done for one is done for all.
-        if cx.ports.limits.charge(Rule::CodePerAccount, LimitKey::Account(*account)).await == Decision::Allowed {
-            return Ok(digits_digest(cx, account, digits));
+        if cx.ports.limits.charge(Rule::CodePerAccount, LimitKey::Account(account)).await == Decision::Allowed {
+            return Ok(Some(digits_digest(cx, &account, digits)));
         }
-        cx.record(Event::Limited { rule: Rule::CodePerAccount });
-        cx.random()
+        cx.record_of(flow, Event::Limited { rule: Rule::CodePerAccount }, Reason::None);
+        Ok(None)
     }
+}
+
+/// Where a mail comes from.
+fn source(flow: &Flow, cx: &Cx<'_>) -> Source {
+    // Nobody else has a mail.
+    let account = flow.state.account.as_ref().map_or_else(|| AccountId(String::new()), |known| known.id.clone());
+    Source { request: cx.caller.request.clone(), client: cx.caller.client, flow: flow.state.flow, account }
 }
 
 /// So many random digits.

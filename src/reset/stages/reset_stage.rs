@@ -14,8 +14,8 @@ use crate::reset::{
     error::Stop,
     flow::{Flow, Known, Tag},
     ports::{
-        Change, Claim, Down, Event, Field, LimitKey, Patched, PolicyFailure, Purpose, Resource, Revision, Rule, Secret,
-        Settled,
+        Change, Claim, Down, Event, Field, LimitKey, Patched, PolicyFailure, Purpose, Reason, Resource, Revision, Rule,
+        Secret, Settled,
     },
     process::Reader,
     stage::{Cx, Next, Stage},
@@ -70,8 +70,15 @@ impl Stage for ResetStage {
         match self.claim(flow, &password, cx).await? {
             Claim::Granted => {}
             Claim::AlreadySet => return Ok(Next::Done),
-            Claim::Gone => return Err(Stop::invalid_code()),
-            Claim::Busy | Claim::Undecided => return Err(Stop::Unavailable(RETRY)),
+            Claim::Gone => {
+                cx.record_of(flow, Event::FlowDead { account: flow.at().account }, Reason::Word("gone"));
+                return Err(Stop::invalid_code());
+            }
+            held @ (Claim::Busy | Claim::Undecided) => {
+                let why = if held == Claim::Busy { "busy" } else { "undecided" };
+                cx.record_of(flow, Event::PasswordHeld { account: flow.at().account }, Reason::Word(why));
+                return Err(Stop::Unavailable(RETRY));
+            }
         }
         let outcome = self.set(&known, &password, cx).await;
         self.settle(outcome, flow, cx).await
@@ -181,18 +188,17 @@ impl ResetStage {
     async fn settle(&self, outcome: Outcome, flow: &Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
         let account = flow.at().account;
         let (event, how) = match &outcome {
-            Outcome::Set => (Some(Event::PasswordSet { account }), Settled::Set),
+            Outcome::Set => (Event::PasswordSet { account }, Settled::Set),
             Outcome::Refused(_) => {
                 let until = cx.now().after(cx.settings.token_expiry);
-                (Some(Event::PasswordRefused { account }), Settled::Refused { until })
+                (Event::PasswordRefused { account }, Settled::Refused { until })
             }
-            Outcome::Changed => (Some(Event::LinkInvalid { account }), Settled::NotSent),
-            Outcome::NotSent(_) => (None, Settled::NotSent),
-            Outcome::Unknown(_) => (Some(Event::OutcomeUnknown { account }), Settled::Unknown),
+            Outcome::Changed => (Event::LinkInvalid { account }, Settled::NotSent),
+            Outcome::NotSent(_) => (Event::PasswordNotSent { account }, Settled::NotSent),
+            Outcome::Unknown(_) => (Event::OutcomeUnknown { account }, Settled::Unknown),
         };
-        if let Some(event) = event {
-            cx.record(event);
-        }
+        let reason = if let Outcome::Refused(failures) = &outcome { Reason::Policies(failures) } else { Reason::None };
+        cx.record_of(flow, event, reason);
         let settled = cx.ports.flows.settle(&flow.at(), how).await.map_err(|down| codes_down(cx, down));
         match outcome {
             Outcome::Set => {

@@ -8,7 +8,7 @@ use crate::reset::{
     error::Stop,
     filter::Filter,
     flow::{Flow, Found, Known, Tag},
-    ports::{Account, Decoy, Event, Field, Purpose, Resource, Secret, Service},
+    ports::{About, Account, Decoy, Event, Field, Purpose, Reason, Resource, Secret, Service},
     process::Reader,
     stage::{Cx, Next, Stage},
     token,
@@ -65,24 +65,29 @@ impl Stage for UserQuery {
     async fn advance(&self, input: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
         let text = input.required_text("queryFilter")?;
         let filter = Filter::parse(text, &self.0.valid_fields).map_err(|_| Stop::bad("Invalid query filter"))?;
-        let share = cx.start().await?;
+        let share = cx.start(&filter).await?;
         // From here on all take the same time, whatever comes of it, and all that may be full is asked first.
         flow.floored = true;
         let slot = cx.ports.outbox.reserve(share).map_err(|full| {
-            cx.record(Event::OutboxFull);
+            cx.note(Event::OutboxFull, &About { asked: Some(&filter), ..About::default() });
             Stop::Unavailable(full.retry_after)
         })?;
         let room = cx.ports.flows.reserve(cx.began.after(cx.settings.link_lifetime)).await;
         if !room.map_err(|down| codes_down(cx, down))? {
-            cx.record(Event::CodesFull);
+            cx.note(Event::CodesFull, &About { asked: Some(&filter), ..About::default() });
             return Err(Stop::Unavailable(cx.settings.link_lifetime.min(FULL_RETRY)));
         }
         flow.slot = Some(slot);
         // The token may come again, with this name or another: each time it starts a flow with a record entry of its own.
         flow.state.flow = cx.random()?;
+        let about = About { flow: Some(&flow.state.flow), asked: Some(&filter), ..About::default() };
+        cx.note(Event::Started, &about);
         match self.look_up(&filter, cx).await? {
             Ok(account) => self.remember(account, flow, cx)?,
-            Err(_) if cx.settings.reveal_unknown_accounts => return Err(Stop::bad("Unable to find account")),
+            Err(why) if cx.settings.reveal_unknown_accounts => {
+                cx.record_of(flow, Event::Revealed { why }, Reason::None);
+                return Err(Stop::bad("Unable to find account"));
+            }
             Err(why) => cx.decoy(flow, why)?,
         }
         Ok(Next::Done)

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::reset::{
     error::Stop,
     flow::{Flow, Tag},
-    ports::Decoy,
+    ports::{Decoy, Event, Reason},
     process::Reader,
     stage::{Cx, Next, Stage},
     wire::Input,
@@ -51,6 +51,7 @@ impl Stage for ValidateActiveAccount {
     async fn advance(&self, _: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
         if flow.state.account.is_some() && !self.0.holds(flow.found.status.as_deref()) {
             if cx.settings.reveal_unknown_accounts {
+                cx.record_of(flow, Event::Revealed { why: Decoy::Inactive }, Reason::None);
                 return Err(Stop::bad("You do not have permissions to reset password. Please contact administrator"));
             }
             cx.decoy(flow, Decoy::Inactive)?;

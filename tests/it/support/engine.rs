@@ -18,8 +18,8 @@ use resetgate::{
         Caller, Engine, Ports, Settings,
         filter::Filter,
         ports::{
-            Account, AccountId, Accounts, Change, Client, Clock, Decision, Down, Event, Events, Field, Full, Job,
-            LimitKey, Outbox, Patched, Reply, Resource, Revision, Rule, Secret, Share, Slot, Time,
+            About, Account, AccountId, Accounts, Change, Client, Clock, Decision, Down, Event, Events, Field, Full,
+            Job, LimitKey, Outbox, Patched, Reply, Resource, Revision, Rule, Secret, Share, Slot, Time,
         },
     },
 };
@@ -137,7 +137,7 @@ impl Slot for Mails {
 pub(crate) struct Counted(Mutex<BTreeMap<String, u64>>);
 
 impl Events for Counted {
-    fn record(&self, event: Event) {
+    fn record(&self, event: Event, _: &About<'_>) {
         let text = format!("{event:?}");
         let kind = text.split([' ', '{']).next().unwrap_or_default().to_owned();
         *self.0.lock().entry(kind).or_default() += 1;

@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) token: &'static str,
     pub(crate) codes: &'static str,
     pub(crate) mail: &'static str,
+    /// From `[audit]` on.
+    pub(crate) audit: &'static str,
     pub(crate) edge: &'static str,
     pub(crate) store: &'static str,
     /// As whom the store is asked.
@@ -67,6 +69,7 @@ impl Default for Plan {
             token: "ephemeral = true",
             codes: "",
             mail: "",
+            audit: "[audit]\nto = \"off\"",
             edge: "",
             store: "",
             auth: r#"kind = "openidm", username = "resetgate", password = "env:IDENTITY_PASSWORD""#.to_owned(),
@@ -329,6 +332,7 @@ linger = "0s"
 transport = "smtp://{smtp}"
 from = "info@example.com"
 {mail}
+{audit}
 "#,
         upstream = plan.upstream.clone().unwrap_or_else(|| format!("url = \"http://{upstream}\"")),
         listen = plan.listen,
@@ -342,6 +346,7 @@ from = "info@example.com"
         codes = plan.codes,
         limits = plan.limits,
         mail = plan.mail,
+        audit = plan.audit,
     );
     let file = folder.join("resetgate.toml");
     std::fs::write(&file, toml).unwrap();

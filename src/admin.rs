@@ -1,7 +1,16 @@
-//! `/livez`, `/readyz` and `/metrics`, on a listener of their own that no client of the proxy reaches.
+//! `/livez`, `/readyz`, `/readyz/reset`, `/metrics` and `/config`, on a listener of their own.
+//!
+//! It may be on a pod's address, where others come as well as a kubelet and a scraper: nothing can be changed there, no
+//! answer costs a call to anybody, and connections are few and short. The only thing that could give something away is
+//! the configuration, and who may read that is the operator's choice (`[admin] config`).
+
+mod health;
+mod readers;
+mod seats;
 
 use std::{
     convert::Infallible,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,15 +20,22 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Method, Request, Response, StatusCode, body::Incoming, header, server::conn::http1, service::service_fn};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{self, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::{sleep, timeout},
 };
 
-use crate::telemetry::metrics::Metrics;
+pub use self::health::{Part, State};
+use self::{readers::Way, seats::Seats};
+use crate::{config::ConfigReaders, telemetry::metrics::Metrics};
 
 /// Connections at a time: a scraper and some probes.
 const MAX_CONNECTIONS: usize = 64;
@@ -30,28 +46,52 @@ const WITHIN: Duration = Duration::from_secs(15);
 /// How long to pause when nothing can be accepted.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Answers for ever. `ready` is whether requests are served: it says nothing of the services behind, since to restart
-/// or unplug every proxy when a store is down helps nobody.
-pub(crate) async fn serve(listener: TcpListener, ready: Arc<AtomicBool>, metrics: Arc<Metrics>) {
-    let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+const PATHS: [&str; 5] = ["/livez", "/readyz", "/readyz/reset", "/metrics", "/config"];
+const TEXT: &str = "text/plain; charset=utf-8";
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const JSON: &str = "application/json";
+const TOML: &str = "application/toml; charset=utf-8";
+const NOT_YOURS: &str =
+    "the configuration is shown to this machine only, by its own address; see admin.config in the reference\n";
+
+/// What operators may see of the inside. Nothing of it waits or calls anybody.
+pub trait Inside: Send + Sync {
+    /// How what a reset needs is, as far as is known now.
+    fn parts(&self) -> Vec<Part>;
+    /// The configuration as it is in use, without its secrets: TOML.
+    fn config(&self) -> String;
+    /// Who may read it.
+    fn config_readers(&self) -> ConfigReaders;
+}
+
+/// What is told here.
+pub(crate) struct Told {
+    /// Whether requests are served: it says nothing of the services behind, since to restart or unplug every proxy when a
+    /// store is down helps nobody.
+    pub(crate) ready: Arc<AtomicBool>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) inside: Arc<dyn Inside>,
+}
+
+/// Answers for ever.
+pub(crate) async fn serve(listener: TcpListener, told: Told) {
+    let (seats, told) = (Arc::new(Seats::new(MAX_CONNECTIONS)), Arc::new(told));
     loop {
-        let seat = Arc::clone(&seats).acquire_owned().await;
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let (ready, metrics) = (Arc::clone(&ready), Arc::clone(&metrics));
-                tokio::spawn(async move {
-                    converse(stream, ready, metrics).await;
-                    drop(seat);
-                });
+            Ok((stream, peer)) => {
+                let told = Arc::clone(&told);
+                Seats::take(&seats, peer.ip(), converse(stream, peer, told));
             }
             Err(_) => sleep(PAUSE).await,
         }
     }
 }
 
-async fn converse(stream: TcpStream, ready: Arc<AtomicBool>, metrics: Arc<Metrics>) {
+async fn converse(stream: TcpStream, peer: SocketAddr, told: Arc<Told>) {
+    let local = stream.local_addr().ok();
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), &ready, &metrics);
+        let way = Way { peer: peer.ip(), local: local.map(|local| local.ip()), headers: request.headers() };
+        let answer = told.answer(request.method(), request.uri().path(), &way);
         async { Ok::<_, Infallible>(answer) }
     });
     let connection = http1::Builder::new()
@@ -64,51 +104,54 @@ async fn converse(stream: TcpStream, ready: Arc<AtomicBool>, metrics: Arc<Metric
     let _ = timeout(WITHIN, connection).await;
 }
 
-fn answer(method: &Method, path: &str, ready: &AtomicBool, metrics: &Metrics) -> Response<Full<Bytes>> {
-    let (status, body) = match (method, path) {
-        (&Method::GET | &Method::HEAD, "/livez") => (StatusCode::OK, "ok\n".into()),
-        (&Method::GET | &Method::HEAD, "/readyz") if ready.load(Ordering::Acquire) => (StatusCode::OK, "ok\n".into()),
-        (&Method::GET | &Method::HEAD, "/readyz") => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".into()),
-        (&Method::GET | &Method::HEAD, "/metrics") => (StatusCode::OK, metrics.render()),
-        (_, "/livez" | "/readyz" | "/metrics") => (StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n".into()),
-        _ => (StatusCode::NOT_FOUND, "not found\n".into()),
-    };
-    let kind =
-        if path == "/metrics" { "text/plain; version=0.0.4; charset=utf-8" } else { "text/plain; charset=utf-8" };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+impl Told {
+    fn answer(&self, method: &Method, path: &str, way: &Way<'_>) -> Response<Full<Bytes>> {
+        if !PATHS.contains(&path) {
+            return response(StatusCode::NOT_FOUND, TEXT, "not found\n");
+        }
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            let mut response = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "method not allowed\n");
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match path {
+            "/livez" => response(StatusCode::OK, TEXT, "ok\n"),
+            "/readyz" if self.ready.load(Ordering::Acquire) => response(StatusCode::OK, TEXT, "ok\n"),
+            "/readyz" => response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n"),
+            "/readyz/reset" => {
+                let parts = self.inside.parts();
+                let failing = health::worst(&parts) == State::Failing;
+                let status = if failing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+                response(status, JSON, health::body(&parts))
+            }
+            "/metrics" => response(StatusCode::OK, METRICS, self.metrics.render()),
+            _ => match self.inside.config_readers() {
+                ConfigReaders::Nobody => response(StatusCode::NOT_FOUND, TEXT, "not found\n"),
+                ConfigReaders::Loopback if !way.is_within_this_machine() => {
+                    response(StatusCode::FORBIDDEN, TEXT, NOT_YOURS)
+                }
+                ConfigReaders::Loopback | ConfigReaders::Everyone => {
+                    response(StatusCode::OK, TOML, self.inside.config())
+                }
+            },
+        }
+    }
+}
+
+fn response(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    for (name, value) in [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-store"),
+        // For the browser of an operator, which other pages use as well.
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-    use crate::reset::ports::Time;
-
-    async fn get(address: std::net::SocketAddr, path: &str) -> String {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    }
-
-    #[tokio::test]
-    async fn operators_are_answered() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let ready = Arc::new(AtomicBool::new(true));
-        tokio::spawn(serve(listener, Arc::clone(&ready), Arc::new(Metrics::new(Time::from_millis(0)).unwrap())));
-        assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
-        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
-        assert!(get(address, "/metrics").await.contains("\nresetgate_build_info{"));
-        assert!(get(address, "/").await.starts_with("HTTP/1.1 404"));
-        ready.store(false, Ordering::Release);
-        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503"));
-        assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! The one place that names concrete adapters: a checked configuration becomes a running server.
 
 mod estate;
+mod inside;
 mod reload;
 mod trail;
 mod watch;
@@ -19,6 +20,7 @@ use self::{
     reload::Lasting,
 };
 use crate::{
+    admin::Inside,
     clock::SystemClock,
     config::{Address, Config},
     flows::{
@@ -147,6 +149,7 @@ impl App {
             reloader.inherit(flows, &limits).await;
         }
         gauges(&reloader, &in_flight)?;
+        inside::show(&reloader)?;
         state_file.as_ref().map_or(Ok(()), StateFile::forget)?;
         let tidying = tidy(&reloader);
         Ok(Self { bound, reloader, in_flight, state_file, supervisor: Arc::default(), tidying })
@@ -192,6 +195,7 @@ impl App {
             tls: reloader.lasting.tls.clone(),
             metrics: Arc::clone(&reloader.lasting.metrics),
             legacy: Arc::clone(&reloader) as Arc<dyn Legacy>,
+            inside: Arc::clone(&reloader) as Arc<dyn Inside>,
             supervisor,
             mail_is_out: Box::pin(async move { mail.mail_is_out().await }),
         };

@@ -6,6 +6,7 @@ mod check;
 mod codes;
 mod connections;
 mod edge;
+mod effective;
 mod endpoints;
 mod fault;
 mod identity;
@@ -34,6 +35,7 @@ use ipnet::IpNet;
 pub use self::{
     audit::{Audit, AuditTo},
     check::{Texts, admin_address, load},
+    effective::Effective,
     endpoints::{Endpoints, Health, MAX_ADDRESSES, Place},
     fault::Fault,
     identity::{Auth, Breaker, ClientAuth, Identity, OAuth2},
@@ -86,6 +88,8 @@ pub struct Config {
     pub texts: Texts,
     /// The files that the configuration file names, but for the process file, which may change while it stays as it is.
     pub files: Vec<PathBuf>,
+    /// All of it once more, to be shown: without secrets, and with what is set by default.
+    pub effective: Effective,
 }
 
 impl Config {
@@ -227,8 +231,21 @@ pub enum ClientHeader {
 /// `[admin]`
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// Of `/livez`, `/readyz`, `/metrics`.
+    /// Of `/livez`, `/readyz`, `/metrics` and `/config`.
     pub address: SocketAddr,
+    /// Who may read `/config`.
+    pub config: ConfigReaders,
+}
+
+/// Who may read the configuration, which has no secrets, and says how everything is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigReaders {
+    /// Those on this machine.
+    Loopback,
+    /// Whoever reaches the address.
+    Everyone,
+    /// Nobody.
+    Nobody,
 }
 
 /// `[edge]`

@@ -15,7 +15,18 @@ mod policy;
 
 pub use crest::{Crest, Question, Seen, Unanswered};
 
-use crate::tls;
+use crate::{telemetry::metrics::Breaking, tls};
+
+/// How a store is, as far as is known without asking it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// What its breaker does.
+    pub breaker: Breaking,
+    /// How many addresses it has.
+    pub addresses: usize,
+    /// How many of them are up.
+    pub up: usize,
+}
 
 /// Why an identity store cannot be set up. Nothing of it depends on whether the store is reachable.
 #[derive(Debug, thiserror::Error)]

@@ -36,7 +36,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use self::handover::{Estate, HandoverError, Heir, Legacy, Offer};
 use crate::{
-    admin,
+    admin::{self, Inside, Told},
     config::{Address, Admin, Config, Drain, Listen, Speaks},
     listen::{self, Arrival, BindError, Bounds, Listener, Seats, ServerTls, Socket, TooMany, Trust},
     proxy::{Gate, Generation, InFlight, NoRoots, Steps, rooted, roots},
@@ -62,6 +62,8 @@ pub struct Parts {
     pub tls: Option<Arc<ServerTls>>,
     /// Counts answers, and shows itself at `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// What operators may see.
+    pub inside: Arc<dyn Inside>,
     /// What another process goes on with.
     pub legacy: Arc<dyn Legacy>,
     /// Told when it serves and when it ends.
@@ -169,7 +171,7 @@ pub async fn run(
     drain: impl Future<Output = ()>,
     cut: impl Future<Output = ()>,
 ) -> Result<Ended, StartError> {
-    let Parts { generation, events, in_flight, tls, metrics, legacy, supervisor, mail_is_out } = parts;
+    let Parts { generation, events, in_flight, tls, metrics, inside, legacy, supervisor, mail_is_out } = parts;
     let (submits, leave, steps) = (TaskTracker::new(), watch::Sender::new(false), watch::Sender::new(Steps::Here));
     let work = (in_flight, submits.clone());
     let stop = watch::Sender::new(false);
@@ -205,7 +207,8 @@ pub async fn run(
             None
         }
     };
-    let admin = AbortOnDropHandle::new(tokio::spawn(admin::serve(admin, Arc::clone(&ready), metrics)));
+    let told = Told { ready: Arc::clone(&ready), metrics, inside };
+    let admin = AbortOnDropHandle::new(tokio::spawn(admin::serve(admin, told)));
     let max_requests = config.listen.connections.max_requests;
     let mut doors = Doors::open(listeners, &seats, &bounds, &proxy, (max_requests, leave, stop));
     ready.store(true, Ordering::Release);

@@ -20,7 +20,7 @@ use super::{
     settings,
 };
 use crate::{
-    config::Config,
+    config::{Config, Effective},
     flows::{
         memory::{self, MemoryFlows},
         repeats::MemoryRepeats,
@@ -60,6 +60,8 @@ pub(super) struct Lasting {
 /// The parts of a generation that others look at as well.
 pub(super) struct Present {
     pub(super) config: Arc<Config>,
+    /// What really counts of it.
+    pub(super) effective: Effective,
     pub(super) governor: Arc<Governor>,
     pub(super) outbox: Arc<dyn Outbox>,
     /// There as long as a step is at work by it.
@@ -99,7 +101,8 @@ impl Reloader {
         let _turn = self.turn.lock().await;
         let before = self.present.load_full();
         let (present, generation) = make(config, &self.lasting, Some(&before)).await?;
-        let stays = fixed(&before.config, &present.config);
+        let stays = fixed(&before.config, &present.config).into_iter().filter(|(_, same)| !same);
+        let stays = stays.map(|(name, _)| name).collect();
         if let (Some(tls), Some(config)) = (&self.lasting.tls, &present.config.listen.tls) {
             tls.replace(config, self.lasting.clock.now())?;
         }
@@ -218,13 +221,19 @@ async fn make(
     let engine = Arc::new(Engine::new(&config.reset.process, settings(&config), ports).await);
     let at_work = Arc::downgrade(&engine);
     let generation = Generation::start(&config, engine, limits, metrics).await?;
+    let mut effective = config.effective.clone();
+    if let Some(before) = before {
+        for key in fixed(&before.config, &config).into_iter().flat_map(|(name, _)| named(name)) {
+            effective.keep(key, &before.effective);
+        }
+    }
     let config = Arc::new(config);
-    Ok((Present { config, governor, outbox, engine: at_work, accounts, keys }, generation))
+    Ok((Present { config, effective, governor, outbox, engine: at_work, accounts, keys }, generation))
 }
 
-/// What a reload does not change, although it is to be another: the keys of the configuration.
-fn fixed(before: &Config, now: &Config) -> Vec<&'static str> {
-    let same = [
+/// What a reload does not change, and whether it is to stay as it is: the keys of the configuration.
+fn fixed(before: &Config, now: &Config) -> Vec<(&'static str, bool)> {
+    vec![
         ("listen.addresses", before.listen.addresses == now.listen.addresses),
         ("listen: the bounds of connections", before.listen.connections == now.listen.connections),
         ("admin.address", before.admin.address == now.admin.address),
@@ -241,6 +250,23 @@ fn fixed(before: &Config, now: &Config) -> Vec<&'static str> {
         ("drain.linger and drain.within", before.drain == now.drain),
         ("reload.watch", before.watch == now.watch),
         ("upgrade.folder", before.upgrade == now.upgrade),
-    ];
-    same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
+    ]
+}
+
+/// What is called that.
+fn named(name: &'static str) -> Vec<&'static str> {
+    match name {
+        "listen: the bounds of connections" => vec![
+            "listen.max_connections",
+            "listen.max_connections_per_client",
+            "listen.handshake_timeout",
+            "listen.header_timeout",
+            "listen.idle_timeout",
+            "listen.body_timeout",
+            "listen.min_rate",
+            "listen.max_lifetime",
+            "listen.max_requests",
+        ],
+        several => several.split(" and ").collect(),
+    }
 }

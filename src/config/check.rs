@@ -13,6 +13,7 @@ use super::{
     audit::audit,
     codes::codes,
     edge::edge,
+    effective::Effective,
     fault::Fault,
     identity::identity,
     life::{drain, reload, upgrade},
@@ -85,6 +86,7 @@ impl Texts {
         let folder = self.path.parent().map(Path::to_owned).unwrap_or_default();
         let around = Surroundings { folder, env, texts: RefCell::new(self.clone()), files: RefCell::default() };
         let config = read_all(Section::root(table.get_ref(), &notes), &around);
+        let config = config.map(|config| Config { effective: effective(&notes, &config.texts), ..config });
         notes.syntax(&errors);
         let (faults, warnings) = (notes.faults.take(), notes.warnings.take());
         match config {
@@ -92,6 +94,12 @@ impl Texts {
             _ => Err(sorted(&self.path, faults)),
         }
     }
+}
+
+fn effective(notes: &Notes<'_>, texts: &Texts) -> Effective {
+    let mut effective = notes.effective.take();
+    effective.process(texts.process.as_deref().unwrap_or_default());
+    effective
 }
 
 /// In the order in which one would mend them.
@@ -138,5 +146,6 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
         upgrade: upgrade?,
         texts: around.texts.take(),
         files: around.files.take(),
+        effective: Effective::default(),
     })
 }

@@ -34,6 +34,13 @@ pub(super) fn connections(section: &mut Section<'_>) -> Option<Connections> {
     let min_rate = section.number("min_rate", 256, 32..=65_536);
     let max_lifetime = section.or("max_lifetime", "1h", units::duration_in("1s"..="24h"));
     let max_requests = section.number("max_requests", 10_000, 1..=1_000_000_000);
+    if !is_set {
+        section.means("max_connections", None);
+    }
+    if let (Some(max), Some(per_client)) = (max, max_per_client) {
+        // One client can have no more than there are.
+        section.means("max_connections_per_client", Some(&per_client.min(max)));
+    }
     if let (Some(max), Some(per_client)) = (max, max_per_client)
         && section.has("max_connections_per_client")
         && per_client > max

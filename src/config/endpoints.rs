@@ -87,6 +87,7 @@ pub(super) fn endpoints(
                 section.item_fault("addresses", index, &format!("must differ from addresses[{twin}]"));
             }
         }
+        section.means("addresses", None);
         if section.has("addresses") && places.is_empty() {
             section.fault("addresses", "must have at least one address; leave it out to use the URL's own");
         }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    Address, Admin, At, ClientHeader, Listen,
+    Address, Admin, At, ClientHeader, ConfigReaders, Listen,
     connections::connections,
     raw::Section,
     secret::Surroundings,
@@ -85,9 +85,16 @@ fn check_addresses(section: &Section<'_>, addresses: &[Address]) {
 /// Reads `[admin]`.
 pub(super) fn admin(mut section: Section<'_>, listen: Option<&Listen>) -> Option<Admin> {
     let address: Option<SocketAddr> = section.or("address", "127.0.0.1:9090", units::tcp_address);
+    let readers =
+        [("loopback", ConfigReaders::Loopback), ("everyone", ConfigReaders::Everyone), ("off", ConfigReaders::Nobody)];
+    let config = section.or("config", "loopback", |text| units::one_of(text, &readers));
     if let Some(address) = address {
         if !address.ip().is_loopback() {
-            section.warn("address", "shows metrics to the network, without asking who looks");
+            section.warn("address", "shows metrics and states to the network, without asking who looks");
+            if config == Some(ConfigReaders::Everyone) {
+                section
+                    .warn("config", "shows the configuration, but for its secrets, to whoever reaches admin.address");
+            }
         }
         let taken = |listen: &Listen| listen.addresses.iter().any(|other| other.tcp() == Some(address));
         if address.port() != 0 && listen.is_some_and(taken) {
@@ -95,5 +102,5 @@ pub(super) fn admin(mut section: Section<'_>, listen: Option<&Listen>) -> Option
         }
     }
     section.finish();
-    Some(Admin { address: address? })
+    Some(Admin { address: address?, config: config? })
 }

@@ -90,6 +90,7 @@ pub(super) fn mail(
     let transport = match transport {
         Some(Way::File(dir)) => {
             section.warn("transport", "sends no mail: it is for development");
+            section.means("allow_plaintext", None);
             for key in ["username", "password", "ca", "helo", "allow_plaintext"] {
                 if section.has(key) {
                     section.fault(key, "means nothing with a file: transport");

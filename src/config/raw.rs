@@ -10,7 +10,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::fault::{Fault, HIDDEN, line_of, shown};
+use super::{
+    effective::{Effective, Shown},
+    fault::{Fault, HIDDEN, line_of, shown},
+};
 
 /// The rule of a key that has no default.
 pub(super) const MISSING: &str = "must be set";
@@ -24,11 +27,13 @@ pub(super) struct Notes<'t> {
     pub(super) faults: RefCell<Vec<Fault>>,
     /// What is unwise.
     pub(super) warnings: RefCell<Vec<Fault>>,
+    /// What each key comes to.
+    pub(super) effective: RefCell<Effective>,
 }
 
 impl<'t> Notes<'t> {
     pub(super) fn new(file: &'t Path, text: &'t str) -> Self {
-        Self { file, text, faults: RefCell::default(), warnings: RefCell::default() }
+        Self { file, text, faults: RefCell::default(), warnings: RefCell::default(), effective: RefCell::default() }
     }
 
     /// Notes what is wrong.
@@ -101,6 +106,7 @@ impl<'n> Section<'n> {
         if broken && !self.broken {
             self.fault(key, "must be a table");
         }
+        self.notes.effective.borrow_mut().table(self.dotted(key));
         Self {
             name: self.dotted(key),
             line: found.map(|value| self.line_of(value)).or(self.line),
@@ -114,13 +120,17 @@ impl<'n> Section<'n> {
 
     /// The tables of the list `key`: each `[[key]]` of the file.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
-        let Some(found) = self.value(key) else { return Vec::new() };
+        let Some(found) = self.value(key) else {
+            self.comes_to(key, None);
+            return Vec::new();
+        };
         let Some(items) = found.get_ref().as_array() else {
             self.fault(key, &format!("must be a list of tables: [[{}]]", self.dotted(key)));
             return Vec::new();
         };
         let one = |(index, item): (usize, Found<'n>)| {
             let table = item.get_ref().as_table();
+            self.notes.effective.borrow_mut().table(format!("{}[{index}]", self.dotted(key)));
             if table.is_none() {
                 self.item_fault(key, index, "must be a table");
             }
@@ -175,9 +185,12 @@ impl<'n> Section<'n> {
     ) -> Option<Option<T>> {
         if !self.has(key) {
             self.known.push(key);
+            self.comes_to(key, None);
             return Some(None);
         }
-        match parse(self.text(key)?) {
+        let text = self.text(key)?;
+        self.comes_to(key, Some(self.text_shown(key, text)));
+        match parse(text) {
             Ok(parsed) => Some(Some(parsed)),
             Err(rule) => self.none(key, &rule),
         }
@@ -190,7 +203,11 @@ impl<'n> Section<'n> {
         default: &str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
-        self.optional(key, &parse)?.or_else(|| parse(default).ok())
+        let found = self.optional(key, &parse)?;
+        if found.is_none() {
+            self.comes_to(key, Some(default.shown()));
+        }
+        found.or_else(|| parse(default).ok())
     }
 
     /// A list of texts, each judged on its own.
@@ -201,6 +218,7 @@ impl<'n> Section<'n> {
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
         let Some(value) = self.value(key) else {
+            self.comes_to(key, Some(default.shown()));
             return default.iter().map(|text| parse(text).ok()).collect();
         };
         let Some(items) = value.get_ref().as_array() else {
@@ -217,6 +235,9 @@ impl<'n> Section<'n> {
                 Err(rule) => self.notes.fault(self.at(key, Some(index), &rule)),
             }
         }
+        let texts: Vec<_> = items.iter().filter_map(|item| item.get_ref().as_str()).collect();
+        let texts: Vec<_> = texts.into_iter().map(|text| self.text_shown(key, text)).collect();
+        self.comes_to(key, Some(format!("[{}]", texts.join(", "))));
         (all.len() == items.len()).then_some(all)
     }
 
@@ -227,17 +248,39 @@ impl<'n> Section<'n> {
         if flag == Some(None) {
             self.fault(key, "must be true or false, without quotes");
         }
-        flag.flatten().unwrap_or_default()
+        let flag = flag.flatten().unwrap_or_default();
+        self.comes_to(key, Some(flag.shown()));
+        flag
     }
 
     /// A whole number in a range.
     pub(super) fn number(&mut self, key: &'static str, default: u32, range: RangeInclusive<u32>) -> Option<u32> {
-        let Some(value) = self.value(key) else { return Some(default) };
+        let Some(value) = self.value(key) else {
+            self.comes_to(key, Some(default.shown()));
+            return Some(default);
+        };
         let number = value.get_ref().as_integer().and_then(|i| u32::from_str_radix(i.as_str(), i.radix()).ok());
         if let Some(number) = number.filter(|number| range.contains(number)) {
+            self.comes_to(key, Some(number.shown()));
             return Some(number);
         }
         self.none(key, &format!("must be a whole number from {} to {}", range.start(), range.end()))
+    }
+
+    /// Where `key` is not there, its default means something else in the end: nothing, if that is `None`.
+    pub(super) fn means(&self, key: &'static str, value: Option<&dyn Shown>) {
+        if !self.has(key) {
+            self.comes_to(key, value.map(Shown::shown));
+        }
+    }
+
+    fn comes_to(&self, key: &'static str, value: Option<String>) {
+        self.notes.effective.borrow_mut().set(&self.name, key, value);
+    }
+
+    /// Of a secret, where it is to come from.
+    fn text_shown(&self, key: &str, text: &str) -> String {
+        if self.hidden.contains(&key) && !super::secret::is_reference(text) { "***".shown() } else { text.shown() }
     }
 
     /// Says that the value of `key`, or its absence, breaks `rule`.

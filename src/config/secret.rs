@@ -128,6 +128,7 @@ pub(super) fn token(mut section: Section<'_>, around: &Surroundings<'_>) -> Opti
         }
         keys.push(key);
     }
+    section.means("keys", None);
     match (section.has("keys"), ephemeral) {
         (true, true) => section.fault("ephemeral", "must not be true beside token.keys"),
         (false, false) => section.fault("keys", "must be set, or token.ephemeral = true; `resetgate key` makes a key"),

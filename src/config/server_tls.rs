@@ -61,6 +61,10 @@ pub(super) fn server_tls(
             section.fault(key, "means nothing without a tls: address in listen.addresses");
         }
     }
+    if !spoken {
+        section.means("client_auth", None);
+        section.means("forward_client_cert", None);
+    }
     let wanted = addresses.is_some() && spoken;
     if wanted && !section.has("certificate") && !section.has("key") {
         section.fault("certificate", "must be set: listen.addresses has one with tls:");
@@ -79,6 +83,9 @@ fn clients(section: &mut Section<'_>, around: &Surroundings<'_>) -> Option<Optio
         section.or("client_auth", "required", |text| units::one_of(text, &[("required", true), ("optional", false)]));
     if section.has("client_auth") && !section.has("client_ca") {
         section.fault("client_auth", "must come with client_ca: who may vouch for clients");
+    }
+    if !section.has("client_ca") {
+        section.means("client_auth", None);
     }
     let (roots, required) = (roots?, required?);
     Some(roots.map(|roots| ClientCerts { roots, required }))

@@ -1035,7 +1035,7 @@ fn what_is_unwise_is_told() {
         (
             "admin",
             r#"address = "0.0.0.0:9090""#,
-            r#"admin.address = "0.0.0.0:9090": shows metrics to the network, without asking who looks"#,
+            r#"admin.address = "0.0.0.0:9090": shows metrics and states to the network, without asking who looks"#,
         ),
         (
             "identity",

@@ -39,6 +39,11 @@ impl MemoryFlows {
         self.records.entry_count()
     }
 
+    /// How many starts there may be.
+    pub const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Starts whose link may still live, of accounts and of decoys.
     pub fn starts(&self) -> usize {
         self.rooms().len()

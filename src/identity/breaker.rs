@@ -86,6 +86,16 @@ impl Breaker {
         }
     }
 
+    /// What it does now.
+    pub(super) fn state(&self) -> Breaking {
+        let state = self.state.lock();
+        match state.open {
+            None => Breaking::Closed,
+            Some(_) if state.looking => Breaking::HalfOpen,
+            Some(_) => Breaking::Open,
+        }
+    }
+
     fn close(&self) {
         let mut state = self.state.lock();
         let was_open = state.open.is_some();

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    Unusable,
+    Health, Unusable,
     breaker::{Admission, Breaker},
     connect::Connector,
     credentials::Credentials,
@@ -44,6 +44,7 @@ const ANSWER: usize = 256 * 1024;
 /// All calls of one store.
 pub(super) struct Calls {
     http: Http,
+    addresses: Connector,
     credentials: Credentials,
     breaker: Breaker,
     metrics: Arc<Metrics>,
@@ -83,6 +84,7 @@ impl Calls {
         };
         let most = config.max_concurrent;
         Ok(Self {
+            addresses: connector.clone(),
             http: Http::new(connector, bounds),
             credentials: Credentials::new(&config.auth, bounds, Arc::clone(&clock))?,
             breaker: Breaker::new(config.breaker, Arc::clone(&metrics)),
@@ -101,6 +103,12 @@ impl Calls {
     /// The headers of the credentials that never change.
     pub(super) fn headers(&self) -> HeaderMap {
         self.credentials.headers()
+    }
+
+    /// How the store is, as far as is known.
+    pub(super) fn health(&self) -> Health {
+        let (addresses, up) = self.addresses.count();
+        Health { breaker: self.breaker.state(), addresses, up }
     }
 
     /// Calls under way.

@@ -75,6 +75,16 @@ impl Connector {
     }
 }
 
+impl Connector {
+    /// How many addresses it has, and how many of them are up; a name has one, whatever it leads to.
+    pub(super) fn count(&self) -> (usize, usize) {
+        match &self.0.place {
+            Place::Known(endpoints) => endpoints.count(),
+            Place::Name(..) => (1, 1),
+        }
+    }
+}
+
 fn secured(settings: &ClientTls, host: &str) -> Result<(Arc<ClientConfig>, ServerName<'static>), Unusable> {
     Ok((tls::client(settings, &[tls::HTTP1])?, tls::name(settings, host).ok_or(Unusable::Url)?))
 }

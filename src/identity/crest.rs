@@ -16,7 +16,7 @@ use serde_json::Value;
 
 pub use self::questions::{Question, Seen, Unanswered};
 use super::{
-    Unusable,
+    Health, Unusable,
     calls::{Call, Calls, Name},
     failure::{Failure, Kind},
     http::Outgoing,
@@ -58,6 +58,11 @@ impl Crest {
     /// [`Unusable`], where no client can be made.
     pub fn new(config: &Identity, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Self, Unusable> {
         Self::of(config, Calls::new(config, clock, metrics)?)
+    }
+
+    /// How the store is, as far as is known without asking it.
+    pub fn health(&self) -> Health {
+        self.calls.health()
     }
 
     /// Calls under way at the moment.

@@ -105,6 +105,10 @@ impl Outbox for Postbox {
         self.desk.places.taken()
     }
 
+    fn failures(&self) -> u32 {
+        self.desk.health.lock().failures()
+    }
+
     async fn drained(&self) {
         // Fails only without a sender, and the desk is one.
         let _ = self.desk.real.subscribe().wait_for(|real| *real == 0).await;

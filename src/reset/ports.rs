@@ -332,6 +332,10 @@ pub trait Outbox: Send + Sync {
     fn reserve(&self, share: Share) -> Result<Box<dyn Slot>, Full>;
     /// Places taken, for operators.
     fn taken(&self) -> usize;
+    /// Attempts to send a mail that failed since one did not, likewise.
+    fn failures(&self) -> u32 {
+        0
+    }
     /// Waits until everything queued is sent or given up.
     async fn drained(&self);
 }

@@ -209,6 +209,18 @@ impl Metrics {
         Ok(self.registry.register(Box::new(gauge))?)
     }
 
+    /// Adds a series of `resetgate_<name>`, read likewise, with one label; it is not shown while there is nothing to read.
+    pub fn labelled_gauge(
+        &self,
+        name: &str,
+        help: &str,
+        label: (&str, &str),
+        read: impl Fn() -> Option<f64> + Send + Sync + 'static,
+    ) -> Result<(), MetricsError> {
+        let name = format!("resetgate_{name}");
+        process::Read::add(&self.registry, MetricType::GAUGE, (&name, Some(label)), help, read)
+    }
+
     /// Adds `resetgate_<name>_total`, read likewise; it never goes down.
     pub fn counter(
         &self,
@@ -217,7 +229,7 @@ impl Metrics {
         read: impl Fn() -> f64 + Send + Sync + 'static,
     ) -> Result<(), MetricsError> {
         let name = format!("resetgate_{name}_total");
-        process::Read::add(&self.registry, MetricType::COUNTER, &name, help, move || Some(read()))
+        process::Read::add(&self.registry, MetricType::COUNTER, (&name, None), help, move || Some(read()))
     }
 
     /// Adds `resetgate_<name>`, what of something bounded is in use, and `resetgate_<name>_capacity`, its bound.

@@ -1,6 +1,7 @@
 //! Stories over the whole pipeline, one binary. Each module is one subject; `support` is what they share.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod admin;
 mod answers;
 mod bounds;
 mod connections;

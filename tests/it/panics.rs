@@ -8,9 +8,10 @@ use std::sync::{
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use resetgate::{
+    admin::{Inside, Part},
     app,
     clock::SystemClock,
-    config::{self, Address},
+    config::{self, Address, ConfigReaders},
     flows::{
         memory::{MemoryFlows, Rules},
         repeats::MemoryRepeats,
@@ -130,6 +131,18 @@ impl Legacy for Nothing {
     async fn go_on(&self, _: &[u8]) {}
 }
 
+impl Inside for Nothing {
+    fn parts(&self) -> Vec<Part> {
+        Vec::new()
+    }
+    fn config(&self) -> String {
+        String::new()
+    }
+    fn config_readers(&self) -> ConfigReaders {
+        ConfigReaders::Nobody
+    }
+}
+
 /// As the program puts them together, but for the limits.
 async fn parts(config: &config::Config, limits: Arc<dyn Limits>) -> Parts {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -153,6 +166,6 @@ async fn parts(config: &config::Config, limits: Arc<dyn Limits>) -> Parts {
     let generation = Generation::start(config, engine, limits, &metrics).await.unwrap();
     let (generation, in_flight) = (Arc::new(ArcSwap::from_pointee(generation)), Arc::new(InFlight::new(10)));
     let mail_is_out = Box::pin(async move { outbox.drained().await });
-    let legacy = Arc::new(Nothing);
-    Parts { generation, events, in_flight, tls: None, metrics, legacy, supervisor: Arc::default(), mail_is_out }
+    let (legacy, inside) = (Arc::new(Nothing), Arc::new(Nothing));
+    Parts { generation, events, in_flight, tls: None, metrics, inside, legacy, supervisor: Arc::default(), mail_is_out }
 }

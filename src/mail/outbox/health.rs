@@ -10,7 +10,8 @@ const GUESS: Duration = Duration::from_millis(100);
 
 /// The outcome of the last real attempt, and how long recent ones took.
 pub(super) struct Health {
-    ill: bool,
+    /// Of real attempts, in a row.
+    failures: u32,
     well_takes: Duration,
     ill_takes: Duration,
     paced_until: Time,
@@ -18,19 +19,24 @@ pub(super) struct Health {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { ill: false, well_takes: GUESS, ill_takes: GUESS, paced_until: Time::from_millis(0) }
+        Self { failures: 0, well_takes: GUESS, ill_takes: GUESS, paced_until: Time::from_millis(0) }
     }
 }
 
 impl Health {
     /// Whether the last real attempt failed.
     pub(super) const fn is_ill(&self) -> bool {
-        self.ill
+        self.failures > 0
+    }
+
+    /// How many real attempts have failed since things were well.
+    pub(super) const fn failures(&self) -> u32 {
+        self.failures
     }
 
     /// How long an attempt takes these days.
     pub(super) const fn takes(&self) -> Duration {
-        if self.ill { self.ill_takes } else { self.well_takes }
+        if self.is_ill() { self.ill_takes } else { self.well_takes }
     }
 
     /// An attempt went well.
@@ -41,18 +47,18 @@ impl Health {
 
     /// An attempt failed. Said aloud once an illness: a relay that is down fails many mails many times.
     pub(super) fn ill(&mut self, took: Duration, trouble: Trouble) {
-        if self.ill {
+        if self.is_ill() {
             tracing::debug!(class = trouble.class, code = trouble.code, "mail still cannot be sent");
         } else {
             tracing::warn!(class = trouble.class, code = trouble.code, "mail cannot be sent; trying again");
         }
-        self.ill = true;
+        self.failures = self.failures.saturating_add(1);
         self.ill_takes = blended(self.ill_takes, took);
     }
 
     /// Sending is possible again.
     pub(super) fn recovered(&mut self) {
-        if std::mem::take(&mut self.ill) {
+        if std::mem::take(&mut self.failures) > 0 {
             tracing::info!("mail can be sent again");
         }
     }

@@ -15,7 +15,7 @@ use rustix::{
 use super::MetricsError;
 use crate::reset::ports::Time;
 
-/// A counter or gauge without labels that is read whenever somebody looks, and may not be known.
+/// A counter or gauge, a series of it, that is read whenever somebody looks, and may not be known.
 pub(super) struct Read<F> {
     desc: Desc,
     kind: MetricType,
@@ -26,11 +26,12 @@ impl<F: Fn() -> Option<f64> + Send + Sync + 'static> Read<F> {
     pub(super) fn add(
         registry: &Registry,
         kind: MetricType,
-        name: &str,
+        (name, label): (&str, Option<(&str, &str)>),
         help: &str,
         read: F,
     ) -> Result<(), MetricsError> {
-        let desc = Desc::new(name.to_owned(), help.to_owned(), Vec::new(), Default::default())?;
+        let labels = label.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+        let desc = Desc::new(name.to_owned(), help.to_owned(), Vec::new(), labels)?;
         Ok(registry.register(Box::new(Self { desc, kind, read }))?)
     }
 }
@@ -42,7 +43,7 @@ impl<F: Fn() -> Option<f64> + Send + Sync> Collector for Read<F> {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let Some(value) = (self.read)() else { return Vec::new() };
-        let mut metric = proto::Metric::default();
+        let mut metric = proto::Metric::from_label(self.desc.const_label_pairs.clone());
         if self.kind == MetricType::COUNTER {
             let mut counter = proto::Counter::default();
             counter.set_value(value);
@@ -67,14 +68,14 @@ pub(super) fn process(registry: &Registry, started: Time) -> Result<(), MetricsE
     let (counter, gauge) = (MetricType::COUNTER, MetricType::GAUGE);
     let started = started.millis() as f64 / 1000.0;
     let help = "When the process started, in seconds since the Unix epoch";
-    Read::add(r, gauge, "process_start_time_seconds", help, move || Some(started))?;
-    Read::add(r, counter, "process_cpu_seconds_total", "Time that its threads had a processor", cpu_seconds)?;
+    Read::add(r, gauge, ("process_start_time_seconds", None), help, move || Some(started))?;
+    Read::add(r, counter, ("process_cpu_seconds_total", None), "Time that its threads had a processor", cpu_seconds)?;
     let help = "Memory that it has, as the kernel counts it";
-    Read::add(r, gauge, "process_resident_memory_bytes", help, || kilobytes("VmRSS:"))?;
+    Read::add(r, gauge, ("process_resident_memory_bytes", None), help, || kilobytes("VmRSS:"))?;
     let help = "Memory that it has asked for addresses of";
-    Read::add(r, gauge, "process_virtual_memory_bytes", help, || kilobytes("VmSize:"))?;
-    Read::add(r, gauge, "process_open_fds", "Files and sockets that it has open", open_files)?;
-    Read::add(r, gauge, "process_max_fds", "How many it may have open", max_files)
+    Read::add(r, gauge, ("process_virtual_memory_bytes", None), help, || kilobytes("VmSize:"))?;
+    Read::add(r, gauge, ("process_open_fds", None), "Files and sockets that it has open", open_files)?;
+    Read::add(r, gauge, ("process_max_fds", None), "How many it may have open", max_files)
 }
 
 fn cpu_seconds() -> Option<f64> {

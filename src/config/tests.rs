@@ -1144,7 +1144,11 @@ fn the_configurations_that_come_with_it_are_good() {
     for entry in fs::read_dir("conf").unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "toml") {
-            let (_, warnings) = folder.load(&fs::read_to_string(&path).unwrap()).unwrap_or_else(|e| panic!("{e:#?}"));
+            let (_, mut warnings) =
+                folder.load(&fs::read_to_string(&path).unwrap()).unwrap_or_else(|e| panic!("{e:#?}"));
+            // A pod's kubelet and Prometheus do not come by loopback.
+            warnings
+                .retain(|warning| !path.ends_with("sidecar.toml") || !warning.contains(": shows metrics and states"));
             assert_eq!(warnings, [""; 0], "{}", path.display());
         }
     }

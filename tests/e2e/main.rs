@@ -24,6 +24,7 @@ mod mail;
 mod nginx;
 mod promises;
 mod reload;
+mod sidecar;
 mod start;
 mod stop;
 mod supervisor;

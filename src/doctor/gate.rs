@@ -7,7 +7,8 @@ mod own;
 mod spellings;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    path::Path,
     time::Duration,
 };
 
@@ -17,6 +18,7 @@ use url::Url;
 
 use self::{own::Own, spellings::spellings};
 use super::{
+    place::writable,
     reach::{Handshake, Way},
     sheet::{Sheet, listed},
     wire::{self, Head},
@@ -69,12 +71,31 @@ pub(super) async fn examine(sheet: &mut Sheet, config: &Config, spare: Option<Co
                 asked = true;
                 running(sheet, &gate, path).await;
             }
-            Ok(gate) => reasons.push(format!("nothing listens at {}", gate.shown)),
+            Ok(gate) => {
+                bind(sheet, address);
+                reasons.push(format!("nothing listens at {}", gate.shown));
+            }
             Err(why) => reasons.push(format!("{address} {why}")),
         }
     }
     if !asked {
         fresh(sheet, spare, path, &listed(reasons)).await;
+    }
+}
+
+/// Nobody is there; whether we could be. What is bound is let go at once.
+fn bind(sheet: &mut Sheet, address: &Address) {
+    const CHECK: &str = "bind";
+    const CURE: &str = "have listen.addresses name an address of this machine, a port that is free, and above 1023 unless the \
+                        program may take others (AmbientCapabilities=CAP_NET_BIND_SERVICE)";
+    let tried = match &address.at {
+        At::Tcp(tcp) => TcpListener::bind(tcp).map(|_| ()),
+        At::Unix(path) => writable(path.parent().unwrap_or(Path::new("/"))),
+        At::Systemd(_) => return,
+    };
+    match tried {
+        Ok(()) => sheet.ok(CHECK, format!("{address} is free")),
+        Err(fault) => sheet.fail(CHECK, format!("{address}: {fault}"), CURE),
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) async fn examine(sheet: &mut Sheet, config: &Config, clock: &Arc<dyn 
                 500.. => {
                     sheet.fail("answers", seen, "see the upstream's own log: it, or a proxy before it, is not ready")
                 }
+                404 if target == ping => elsewhere(sheet, &way, root, host, &seen).await,
                 _ => sheet.ok("answers", seen),
             }
             clock::judge(sheet, head.header("date"), sent, clock.now());
@@ -58,6 +59,21 @@ pub(super) async fn examine(sheet: &mut Sheet, config: &Config, clock: &Arc<dyn 
         Ok(doors) => doors.iter().for_each(|door| judge(sheet, door)),
         Err(fault) => sheet.fail("tls", fault.to_string(), "mend [upstream.tls]"),
     }
+}
+
+/// IDM is not where the reset path is. If it is elsewhere, its own reset is passed on by the name that it has there.
+async fn elsewhere(sheet: &mut Sheet, way: &Way, root: &str, host: &str, seen: &str) {
+    for other in ["/openidm", "/idm"].into_iter().filter(|other| *other != root) {
+        let found = ask(way, &format!("{other}/info/ping"), host).await;
+        if found.is_ok_and(|head| {
+            head.status == 200 && head.header("content-type").is_some_and(|kind| kind.contains("json"))
+        }) {
+            let seen = format!("{seen}: IDM is at {other} there, and its own reset is not kept from strangers");
+            return sheet.fail("answers", seen, format!("set reset.path = \"{other}/selfservice/reset\""));
+        }
+    }
+    let cure = "if that is IDM, see whether reset.path has IDM's own path before /selfservice/reset";
+    sheet.warn("answers", format!("{seen}: no IDM is there"), cure);
 }
 
 /// IDM's client asks it for the rules of a new password. IDM answers only while its own reset is on.

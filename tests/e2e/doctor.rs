@@ -413,6 +413,24 @@ async fn a_path_or_an_object_that_is_not_there() {
 }
 
 #[tokio::test]
+async fn a_reset_path_that_is_not_the_upstream_s_own() {
+    let right = Right::start().await;
+    let reset = "answer_floor = \"10s\"\npath = \"/idm/selfservice/reset\"".into();
+    let told = Told::of(&Files::of(&Plan { reset, ..right.plan() }).with_keys("B"), &[]).await;
+    told.fails("upstream.answers", "IDM is at /openidm there", "set reset.path = \"/openidm/selfservice/reset\"");
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_of_this_machine() {
+    let right = Right::start().await;
+    // Reserved for documentation (RFC 5737).
+    let plan = Plan { listen: "192.0.2.1:8080".into(), ..right.plan() }.wise();
+    let told = Told::of(&Files::of(&plan).with_keys("B"), &[]).await;
+    told.fails("gate.bind", "192.0.2.1:8080: Cannot assign requested address", "an address of this machine");
+    told.has("gate.spellings", "ok", "an upstream of our own", "");
+}
+
+#[tokio::test]
 async fn a_floor_that_is_too_low() {
     let slow = |seen: &Seen| {
         let begun = std::time::Instant::now();

@@ -12,7 +12,7 @@ use super::{
     sheet::{Sheet, listed},
 };
 use crate::{
-    config::{At, Config, Fault},
+    config::{At, AuditTo, Config, Fault},
     listen,
     reset::ports::Time,
     tls,
@@ -125,6 +125,15 @@ pub(super) fn files(sheet: &mut Sheet, config: &Config) {
             }
         }
     }
+    if let AuditTo::File(file) = &config.audit.to {
+        match appendable(file) {
+            Ok(()) => sheet.ok("audit", format!("{} can be written to", file.display())),
+            Err(fault) => {
+                let cure = "let the user that runs resetgate write to the file of audit.to, and to its folder";
+                sheet.fail("audit", format!("{}: {fault}", file.display()), cure);
+            }
+        }
+    }
     if let Some(folder) = &config.upgrade {
         let found = fs::metadata(folder);
         let shared = found.is_ok_and(|found| found.mode() & 0o077 != 0);
@@ -142,6 +151,16 @@ pub(super) fn files(sheet: &mut Sheet, config: &Config) {
     }
     if sheet.lines.is_empty() {
         sheet.ok("", "there are none that it writes to");
+    }
+}
+
+/// Whether more can be put at the end of a file, or it can be made.
+fn appendable(file: &Path) -> io::Result<()> {
+    match OpenOptions::new().append(true).open(file) {
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
+            writable(file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+        }
+        opened => opened.map(|_| ()),
     }
 }
 
@@ -178,6 +197,8 @@ mod tests {
         fs::write(path.join("file"), "").unwrap();
         assert!(writable(&path.join("file")).is_err());
         assert!(writable(&path.join("file/below")).is_err());
+        assert!(appendable(&path.join("file")).is_ok() && appendable(&path.join("new/file")).is_ok());
+        assert!(appendable(path).is_err());
         assert!(writable(Path::new("/proc/self/none")).is_err());
         let left: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["file"]);

@@ -82,7 +82,7 @@ impl Right {
     }
 
     fn files(&self) -> Files {
-        Files::of(&self.plan()).with_keys("B")
+        whole(&self.plan())
     }
 
     async fn told(&self) -> Told {
@@ -96,6 +96,19 @@ impl Plan {
         let listen = format!("{}\"]\ntrusted_proxies = [\"127.0.0.1\"]\nmax_connections = 20 # [\"", self.listen);
         Self { listen, reset: "answer_floor = \"10s\"".into(), ..self }
     }
+}
+
+/// The files of a plan in which nothing is unwise.
+fn whole(plan: &Plan) -> Files {
+    wise(Files::of(plan))
+}
+
+/// With keys that last.
+fn wise(files: Files) -> Files {
+    let files = files.with_keys("B");
+    let text = fs::read_to_string(files.config()).unwrap();
+    files.write("resetgate.toml", &format!("{text}[log]\nhash_key = \"file:key-B\"\n"));
+    files
 }
 
 /// Every file below, with what is in it.
@@ -113,8 +126,10 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
 async fn all_is_well_and_left_as_it_was() {
     let right = Right::start().await;
     let plan = right.plan();
-    let more = "[codes]\nstate_file = \"state/codes\"\n[upgrade]\nfolder = \"meeting\"".into();
-    let files = Files::of(&Plan { more, ..plan }).with_keys("B");
+    let more =
+        "[codes]\nstate_file = \"state/codes\"\n[upgrade]\nfolder = \"meeting\"\n[audit]\nto = \"file:audit/trail\""
+            .into();
+    let files = whole(&Plan { more, ..plan });
     let before = contents(files.path());
     let told = Told::of(&files, &["--canary", "canary"]).await;
     assert_eq!(told.wrong(), [""; 0], "{}", told.text);
@@ -150,7 +165,7 @@ async fn all_is_well_and_left_as_it_was() {
 #[tokio::test]
 async fn it_takes_the_demo_s_store_for_idm_and_leaves_its_accounts_alone() {
     let around = Around::start().await;
-    let files = Files::of(&around.plan().wise()).with_keys("B");
+    let files = whole(&around.plan().wise());
     let told = Told::of(&files, &["--canary", "bjensen"]).await;
     // It shows what it is sent for any path of no meaning to it.
     assert_eq!(told.wrong(), ["upstream.username", "upstream.registration"], "{}", told.text);
@@ -274,7 +289,7 @@ async fn those_who_say_nothing_hold_it_up_for_no_more_than_a_minute() {
         wire.hold();
     }
     let begun = std::time::Instant::now();
-    let told = Told::of(&Files::of(&right.around.plan().wise()).with_keys("B"), &[]).await;
+    let told = Told::of(&whole(&right.around.plan().wise()), &[]).await;
     assert!(begun.elapsed().as_secs() < 60);
     told.fails("upstream.answers", "no answer in", "upstream.url");
     told.fails("identity.url", "no answer came in time", "identity.url");
@@ -301,7 +316,7 @@ async fn a_store_that_vouches_for_itself_or_has_expired() {
         ..around.plan().wise()
     };
     let files = |plan: &Plan| {
-        let files = Files::of(plan).with_keys("B");
+        let files = whole(plan);
         files.write("ca.pem", &authority.pem());
         files
     };
@@ -354,12 +369,12 @@ async fn names_and_ports_that_lead_nowhere() {
     let right = Right::start().await;
     let identity = format!("http://idm.example/openidm\"\nallow_plaintext = true\naddresses = [\"{nowhere}:80\"] # ");
     let mail = "transport = \"smtp://127.0.0.1:1\"".into();
-    let told = Told::of(&Files::of(&Plan { identity, mail, ..right.plan() }).with_keys("B"), &[]).await;
+    let told = Told::of(&whole(&Plan { identity, mail, ..right.plan() }), &[]).await;
     told.fails("identity.dns", &nowhere, "name server");
     told.has("identity.query", "skip", "cannot be reached", "");
     told.fails("mail.connect", "127.0.0.1:1: Connection refused", "mail.transport has its port");
     let upstream = format!("http://{NOBODY}");
-    let told = Told::of(&Files::of(&Plan { upstream, ..right.plan() }).with_keys("B"), &[]).await;
+    let told = Told::of(&whole(&Plan { upstream, ..right.plan() }), &[]).await;
     told.fails("upstream.connect", "Connection refused", "see that it runs");
     told.has("upstream.reset", "skip", "cannot be reached", "");
     told.has("identity.query", "ok", "allowed", "");
@@ -402,7 +417,7 @@ async fn what_answers_in_the_store_s_place() {
 async fn a_path_or_an_object_that_is_not_there() {
     let right = Right::start().await;
     let identity = format!("http://{}", right.idm.address);
-    let told = Told::of(&Files::of(&Plan { identity: identity.clone(), ..right.plan() }).with_keys("B"), &[]).await;
+    let told = Told::of(&whole(&Plan { identity: identity.clone(), ..right.plan() }), &[]).await;
     told.fails("identity.url", "IDM is not there", &format!("set identity.url = \"{identity}/openidm\""));
 
     let files = right.files();
@@ -416,7 +431,7 @@ async fn a_path_or_an_object_that_is_not_there() {
 async fn a_reset_path_that_is_not_the_upstream_s_own() {
     let right = Right::start().await;
     let reset = "answer_floor = \"10s\"\npath = \"/idm/selfservice/reset\"".into();
-    let told = Told::of(&Files::of(&Plan { reset, ..right.plan() }).with_keys("B"), &[]).await;
+    let told = Told::of(&whole(&Plan { reset, ..right.plan() }), &[]).await;
     told.fails("upstream.answers", "IDM is at /openidm there", "set reset.path = \"/openidm/selfservice/reset\"");
 }
 
@@ -425,7 +440,7 @@ async fn an_address_that_is_not_of_this_machine() {
     let right = Right::start().await;
     // Reserved for documentation (RFC 5737).
     let plan = Plan { listen: "192.0.2.1:8080".into(), ..right.plan() }.wise();
-    let told = Told::of(&Files::of(&plan).with_keys("B"), &[]).await;
+    let told = Told::of(&whole(&plan), &[]).await;
     told.fails("gate.bind", "192.0.2.1:8080: Cannot assign requested address", "an address of this machine");
     told.has("gate.spellings", "ok", "an upstream of our own", "");
 }
@@ -438,7 +453,7 @@ async fn a_floor_that_is_too_low() {
         None
     };
     let right = Right::with(slow).await;
-    let files = Files::of(&Plan { reset: "answer_floor = \"20ms\"".into(), ..right.plan() }).with_keys("B");
+    let files = whole(&Plan { reset: "answer_floor = \"20ms\"".into(), ..right.plan() });
     let told = Told::of(&files, &[]).await;
     told.has("identity.floor", "warn", "20 look-ups took", "set reset.answer_floor = \"");
     assert_eq!(told.code, 0);
@@ -462,7 +477,7 @@ async fn doors_of_the_upstream_that_stand_open() {
         "\"/openidm/selfservice/registration/**\" in edge.deny",
     );
     let more = "[edge]\ndeny = [\"/openidm/selfservice/username/**\"]".into();
-    let told = Told::of(&Files::of(&Plan { more, ..right.plan() }).with_keys("B"), &[]).await;
+    let told = Told::of(&whole(&Plan { more, ..right.plan() }), &[]).await;
     told.has("upstream.username", "ok", "edge.deny keeps it out of reach", "");
 
     let off = |seen: &Seen| seen.target().contains("/policy/").then(|| store::error(403, "Access denied"));
@@ -475,7 +490,7 @@ async fn a_relay_without_starttls_and_one_that_wants_it() {
     let right = Right::start().await;
     let smtp = right.around.smtp.address;
     let mail = |text: &str| {
-        let files = Files::of(&Plan { mail: text.to_owned(), ..right.plan() }).with_keys("B");
+        let files = whole(&Plan { mail: text.to_owned(), ..right.plan() });
         files.write("relay", "relay-password");
         files
     };
@@ -492,7 +507,7 @@ async fn a_relay_without_starttls_and_one_that_wants_it() {
     assert_eq!(right.around.mailbox.mails().len(), 0);
 
     let Some(relay) = Relay::start().await else { return };
-    let files = |more: &str| relay.files(&relay.plan(&right.around, more).wise()).with_keys("B");
+    let files = |more: &str| wise(relay.files(&relay.plan(&right.around, more).wise()));
     let told = Told::of(&files("ca = \"ca.pem\""), &[]).await;
     for check in ["hello", "tls", "auth", "sender", "recipient"] {
         told.has(&format!("mail.{check}"), "ok", "", "");
@@ -553,26 +568,27 @@ async fn links_and_letters_that_nobody_can_use() {
 async fn a_folder_that_takes_no_files() {
     let right = Right::start().await;
     let plan = |mail: &str| Plan { mail: format!("transport = \"file:{mail}\""), ..right.plan() };
-    let files = Files::of(&plan("outbox")).with_keys("B");
+    let files = whole(&plan("outbox"));
     let told = Told::of(&files, &[]).await;
     told.has("mail.folder", "ok", "outbox takes files", "");
     assert!(!files.path().join("outbox").exists());
-    let told = Told::of(&Files::of(&plan("/proc/self")).with_keys("B"), &[]).await;
+    let told = Told::of(&whole(&plan("/proc/self")), &[]).await;
     told.fails("mail.folder", "/proc/self", "let the user that runs resetgate write there");
 
-    let more = "[codes]\nstate_file = \"/proc/self/codes\"\n[upgrade]\nfolder = \"meeting\"";
-    let files = Files::of(&Plan { more: more.into(), ..right.plan() }).with_keys("B");
+    let more = "[codes]\nstate_file = \"/proc/self/codes\"\n[upgrade]\nfolder = \"meeting\"\n[audit]\nto = \"file:/proc/self/trail\"";
+    let files = whole(&Plan { more: more.into(), ..right.plan() });
     fs::create_dir(files.path().join("meeting")).unwrap();
     fs::set_permissions(files.path().join("meeting"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let told = Told::of(&files, &[]).await;
     told.fails("files.state", "/proc/self", "write to the folder of codes.state_file");
+    told.fails("files.audit", "/proc/self/trail", "the file of audit.to");
     told.fails("files.upgrade", "entered by others", "chmod 700 upgrade.folder");
 }
 
 #[tokio::test]
 async fn all_on_loopback() {
     let right = Right::start().await;
-    let files = Files::of(&Plan { listen: "127.0.0.1:0".into(), ..right.plan() }).with_keys("B");
+    let files = whole(&Plan { listen: "127.0.0.1:0".into(), ..right.plan() });
     let told = Told::of(&files, &[]).await;
     told.has("listen.clients", "warn", "all on loopback", "listen.trusted_proxies");
     assert_eq!(told.code, 0);
@@ -582,7 +598,7 @@ async fn all_on_loopback() {
 async fn the_gate_that_runs_is_asked() {
     let right = Right::start().await;
     let gate = Gate::run(right.files(), &[]).await;
-    let files = Files::of(&Plan { listen: gate.address.to_string(), ..right.plan() }.wise()).with_keys("B");
+    let files = whole(&Plan { listen: gate.address.to_string(), ..right.plan() }.wise());
     let told = Told::of(&files, &[]).await;
     told.has("gate.listener", "ok", &format!("resetgate answers at {}", gate.address), "");
     told.has("gate.spellings", "ok", "gets past it", "");

@@ -131,6 +131,7 @@ fn configure(folder: &TempDir, more: &str) -> String {
         text.replace(old, new)
     });
     put("keys/current", &format!("{}A", "k".repeat(42)));
+    put("keys/audit", &format!("{}A", "a".repeat(42)));
     put("keys/identity", SERVICE_PASSWORD);
     put("selfservice-reset.json", include_str!("../../conf/selfservice-reset.json"));
     put("resetgate.toml", &format!("{changed}\n{more}"))

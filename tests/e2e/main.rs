@@ -21,6 +21,7 @@ mod listen;
 mod load;
 mod logs;
 mod mail;
+mod metrics;
 mod nginx;
 mod promises;
 mod reload;

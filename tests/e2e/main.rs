@@ -10,6 +10,7 @@
 
 mod access;
 mod attacks;
+mod audit;
 mod browser;
 mod canaries;
 mod commands;

@@ -28,7 +28,8 @@ impl Keys {
     /// [`NoKeys`]
     pub fn lasting(key: &Secret<[u8; 32]>) -> Result<Self, NoKeys> {
         let master = master(key);
-        let id = hex(&hmac::sign(&derive(&master, "resetgate audit key id v1")?, b"").as_ref()[..4]);
+        let id = hmac::sign(&derive(&master, "resetgate audit key id v1")?, b"");
+        let id = hex(id.as_ref().get(..4).unwrap_or_default());
         let chain = Some(derive(&master, "resetgate audit chain v1")?);
         Ok(Self { names: derive(&master, "resetgate audit names v1")?, chain, id: Some(id) })
     }

@@ -69,7 +69,7 @@ impl Writer {
         // Until a line is there, it is not begun.
         writer.first = Some(writer.opening());
         if let Some(tail) = found {
-            writer.meet(tail);
+            writer.meet(&tail);
         }
         writer
     }
@@ -94,7 +94,7 @@ impl Writer {
                     let give_up = work.end || since.elapsed() >= PATIENCE;
                     self.shared.lost(0, Some(&failed.why));
                     if give_up {
-                        self.give_up(held.take());
+                        self.give_up(held.take().as_ref());
                     }
                     if work.end {
                         break;
@@ -121,7 +121,7 @@ impl Writer {
             self.shared.lost(0, Some(&why));
         }
         if let Some(tail) = found {
-            self.meet(tail);
+            self.meet(&tail);
         }
         if let Some(first) = self.first.take() {
             self.write(first.clone()).inspect_err(|_| self.first = Some(first))?;
@@ -141,7 +141,7 @@ impl Writer {
     }
 
     /// A file that is new to it.
-    fn meet(&mut self, tail: Tail) {
+    fn meet(&mut self, tail: &Tail) {
         self.torn |= tail.torn;
         self.unfinished = tail.torn;
         let reason = tail.truncated.then(|| "truncated".to_owned());
@@ -154,14 +154,14 @@ impl Writer {
         self.first = Some(self.opening());
     }
 
-    fn give_up(&mut self, held: Option<Item>) {
+    fn give_up(&mut self, held: Option<&Item>) {
         let mut lost = self.shared.clear();
         match held {
             Some(Item::Note(_)) => {
                 self.shared.lost(1, None);
                 lost = lost.saturating_add(1);
             }
-            Some(Item::Lost(before)) => lost = lost.saturating_add(before),
+            Some(Item::Lost(before)) => lost = lost.saturating_add(*before),
             None => {}
         }
         self.lost = self.lost.saturating_add(lost);

@@ -161,7 +161,7 @@ impl Gate {
         Self::ready(Program::resetgate(&["run", "--upgrade", "--config", &files.config()]), files).await
     }
 
-    async fn ready(mut program: Program, files: Files) -> Self {
+    pub(crate) async fn ready(mut program: Program, files: Files) -> Self {
         let ready = program.stderr.find("\"ready\"").await;
         let ready: Value = serde_json::from_str(&ready).unwrap();
         let text = |name: &str| ready["fields"][name].as_str().unwrap();

@@ -24,6 +24,7 @@ mod respond;
 pub mod route;
 mod shape;
 mod steps;
+mod trail;
 mod upstream;
 mod users;
 
@@ -55,6 +56,7 @@ use self::{
     passage::{Course, connection, exchange},
     respond::Dress,
     route::{Route, Why},
+    trail::Trail,
 };
 pub use self::{
     generation::{Generation, NoRoots, NoTls},
@@ -165,6 +167,7 @@ impl ProxyHttp for Gate {
         let fault = head::fault(session);
         let id = request_id::settle(session.req_header_mut());
         passage.request = Some(id.clone());
+        passage.trail = Trail::of(session.req_header_mut());
         if let Some(status) = fault {
             return self.refuse(session, passage, status).await;
         }

@@ -10,3 +10,4 @@ mod labels;
 pub mod log;
 pub mod metrics;
 pub mod throttle;
+pub mod trace;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout_at},
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     config::Identity,
-    reset::ports::{Caller, Clock, Down, Time},
+    reset::ports::{Caller, Clock, Down, Errand, Span, Time, Trace},
     telemetry::{metrics::Metrics, throttle::Throttle},
 };
 
@@ -126,7 +126,7 @@ impl Calls {
     pub(super) fn call(&self, caller: &Caller, name: Name) -> Call<'_> {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let id = format!("{}/{number:x}", caller.request);
-        Call { calls: self, name, id, began: Instant::now() }
+        Call { calls: self, name, id, trace: caller.trace.clone(), began: Instant::now() }
     }
 }
 
@@ -138,6 +138,7 @@ pub(super) struct Call<'a> {
     calls: &'a Calls,
     name: Name,
     id: String,
+    trace: Option<Arc<dyn Trace>>,
     began: Instant,
 }
 
@@ -195,7 +196,16 @@ impl<'a> Call<'a> {
                 return Err(Failure::unsent(Kind::Busy));
             };
             let id = (TRANSACTION_ID, HeaderValue::from_str(&self.id)?);
-            let answer = http.send(request.with([id].into_iter().chain(credential.header())), until).await?;
+            let span = self.span(request);
+            let along = span.iter().flat_map(|span| span.headers()).filter_map(|(name, value)| {
+                Some((HeaderName::from_static(name), HeaderValue::from_maybe_shared(value).ok()?))
+            });
+            let sent = http.send(request.with([id].into_iter().chain(credential.header()).chain(along)), until).await;
+            if let Some(span) = span {
+                let status = sent.as_ref().ok().map(|answer| answer.status.as_u16());
+                span.end(status, sent.as_ref().err().map(|failure| failure.kind.as_str()));
+            }
+            let answer = sent?;
             // Whom it does not know, it did nothing for.
             if answer.status == StatusCode::UNAUTHORIZED && again && credentials.refused(&credential) {
                 again = false;
@@ -203,6 +213,11 @@ impl<'a> Call<'a> {
             }
             return Ok(Answered { answer, _turn: turn });
         }
+    }
+
+    fn span(&self, request: &Outgoing) -> Option<Box<dyn Span>> {
+        let method = if request.method == Method::PATCH { "PATCH" } else { "GET" };
+        Some(self.trace.as_ref()?.begin(Errand::Call { name: self.name.as_str(), method }))
     }
 
     /// Counts it. Puts a failure into the log, and makes of it what the engine may know.

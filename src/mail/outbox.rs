@@ -29,7 +29,7 @@ use self::{
 };
 use super::{Carrier, Outcome, Trouble, letter, letter::Letters};
 use crate::reset::ports::{
-    Clock, Decision, Event, Events, Full, Job, LimitKey, Limits, Outbox, Reason, Rule, Share, Slot, Time,
+    Clock, Decision, Errand, Event, Events, Full, Job, LimitKey, Limits, Outbox, Reason, Rule, Share, Slot, Time,
 };
 
 /// So many letters are carried at once.
@@ -268,7 +268,7 @@ impl Desk {
 
     async fn attempt(&self, entry: Entry) {
         match &entry.what {
-            What::Letter(letter) => match self.carry(letter).await {
+            What::Letter(letter) => match self.follow(letter).await {
                 Outcome::Taken => {
                     self.world.events.mail_left(self.world.clock.now().since(letter.queued));
                     let Job { account, source, .. } = &letter.job;
@@ -283,6 +283,22 @@ impl Desk {
                 }
             }
         }
+    }
+
+    /// Carries it, as a part of what its asker did.
+    async fn follow(&self, letter: &Letter) -> Outcome {
+        let span = letter.job.trace.as_ref().map(|trace| trace.begin(Errand::Mail));
+        let outcome = self.carry(letter).await;
+        if let Some(span) = span {
+            span.end(
+                None,
+                match &outcome {
+                    Outcome::Taken => None,
+                    Outcome::Refused(trouble) | Outcome::Failed(trouble) => Some(trouble.class),
+                },
+            );
+        }
+        outcome
     }
 
     async fn carry(&self, letter: &Letter) -> Outcome {

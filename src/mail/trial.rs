@@ -115,6 +115,7 @@ fn job(to: &str, link: &str, code: &str, language: &str, now: Time) -> Job {
         code: Secret::new(code),
         languages: language.replace('_', "-"),
         until: now.after(LIFE),
+        trace: None,
     }
 }
 

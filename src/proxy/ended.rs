@@ -81,6 +81,7 @@ impl Passage {
         };
         let upstream = self.attempts.at().map(|at| at.address());
         let path = self.generation.shapes.show(head.shape);
+        let trace = self.trail.id();
         Line {
             method: head.method,
             route: match self.course {
@@ -101,7 +102,7 @@ impl Passage {
             tries: self.attempts.count(),
             upstream_took: self.attempts.took(),
             request: self.request.as_ref(),
-            trace: None,
+            trace: trace.as_ref().map(|trace| trace as _),
         }
         .write();
     }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     reset::{
         self,
-        ports::{About, Decision, Event, LimitKey, RequestId, Rule},
+        ports::{About, Decision, Event, LimitKey, RequestId, Rule, Trace},
         wire::Reply,
     },
     telemetry::metrics::Asked,
@@ -51,6 +51,9 @@ enum Task {
     Preflight,
 }
 
+/// Whose request it is, and which.
+type Asker = (Caller, RequestId, Option<Arc<dyn Trace>>);
+
 impl Gate {
     /// Answers a request to the reset path, whatever happens meanwhile. False if another process is to.
     pub(super) async fn answer(
@@ -64,8 +67,9 @@ impl Gate {
         passage.under_way = Some(self.metrics.requests.answering());
         let generation = Arc::clone(&passage.generation);
         let headers = &session.req_header().headers;
+        let trace = passage.trail.errands(headers);
         let caller = passage.caller.unwrap_or_else(|| generation.clients.caller(None, headers));
-        let work = self.intercept(session, &generation, (caller, request), query, &mut passage.asked);
+        let work = self.intercept(session, &generation, (caller, request, trace), query, &mut passage.asked);
         let answered = AssertUnwindSafe(work).catch_unwind();
         match answered.await {
             Ok(Ok(Answered::Here)) => Ok(true),
@@ -88,7 +92,7 @@ impl Gate {
         &self,
         session: &mut Session,
         generation: &Generation,
-        (caller, request): (Caller, RequestId),
+        (caller, request, trace): Asker,
         query: &[u8],
         asked: &mut Asked,
     ) -> pingora::Result<Answered> {
@@ -120,7 +124,7 @@ impl Gate {
                 session.as_mut().enable_retry_buffering();
                 match body::read(session).await {
                     Ok(body) => loop {
-                        let caller = engine_caller(session, caller, request.clone());
+                        let caller = engine_caller(session, caller, request.clone(), trace.clone());
                         if let Some(reply) = self.desk.submit(&generation.engine, body.clone(), caller).await {
                             break reply;
                         }
@@ -230,11 +234,16 @@ async fn broken_off(session: &mut Session, fault: Fault) -> pingora::Result<Repl
     })
 }
 
-fn engine_caller(session: &Session, caller: Caller, request: RequestId) -> reset::Caller {
+fn engine_caller(
+    session: &Session,
+    caller: Caller,
+    request: RequestId,
+    trace: Option<Arc<dyn Trace>>,
+) -> reset::Caller {
     let languages = session.get_header(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     // ASCII, so any cut is one between characters; a language cut in two is one that nobody has.
     let languages = languages.map(|text| text.get(..MAX_LANGUAGES).unwrap_or(text).to_owned());
-    reset::Caller { client: caller.client, languages: languages.unwrap_or_default(), request }
+    reset::Caller { client: caller.client, languages: languages.unwrap_or_default(), request, trace }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use http::Version;
 use pingora::proxy::Session;
 use tokio::time::Instant;
 
-use super::{Generation, client::Caller, ended::Head, upstream::Attempts};
+use super::{Generation, client::Caller, ended::Head, trail::Trail, upstream::Attempts};
 use crate::{
     listen::{Connection, Exchange},
     reset::ports::RequestId,
@@ -27,6 +27,8 @@ pub struct Passage {
     pub(super) generation: Arc<Generation>,
     pub(super) caller: Option<Caller>,
     pub(super) request: Option<RequestId>,
+    /// Where it stands in a trace.
+    pub(super) trail: Trail,
     /// To the upstream.
     pub(super) attempts: Attempts,
     /// Whether it was for the reset path, or passed; neither, if it was refused.
@@ -54,6 +56,7 @@ impl Passage {
             generation,
             caller: None,
             request: None,
+            trail: Trail::default(),
             attempts: Attempts::default(),
             course: None,
             there: None,

@@ -6,13 +6,14 @@
 mod accounts;
 mod events;
 mod request;
+mod trace;
 
-use std::{future::Future, net::IpAddr, pin::Pin, time::Duration};
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-pub use self::{accounts::*, events::*, request::*};
+pub use self::{accounts::*, events::*, request::*, trace::*};
 pub use super::{
     secret::{Json, Secret},
     wire::Reply,
@@ -305,6 +306,8 @@ pub struct Job {
     pub languages: String,
     /// The link's end: after it, the mail is worth nothing.
     pub until: Time,
+    /// The asker's request, where it is followed.
+    pub trace: Option<Arc<dyn Trace>>,
 }
 
 /// The outbox has no room.

@@ -31,6 +31,7 @@ mod siege;
 mod store;
 mod support;
 mod tls;
+mod traces;
 mod uniform;
 mod upstream_tls;
 mod upstreams;

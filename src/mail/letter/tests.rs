@@ -29,6 +29,7 @@ fn job(languages: &str) -> Job {
         code: Secret::new("20406080"),
         languages: languages.to_owned(),
         until: Time::from_millis(1_700_000_000_000 + 20 * 60_000),
+        trace: None,
     }
 }
 

@@ -141,6 +141,7 @@ impl Rig {
             code: Secret::new("20406080"),
             languages: String::new(),
             until: self.clock.now().after(life),
+            trace: None,
         });
     }
 
@@ -153,6 +154,7 @@ impl Rig {
             code: Secret::new("20406080"),
             languages: String::new(),
             until: self.clock.now().after(LIFE),
+            trace: None,
         });
     }
 
@@ -571,6 +573,7 @@ async fn a_folder_gets_one_file_a_mail_that_nobody_else_reads() {
             code: Secret::new("20406080"),
             languages: String::new(),
             until: clock.now().after(LIFE),
+            trace: None,
         });
     }
     outbox.drained().await;

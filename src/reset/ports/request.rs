@@ -1,10 +1,10 @@
 //! Whose request something was done for: what joins one's lines here to those of the proxies around it and of the store.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
-use super::Client;
+use super::{Client, Trace};
 
 /// A request's id, as `X-Request-Id` carries it: the asker's own, where it is harmless, else one that was drawn. It says
 /// nothing of anybody, and it proves nothing: anybody can send anybody's.
@@ -74,13 +74,15 @@ pub struct Caller {
     pub languages: String,
     /// Which request of theirs it is.
     pub request: RequestId,
+    /// Its place in a trace, where it has one.
+    pub trace: Option<Arc<dyn Trace>>,
 }
 
 impl Caller {
     /// Who the engine itself is, when it asks for nobody.
     pub fn nobody() -> Self {
         let request = RequestId::from_random(Default::default());
-        Self { client: Client::Unknown, languages: String::new(), request }
+        Self { client: Client::Unknown, languages: String::new(), request, trace: None }
     }
 }
 

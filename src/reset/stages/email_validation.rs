@@ -133,7 +133,8 @@ impl EmailValidation {
             cx.record_of(flow, Event::MailQueued { account: record }, Reason::None);
             if let (Some(slot), Some(to)) = (flow.slot.take(), flow.found.address.take()) {
                 let (code, languages) = (digits.unwrap_or(code), cx.caller.languages.clone());
-                slot.send(Job { account: record, source: source(flow, cx), to, link, code, languages, until });
+                let (source, trace) = (source(flow, cx), cx.caller.trace.clone());
+                slot.send(Job { account: record, source, to, link, code, languages, until, trace });
             }
         }
         if let Some(slot) = flow.slot.take() {

@@ -68,6 +68,11 @@ impl IdentityCall {
 }
 
 impl CallFailure {
+    /// Its name, as metrics have it.
+    pub const fn as_str(self) -> &'static str {
+        call_failure(self)
+    }
+
     /// How many there are.
     pub const ALL: usize = CALL_FAILURES.len();
 }

@@ -5,6 +5,7 @@ mod answer;
 mod canary;
 mod floor;
 mod rules;
+mod token;
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use super::{
     sheet::{Sheet, listed},
 };
 use crate::{
-    config::{Auth, ClientTls, Config, Identity, Place},
+    config::{Auth, Config},
     identity::{Crest, Question, Seen},
     reset::{
         filter::{Filter, Literal},
@@ -104,7 +105,7 @@ pub(super) async fn examine(
             return sheet.skip_all(&ALL[1..], "the store cannot be asked");
         }
     };
-    if !token(sheet, identity, &store, clock).await {
+    if !token::get(sheet, identity, &store, clock).await {
         return sheet.skip_all(&ALL, "there is no access token");
     }
     let judge = Judge { store: &store, identity, accounts: &accounts };
@@ -302,49 +303,6 @@ fn unknown(auth: &Auth) -> (&'static str, &'static str) {
             "the tokens of identity.auth.token_url",
             "see identity.auth.scope, audience and resource, and whom the store trusts; IDM's rsFilter must know the client",
         ),
-    }
-}
-
-/// Whether there is what to ask with.
-async fn token(sheet: &mut Sheet, identity: &Identity, store: &Crest, clock: &Arc<dyn Clock>) -> bool {
-    let Auth::OAuth2(settings) = &identity.auth else { return true };
-    let mut own = Sheet::new("identity.auth");
-    let url = &settings.token_url;
-    let place = [place(url)];
-    let encrypted = url.scheme() == "https";
-    let host = url.host_str().unwrap_or_default();
-    let tls: Option<(&ClientTls, &str)> = encrypted.then_some((&settings.tls, host));
-    let within = identity.endpoints.connect_timeout;
-    let service = Service { section: "identity.auth", url: "identity.auth.token_url", places: &place, tls, within };
-    let reached = reach(&mut own, &service, clock.now()).await.is_some();
-    let mut good = false;
-    if reached {
-        match store.fetch_token().await {
-            Some(Ok(())) | None => {
-                own.ok("token", "the server gives an access token");
-                good = true;
-            }
-            Some(Err(unanswered)) => {
-                let hint = unanswered.hint.unwrap_or(
-                    "see identity.auth.token_url, client_id, client_secret and client_auth, and the server's own log",
-                );
-                own.fail("token", format!("the server gives no token: {unanswered}"), hint);
-            }
-        }
-    } else {
-        own.skip("token", "the server cannot be reached");
-    }
-    sheet.lines.append(&mut own.lines);
-    good
-}
-
-fn place(url: &url::Url) -> Place {
-    let port = url.port_or_known_default().unwrap_or(443);
-    match url.host() {
-        Some(url::Host::Ipv4(ip)) => Place::Ip((ip, port).into()),
-        Some(url::Host::Ipv6(ip)) => Place::Ip((ip, port).into()),
-        Some(url::Host::Domain(name)) => Place::Name(name.to_owned(), port),
-        None => Place::Name(String::new(), port),
     }
 }
 

@@ -239,7 +239,7 @@ async fn patch(sheet: &mut Sheet, judge: &Judge<'_>, canary: Option<&AccountId>)
             let status = seen.status.as_u16();
             sheet.ok("patch", format!("allowed: {status} for an id that nobody has; --canary NAME makes certain"));
         }
-        (403, _) => missing(sheet, "patch", &Right::Patch, accounts.patch),
+        (403, _) => missing(sheet, "patch", &Right::Patch(accounts.password), accounts.patch),
         (200..300, true) => sheet.fail(
             "patch",
             "the store did not heed If-Match: THE CANARY'S PASSWORD IS ANOTHER NOW, and nobody knows it",
@@ -281,7 +281,7 @@ async fn excess(sheet: &mut Sheet, judge: &Judge<'_>) {
     }
 }
 
-fn missing(sheet: &mut Sheet, check: &str, right: &Right, at: &Resource) {
+fn missing(sheet: &mut Sheet, check: &str, right: &Right<'_>, at: &Resource) {
     sheet.fail(check, "403: the service user may not", right.cure(at));
 }
 

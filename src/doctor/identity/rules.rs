@@ -1,30 +1,34 @@
 //! IDM's access rules: what is missing, to be pasted.
 
-use crate::reset::ports::Resource;
+use crate::reset::ports::{Field, Resource};
 
 /// The role that the rules give rights to; the README's own name for it.
 const ROLE: &str = "internal/role/resetgate";
 
 /// What the service user must be allowed.
-pub(super) enum Right {
+pub(super) enum Right<'a> {
     /// To find an account.
     Query,
     /// To read it again.
     Read,
-    /// To set its password.
-    Patch,
+    /// To set its password, in that field.
+    Patch(&'a Field),
 }
 
-impl Right {
+impl Right<'_> {
     /// The rule for IDM's `conf/access.json`, in one line.
     pub(super) fn rule(&self, at: &Resource) -> String {
         let (below, method) = match self {
             Self::Query => ("", "query"),
             Self::Read => ("/*", "read"),
-            Self::Patch => ("/*", "patch"),
+            Self::Patch(_) => ("/*", "patch"),
+        };
+        let only = match self {
+            Self::Patch(field) => format!(r#", "customAuthz": "restrictPatchToFields(['{}'])""#, field.as_str()),
+            Self::Query | Self::Read => String::new(),
         };
         let pattern = format!("{}{below}", at.path);
-        format!(r#"{{"pattern": "{pattern}", "roles": "{ROLE}", "methods": "{method}", "actions": "*"}}"#)
+        format!(r#"{{"pattern": "{pattern}", "roles": "{ROLE}", "methods": "{method}", "actions": "*"{only}}}"#)
     }
 
     pub(super) fn cure(&self, at: &Resource) -> String {
@@ -40,19 +44,20 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::reset::ports::Field;
 
     #[test]
     fn a_rule_is_one_of_idms() {
         let at = Resource { path: "managed/user".to_owned(), id_field: Field::new("_id") };
-        for (right, pattern, method) in [
-            (Right::Query, "managed/user", "query"),
-            (Right::Read, "managed/user/*", "read"),
-            (Right::Patch, "managed/user/*", "patch"),
-        ] {
+        let password = Field::new("password");
+        for (right, pattern, method) in
+            [(Right::Query, "managed/user", "query"), (Right::Read, "managed/user/*", "read")]
+        {
             let rule: Value = serde_json::from_str(&right.rule(&at)).unwrap();
             assert_eq!(rule, json!({"pattern": pattern, "roles": ROLE, "methods": method, "actions": "*"}));
             assert!(right.cure(&at).contains(&right.rule(&at)));
         }
+        let rule: Value = serde_json::from_str(&Right::Patch(&password).rule(&at)).unwrap();
+        assert_eq!((&rule["pattern"], &rule["methods"]), (&json!("managed/user/*"), &json!("patch")));
+        assert_eq!(rule["customAuthz"], "restrictPatchToFields(['password'])");
     }
 }

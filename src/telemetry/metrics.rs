@@ -8,14 +8,13 @@ mod doors;
 mod endpoints;
 mod make;
 mod process;
+mod read;
 mod requests;
 #[cfg(test)]
 pub(super) mod tests;
 mod work;
 
-use prometheus::{
-    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, PullingGauge, Registry, TextEncoder, proto::MetricType,
-};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
 pub use self::causes::{Breaking, Cap, Denial, Slow};
 pub use self::doors::{Announcement, Doors, Handshake};
@@ -196,52 +195,6 @@ impl Metrics {
         let build = IntGauge::with_opts(build)?;
         build.set(1);
         register(&self.registry, &build)
-    }
-
-    /// Adds `resetgate_<name>`, read whenever somebody looks; `read` must not block.
-    pub fn gauge(
-        &self,
-        name: &str,
-        help: &str,
-        read: impl Fn() -> f64 + Send + Sync + 'static,
-    ) -> Result<(), MetricsError> {
-        let gauge = PullingGauge::new(format!("resetgate_{name}"), help, Box::new(read))?;
-        Ok(self.registry.register(Box::new(gauge))?)
-    }
-
-    /// Adds a series of `resetgate_<name>`, read likewise, with one label; it is not shown while there is nothing to read.
-    pub fn labelled_gauge(
-        &self,
-        name: &str,
-        help: &str,
-        label: (&str, &str),
-        read: impl Fn() -> Option<f64> + Send + Sync + 'static,
-    ) -> Result<(), MetricsError> {
-        let name = format!("resetgate_{name}");
-        process::Read::add(&self.registry, MetricType::GAUGE, (&name, Some(label)), help, read)
-    }
-
-    /// Adds `resetgate_<name>_total`, read likewise; it never goes down.
-    pub fn counter(
-        &self,
-        name: &str,
-        help: &str,
-        read: impl Fn() -> f64 + Send + Sync + 'static,
-    ) -> Result<(), MetricsError> {
-        let name = format!("resetgate_{name}_total");
-        process::Read::add(&self.registry, MetricType::COUNTER, (&name, None), help, move || Some(read()))
-    }
-
-    /// Adds `resetgate_<name>`, what of something bounded is in use, and `resetgate_<name>_capacity`, its bound.
-    pub fn bounded(
-        &self,
-        name: &str,
-        help: &str,
-        capacity: usize,
-        read: impl Fn() -> usize + Send + Sync + 'static,
-    ) -> Result<(), MetricsError> {
-        self.gauge(name, help, move || read() as f64)?;
-        self.gauge(&format!("{name}_capacity"), &format!("{help}: the most"), move || capacity as f64)
     }
 
     /// Counts a panic that was caught.

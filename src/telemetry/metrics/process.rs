@@ -2,65 +2,14 @@
 
 use std::fs;
 
-use prometheus::{
-    Registry,
-    core::{Collector, Desc},
-    proto::{self, MetricFamily, MetricType},
-};
+use prometheus::{Registry, proto::MetricType};
 use rustix::{
     process::{Resource, getrlimit},
     time::{ClockId, clock_gettime},
 };
 
-use super::MetricsError;
+use super::{MetricsError, read::Read};
 use crate::reset::ports::Time;
-
-/// A counter or gauge, a series of it, that is read whenever somebody looks, and may not be known.
-pub(super) struct Read<F> {
-    desc: Desc,
-    kind: MetricType,
-    read: F,
-}
-
-impl<F: Fn() -> Option<f64> + Send + Sync + 'static> Read<F> {
-    pub(super) fn add(
-        registry: &Registry,
-        kind: MetricType,
-        (name, label): (&str, Option<(&str, &str)>),
-        help: &str,
-        read: F,
-    ) -> Result<(), MetricsError> {
-        let labels = label.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
-        let desc = Desc::new(name.to_owned(), help.to_owned(), Vec::new(), labels)?;
-        Ok(registry.register(Box::new(Self { desc, kind, read }))?)
-    }
-}
-
-impl<F: Fn() -> Option<f64> + Send + Sync> Collector for Read<F> {
-    fn desc(&self) -> Vec<&Desc> {
-        vec![&self.desc]
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let Some(value) = (self.read)() else { return Vec::new() };
-        let mut metric = proto::Metric::from_label(self.desc.const_label_pairs.clone());
-        if self.kind == MetricType::COUNTER {
-            let mut counter = proto::Counter::default();
-            counter.set_value(value);
-            metric.set_counter(counter);
-        } else {
-            let mut gauge = proto::Gauge::default();
-            gauge.set_value(value);
-            metric.set_gauge(gauge);
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(self.desc.fq_name.clone());
-        family.set_help(self.desc.help.clone());
-        family.set_field_type(self.kind);
-        family.set_metric(vec![metric]);
-        vec![family]
-    }
-}
 
 /// Adds all that there is to say of the process, which started then.
 pub(super) fn process(registry: &Registry, started: Time) -> Result<(), MetricsError> {

@@ -281,6 +281,37 @@ mod tests {
         }
     }
 
+    /// The README's commands are such as can be given, and its links lead to what is there.
+    #[test]
+    fn the_readme_names_what_there_is() {
+        let readme = std::fs::read_to_string("README.md").unwrap();
+        let mut command = CommandLine::command();
+        command.build();
+        let mut named = 0;
+        let ends = |c: char| !(c.is_ascii_alphanumeric() || " -_./=:".contains(c));
+        for given in readme.split("resetgate ").skip(1) {
+            let given: Vec<_> = given.split(ends).next().unwrap_or_default().split(' ').collect();
+            // Where a flag is, it is a command and no prose.
+            let flags: Vec<_> = given.iter().filter_map(|word| word.strip_prefix("--")).collect();
+            let Some(mut sub) = command.find_subcommand(given[0]).or_else(|| {
+                assert!(flags.is_empty(), "{given:?}");
+                None
+            }) else {
+                continue;
+            };
+            sub = given.get(1).and_then(|word| sub.find_subcommand(word)).unwrap_or(sub);
+            for flag in flags {
+                let known = sub.get_arguments().any(|argument| argument.get_long() == flag.split('=').next());
+                assert!(known, "resetgate {}: --{flag}", given[0]);
+            }
+            named += 1;
+        }
+        assert!(named > 10, "{named}");
+        for link in readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            assert!(link.starts_with("https://") || Path::new(link).exists(), "{link}");
+        }
+    }
+
     #[test]
     fn a_check_tells_a_line_a_fault() {
         let mut told = Vec::new();

@@ -18,6 +18,7 @@ mod mail;
 mod plaintext;
 mod process;
 mod raw;
+mod redis;
 mod reset;
 mod secret;
 mod server_tls;
@@ -43,6 +44,7 @@ pub use self::{
     limits::{LimitName, Limits, Override, Rate},
     log::{Access, ClientLog, Log, LogFormat},
     mail::{Mail, Smtp, SmtpTls, Transport},
+    redis::{Redis, RedisKind, Server, Store},
     secret::named_key,
     server_tls::{ClientCerts, ServerTls},
     tls::{ClientTls, Pair},
@@ -325,9 +327,11 @@ impl fmt::Debug for TokenKey {
     }
 }
 
-/// `[codes]`, in memory.
-#[derive(Clone, Debug)]
+/// `[codes]`
+#[derive(Debug)]
 pub struct Codes {
+    /// Where they are.
+    pub store: Store,
     /// Per flow and lane.
     pub tries: u32,
     /// How many digits a mail has to type beside its link; none in the other format.

@@ -3,4 +3,5 @@
 
 pub mod memory;
 mod record;
+pub mod redis;
 pub mod repeats;

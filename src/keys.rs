@@ -8,18 +8,22 @@
 //! the token come from `token.keys` and change with them; those of the MACs come from another key, which does not.
 
 pub mod estate;
+mod ids;
 mod provider;
 mod seal;
+pub mod shared;
 mod sign;
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use ring::{
     hkdf, hmac,
     rand::{SecureRandom, SystemRandom},
 };
 
-pub use self::provider::install_crypto;
+pub use self::{ids::Ids, provider::install_crypto};
 use self::{seal::Sealer, sign::Signer};
 use crate::{
     config::TokenKey,
@@ -53,7 +57,7 @@ pub fn random_key() -> Option<Secret<[u8; 32]>> {
 /// [`Keys`] over `ring` and `jsonwebtoken`.
 pub struct RingKeys {
     tokens: Vec<TokenKeys>,
-    macs: Macs,
+    ids: Arc<Ids>,
     random: SystemRandom,
 }
 
@@ -69,6 +73,11 @@ impl RingKeys {
     ///
     /// Installs the process's cryptography, as [`install_crypto`] does.
     pub fn new(token_keys: &[TokenKey], ids: &[u8; 32]) -> Result<Self, KeysError> {
+        Self::with(token_keys, Arc::new(Ids::new(ids)?))
+    }
+
+    /// The same, where others have a say in the key for MACs.
+    pub fn with(token_keys: &[TokenKey], ids: Arc<Ids>) -> Result<Self, KeysError> {
         if !install_crypto() {
             return Err(KeysError::Provider);
         }
@@ -76,7 +85,7 @@ impl RingKeys {
         if tokens.is_empty() {
             return Err(KeysError::NoKeys);
         }
-        Ok(Self { tokens, macs: Macs::derive(ids).ok_or(KeysError::Crypto)?, random: SystemRandom::new() })
+        Ok(Self { tokens, ids, random: SystemRandom::new() })
     }
 }
 
@@ -106,14 +115,14 @@ impl Keys for RingKeys {
         }
         self.tokens.iter().find_map(|key| {
             let (exp, mut sealed) = key.signer.verify(token)?;
-            let id = cut(&self.macs.token, &[sealed.expose()]);
+            let id = self.ids.of_token(sealed.expose());
             key.sealer.open(&mut sealed, exp)?;
             Some(OpenedToken { state: sealed, expires: Time::from_millis(exp.saturating_mul(1000)), id })
         })
     }
 
     fn mac(&self, purpose: Purpose, parts: &[&[u8]]) -> Digest {
-        cut(self.macs.of(purpose), parts)
+        self.ids.mac(purpose, parts)
     }
 
     fn random(&self) -> Option<[u8; 16]> {
@@ -131,44 +140,6 @@ impl TokenKeys {
         let signer = Signer::new(secret(&master, "resetgate token sign v1")?.expose(), &kid)?;
         let sealer = Sealer::new(secret(&master, "resetgate token seal v1")?);
         Some(Self { signer, sealer })
-    }
-}
-
-/// One HMAC key a purpose. Each part is fed with its length before it, so that parts are told apart.
-struct Macs {
-    account: hmac::Key,
-    mail: hmac::Key,
-    code: hmac::Key,
-    digits: hmac::Key,
-    password: hmac::Key,
-    repeat: hmac::Key,
-    token: hmac::Key,
-}
-
-impl Macs {
-    fn derive(ids: &[u8; 32]) -> Option<Self> {
-        let master = master(ids);
-        let key = |purpose| Some(hmac::Key::new(hmac::HMAC_SHA256, secret(&master, purpose)?.expose()));
-        Some(Self {
-            account: key("resetgate mac account v1")?,
-            mail: key("resetgate mac mail v1")?,
-            code: key("resetgate mac code v1")?,
-            digits: key("resetgate mac digits v1")?,
-            password: key("resetgate mac password v1")?,
-            repeat: key("resetgate mac repeat v1")?,
-            token: key("resetgate mac token v1")?,
-        })
-    }
-
-    const fn of(&self, purpose: Purpose) -> &hmac::Key {
-        match purpose {
-            Purpose::Account => &self.account,
-            Purpose::Mail => &self.mail,
-            Purpose::Code => &self.code,
-            Purpose::Digits => &self.digits,
-            Purpose::Password => &self.password,
-            Purpose::Repeat => &self.repeat,
-        }
     }
 }
 

@@ -60,6 +60,7 @@ pub mod endpoints;
 pub mod flows;
 pub mod identity;
 pub mod keys;
+pub mod kv;
 pub mod limits;
 pub mod listen;
 pub mod mail;

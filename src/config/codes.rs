@@ -1,6 +1,12 @@
 //! `[codes]`: the one-time codes.
 
-use super::{Codes, LimitName, Limits, Token, raw::Section, secret::Surroundings, units};
+use super::{
+    Codes, LimitName, Limits, Token,
+    raw::Section,
+    redis::{Store, store},
+    secret::Surroundings,
+    units,
+};
 
 /// Fewer than these are worth a warning: at fifteen guesses an hour for each of ten thousand accounts, eight digits take a
 /// month to guess one.
@@ -13,12 +19,7 @@ pub(super) fn codes(
     token: Option<&Token>,
     around: &Surroundings<'_>,
 ) -> Option<Codes> {
-    section.or("store", "memory", |text| match text.split_once("://") {
-        Some(("redis" | "rediss", _)) => Err("is not built yet; must be \"memory\"".to_owned()),
-        None if text == "memory" => Ok(()),
-        _ => Err("must be \"memory\"".to_owned()),
-    });
-    section.flag("allow_plaintext");
+    let store = store(&mut section, token, around);
     let typed = section.or("format", "opaque", |text| units::one_of(text, &[("opaque", false), ("digits", true)]));
     let digits = section.number("digits", 8, 6..=10);
     if typed == Some(true) {
@@ -37,7 +38,16 @@ pub(super) fn codes(
     if section.has("state_file") && token.is_some_and(|token| token.ephemeral) {
         section.fault("state_file", "needs token.keys: what one process seals, the next must be able to open");
     }
+    if section.has("state_file") && matches!(store, Some(Store::Redis(_))) {
+        section.fault("state_file", "means nothing with codes on a server: they outlive this process there");
+    }
     section.finish();
     let digits = typed?.then_some(digits?);
-    Some(Codes { tries: tries?, digits, capacity: usize::try_from(capacity?).ok()?, state_file: state_file? })
+    Some(Codes {
+        store: store?,
+        tries: tries?,
+        digits,
+        capacity: usize::try_from(capacity?).ok()?,
+        state_file: state_file?,
+    })
 }

@@ -104,7 +104,7 @@ pub(super) fn endpoints(
     let health = health(section.section("health"));
     let https = url.as_ref().is_some_and(|url| url.scheme() == "https");
     // A URL that is wrong says nothing of whether TLS is wanted.
-    let tls = client_tls(section.section("tls"), https || url.is_none(), around);
+    let tls = client_tls(section.section("tls"), https || url.is_none(), "an https://", around);
     check_name(section, "url", url.as_ref(), tls.as_ref());
     Some(Endpoints {
         url: url?,
@@ -132,7 +132,7 @@ fn health(mut section: Section<'_>) -> Option<Health> {
 }
 
 /// `10.0.0.1:8443`, `idm-1.internal:8443`, `unix:/run/idm.sock`.
-fn place(text: &str) -> Result<Place, String> {
+pub(super) fn place(text: &str) -> Result<Place, String> {
     const RULE: &str = "must be host:port, ip:port or unix:/path";
     if let Some(path) = text.strip_prefix("unix:") {
         let path = PathBuf::from(path);
@@ -159,7 +159,7 @@ fn own(url: &Url) -> Place {
     url.host().map_or_else(|| Place::Name(String::new(), port), |host| at(&host, port))
 }
 
-fn at<S: AsRef<str>>(host: &Host<S>, port: u16) -> Place {
+pub(super) fn at<S: AsRef<str>>(host: &Host<S>, port: u16) -> Place {
     match host {
         Host::Ipv4(ip) => Place::Ip(SocketAddr::new((*ip).into(), port)),
         Host::Ipv6(ip) => Place::Ip(SocketAddr::new((*ip).into(), port)),

@@ -20,7 +20,7 @@ pub(super) fn check_plaintext(section: &mut Section<'_>, url: Option<&Url>, addr
 }
 
 /// Whether what is sent there leaves this machine.
-fn is_beyond(place: &Place) -> bool {
+pub(super) fn is_beyond(place: &Place) -> bool {
     match place {
         Place::Ip(address) => !address.ip().is_loopback(),
         Place::Name(..) => true,

@@ -53,8 +53,13 @@ pub struct ClientTls {
     pub pin: Option<[u8; 32]>,
 }
 
-/// Reads `[….tls]`; `used` is whether anything is connected to by TLS.
-pub(super) fn client_tls(mut section: Section<'_>, used: bool, around: &Surroundings<'_>) -> Option<ClientTls> {
+/// Reads `[….tls]`; `used` is whether anything is connected to by TLS, which a URL of `scheme` would say.
+pub(super) fn client_tls(
+    mut section: Section<'_>,
+    used: bool,
+    scheme: &str,
+    around: &Surroundings<'_>,
+) -> Option<ClientTls> {
     let roots = section.optional("ca", |text| certificates(&around.read(text)?));
     let server_name = section.optional("server_name", |text| {
         rustls::pki_types::ServerName::try_from(text.to_owned())
@@ -70,7 +75,7 @@ pub(super) fn client_tls(mut section: Section<'_>, used: bool, around: &Surround
     }
     for key in ["ca", "server_name", "certificate", "key", "pin"] {
         if !used && section.has(key) {
-            section.fault(key, "means nothing without TLS: use an https:// URL");
+            section.fault(key, &format!("means nothing without TLS: use {scheme} URL"));
         }
     }
     section.finish();
@@ -80,6 +85,11 @@ pub(super) fn client_tls(mut section: Section<'_>, used: bool, around: &Surround
 /// Says where the URL's host is no name that a server can be asked for by TLS, and no other name is given.
 pub(super) fn check_name(section: &Section<'_>, key: &str, url: Option<&Url>, tls: Option<&ClientTls>) {
     let host = url.filter(|url| url.scheme() == "https").and_then(Url::host_str).unwrap_or("localhost");
+    check_host(section, key, host, tls);
+}
+
+/// The same of a host that is connected to by TLS.
+pub(super) fn check_host(section: &Section<'_>, key: &str, host: &str, tls: Option<&ClientTls>) {
     let is_name = rustls::pki_types::ServerName::try_from(host.trim_matches(['[', ']'])).is_ok();
     if !is_name && tls.is_some_and(|tls| tls.server_name.is_none()) {
         section.fault(key, "must have a host that a certificate can be for: labels of 63 characters at most");

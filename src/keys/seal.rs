@@ -24,6 +24,11 @@ impl Sealer {
 
     /// Salt, ciphertext, tag; readable only together with the same `exp`. `None` if the crypto library fails.
     pub(super) fn seal(&self, state: &[u8], exp: u64, random: &SystemRandom) -> Option<Vec<u8>> {
+        self.seal_as(state, &exp.to_be_bytes(), random)
+    }
+
+    /// The same, readable only together with the same name.
+    pub(super) fn seal_as(&self, state: &[u8], name: &[u8], random: &SystemRandom) -> Option<Vec<u8>> {
         let mut salt = [0; SALT];
         random.fill(&mut salt).ok()?;
         // One allocation, so that no copy of the plaintext stays behind in a buffer that was too small.
@@ -31,16 +36,21 @@ impl Sealer {
         sealed.extend_from_slice(&salt);
         sealed.extend_from_slice(state);
         let plain = sealed.get_mut(SALT..)?;
-        let tag = self.subkey(&salt)?.seal_in_place_separate_tag(nonce(), Aad::from(exp.to_be_bytes()), plain).ok()?;
+        let tag = self.subkey(&salt)?.seal_in_place_separate_tag(nonce(), Aad::from(name), plain).ok()?;
         sealed.extend_from_slice(tag.as_ref());
         Some(sealed)
     }
 
     /// Turns `sealed` into the state; `None`, and `sealed` then worthless, if it is not ours.
     pub(super) fn open(&self, sealed: &mut Secret<Vec<u8>>, exp: u64) -> Option<()> {
+        self.open_as(sealed, &exp.to_be_bytes())
+    }
+
+    /// The same of what was sealed with a name.
+    pub(super) fn open_as(&self, sealed: &mut Secret<Vec<u8>>, name: &[u8]) -> Option<()> {
         let sealed = sealed.expose_mut();
         let key = self.subkey(sealed.get(..SALT)?)?;
-        let state = key.open_within(nonce(), Aad::from(exp.to_be_bytes()), sealed, SALT..).ok()?.len();
+        let state = key.open_within(nonce(), Aad::from(name), sealed, SALT..).ok()?.len();
         sealed.truncate(state);
         Some(())
     }

@@ -1,6 +1,8 @@
 //! The names of things in log lines and metrics: closed sets, so that nobody outside can make a new series.
 
-use super::metrics::{Announcement, Backend, CallFailure, Cap, Denial, Failure, Handshake, IdentityCall, Slow};
+use super::metrics::{
+    Announcement, Backend, CallFailure, Cap, Denial, Failure, Handshake, IdentityCall, KvCall, KvFailure, Slow,
+};
 use crate::reset::ports::{Decoy, Lane, Rule, Service, Went};
 
 /// A name for each variant, and the list of all.
@@ -163,5 +165,32 @@ names! {
         TooLong => "too_long",
         Status => "status",
         Malformed => "malformed",
+    }
+}
+
+names! {
+    /// What is asked of the server that codes are on.
+    KV_CALLS, kv_call: KvCall {
+        Read => "read",
+        Write => "write",
+        Reserve => "reserve",
+        Repeat => "repeat",
+        Answer => "answer",
+        Limit => "limit",
+        Copied => "copied",
+    }
+}
+
+names! {
+    /// Why it did not do it.
+    KV_FAILURES, kv_failure: KvFailure {
+        Down => "down",
+        Timeout => "timeout",
+        Broken => "broken",
+        Full => "full",
+        Moved => "moved",
+        Refused => "refused",
+        Malformed => "malformed",
+        NotCopied => "not_copied",
     }
 }

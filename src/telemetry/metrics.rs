@@ -6,6 +6,7 @@
 mod causes;
 mod doors;
 mod endpoints;
+mod kv;
 mod make;
 mod process;
 mod read;
@@ -19,6 +20,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Tex
 pub use self::causes::{Breaking, Cap, Denial, Slow};
 pub use self::doors::{Announcement, Doors, Handshake};
 pub use self::endpoints::{Backend, EndpointStates, Failure};
+pub use self::kv::{KvCall, KvFailure, KvNumbers};
 use self::make::{add, counter, family, gauge, opts, register};
 pub use self::requests::{Asked, Requests, UnderWay};
 pub use self::work::{CallFailure, IdentityCall, STAGES};

@@ -1,13 +1,27 @@
-//! What every code cache must do. Each story runs over every adapter.
+//! What every code cache must do. Each story runs over every adapter; over the one on a server, each step is another
+//! process's.
 
-use std::{sync::Arc, time::Duration};
-
-use resetgate::{
-    flows::memory::{MemoryFlows, Rules},
-    reset::ports::{Attempt, Claim, Clock, FlowRef, Flows, Lane, NewCode, Opened, Settled, Time},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use crate::support::clock::ManualClock;
+use resetgate::{
+    config::TokenKey,
+    flows::{
+        memory::{MemoryFlows, Rules},
+        redis::RedisFlows,
+    },
+    keys::shared::Shared,
+    kv::{Kv, Vault},
+    reset::ports::{Attempt, Claim, Clock, FlowRef, Flows, Lane, NewCode, Opened, Secret, Settled, Time},
+    telemetry::metrics::Metrics,
+};
+
+use crate::support::{clock::ManualClock, redis::RedisServer};
 
 const TRIES: u32 = 5;
 const GAP: Duration = Duration::from_secs(60);
@@ -18,17 +32,61 @@ const DIGITS: [u8; 16] = [5; 16];
 const WRONG: [u8; 16] = [2; 16];
 const PASSWORD: [u8; 16] = [3; 16];
 const OTHER_PASSWORD: [u8; 16] = [4; 16];
+const RULES: Rules = Rules { tries: TRIES, mail_gap: GAP };
 
 struct Cache {
-    flows: Arc<dyn Flows>,
+    /// All of one cache; each step is the next one's.
+    replicas: Vec<Arc<dyn Flows>>,
+    next: AtomicUsize,
     clock: Arc<ManualClock>,
+    /// How exactly times are kept.
+    slack: Duration,
+    server: Option<Server>,
+}
+
+/// A server, and the connections to it.
+struct Server {
+    connections: Vec<Arc<Kv>>,
+    ahead: AtomicU64,
+    _running: RedisServer,
 }
 
 impl Cache {
-    fn new(capacity: usize) -> Self {
+    fn of(replicas: Vec<Arc<dyn Flows>>, clock: Arc<ManualClock>, slack: Duration, server: Option<Server>) -> Self {
+        Self { replicas, next: AtomicUsize::new(0), clock, slack, server }
+    }
+
+    fn memory(capacity: usize) -> Self {
         let clock = Arc::new(ManualClock::new());
-        let rules = Rules { tries: TRIES, mail_gap: GAP };
-        Self { flows: Arc::new(MemoryFlows::new(capacity, rules, clock.clone())), clock }
+        let flows = Arc::new(MemoryFlows::new(capacity, RULES, clock.clone()));
+        Self::of(vec![flows], clock, Duration::from_millis(1), None)
+    }
+
+    async fn redis(capacity: usize) -> Option<Self> {
+        let running = RedisServer::start().await?;
+        let clock = Arc::new(ManualClock::new());
+        let (mut connections, mut replicas): (Vec<_>, Vec<Arc<dyn Flows>>) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let (kv, vault) = connected(&running);
+            kv.met().await.unwrap();
+            replicas.push(Arc::new(RedisFlows::new(kv.clone(), vault, capacity, RULES, clock.clone())));
+            connections.push(kv);
+        }
+        let server = Server { connections, ahead: AtomicU64::new(0), _running: running };
+        // Its own clock goes on meanwhile, and room is freed in steps.
+        Some(Self::of(replicas, clock, LIFE / 64 + Duration::from_secs(5), Some(server)))
+    }
+
+    fn flows(&self) -> &dyn Flows {
+        &*self.replicas[self.next.fetch_add(1, Ordering::Relaxed) % self.replicas.len()]
+    }
+
+    fn forward(&self, span: Duration) {
+        self.clock.forward(span);
+        let Some(Server { connections, ahead, .. }) = &self.server else { return };
+        let millis = u64::try_from(span.as_millis()).unwrap();
+        let ahead = Duration::from_millis(ahead.fetch_add(millis, Ordering::Relaxed) + millis);
+        connections.iter().for_each(|kv| kv.ahead(ahead));
     }
 
     fn later(&self, span: Duration) -> Time {
@@ -36,7 +94,7 @@ impl Cache {
     }
 
     async fn open(&self, at: &FlowRef, digest: [u8; 16]) -> Opened {
-        self.flows.open(at, NewCode { digest, digits: Some(DIGITS), expires: self.later(LIFE) }).await.unwrap()
+        self.flows().open(at, NewCode { digest, digits: Some(DIGITS), expires: self.later(LIFE) }).await.unwrap()
     }
 
     async fn attempt(&self, at: &FlowRef, lane: Lane, code: [u8; 16]) -> bool {
@@ -44,21 +102,67 @@ impl Cache {
     }
 
     async fn shows(&self, at: &FlowRef, lane: Lane, code: [u8; 16]) -> Attempt {
-        self.flows.attempt(at, lane, code, self.later(Duration::from_secs(300))).await.unwrap()
+        self.flows().attempt(at, lane, code, self.later(Duration::from_secs(300))).await.unwrap()
     }
 
     async fn claim(&self, at: &FlowRef, password: [u8; 16]) -> Claim {
-        self.flows.claim(at, password, LEASE).await.unwrap()
+        self.flows().claim(at, password, LEASE).await.unwrap()
     }
+}
+
+/// A process's connection, and what it seals with.
+pub(crate) fn connected(running: &RedisServer) -> (Arc<Kv>, Arc<dyn Vault>) {
+    let shared = Arc::new(Shared::new(&[TokenKey(Secret::of([7; 32]))]).unwrap());
+    let numbers = Metrics::new(Time::default()).unwrap().kv().unwrap();
+    let ids = shared.ids();
+    (Arc::new(Kv::new(&running.config(), shared, numbers).unwrap()), ids)
 }
 
 fn flow(account: u8, flow: u8) -> FlowRef {
     FlowRef { account: [account; 16], flow: [flow; 16] }
 }
 
-#[tokio::test]
-async fn the_right_code_is_right_as_often_as_it_is_shown() {
-    let cache = Cache::new(10);
+/// Each story over each adapter.
+macro_rules! contract {
+    ($($name:ident: $capacity:literal,)*) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::Cache::memory($capacity)).await;
+            })*
+        }
+        mod redis {
+            $(#[tokio::test]
+            async fn $name() {
+                if let Some(cache) = super::Cache::redis($capacity).await {
+                    super::$name(cache).await;
+                }
+            })*
+        }
+    };
+}
+
+contract! {
+    the_right_code_is_right_as_often_as_it_is_shown: 10,
+    a_strangers_tries_leave_the_mailed_link_good: 10,
+    digits_are_right_for_the_asker_only: 10,
+    tries_hold_however_many_come_at_once: 10,
+    nothing_is_found_for_a_decoy: 10,
+    a_start_within_the_gap_joins_the_mailed_code_with_tries_of_its_own: 10,
+    starts_beyond_the_cap_are_crowded_out_and_end_nothing: 10,
+    a_withdrawn_code_is_worth_nothing_and_joined_by_nobody: 10,
+    a_code_ends_with_its_link_unless_it_was_shown: 10,
+    a_password_is_set_once_and_ends_every_flow_of_the_account: 10,
+    one_of_many_claims_is_granted: 10,
+    what_was_never_sent_changes_nothing: 10,
+    after_an_unknown_outcome_only_the_same_password_may_be_tried: 10,
+    a_lease_that_nobody_settles_leaves_its_password_undecided: 10,
+    refused_passwords_are_counted: 10,
+    room_is_taken_by_every_start_until_its_time_and_by_nothing_else: 3,
+    parallel_starts_take_no_more_room_than_there_is: 16,
+}
+
+async fn the_right_code_is_right_as_often_as_it_is_shown(cache: Cache) {
     assert_eq!(cache.open(&flow(1, 1), CODE).await, Opened::Mail);
     for _ in 0..3 * TRIES {
         assert!(cache.attempt(&flow(1, 1), Lane::Link, CODE).await);
@@ -66,9 +170,7 @@ async fn the_right_code_is_right_as_often_as_it_is_shown() {
     }
 }
 
-#[tokio::test]
-async fn a_strangers_tries_leave_the_mailed_link_good() {
-    let cache = Cache::new(10);
+async fn a_strangers_tries_leave_the_mailed_link_good(cache: Cache) {
     cache.open(&flow(1, 1), CODE).await;
     for _ in 0..TRIES {
         assert!(!cache.attempt(&flow(1, 1), Lane::Asker, WRONG).await);
@@ -78,9 +180,7 @@ async fn a_strangers_tries_leave_the_mailed_link_good() {
     assert!(cache.attempt(&flow(1, 1), Lane::Link, CODE).await);
 }
 
-#[tokio::test]
-async fn digits_are_right_for_the_asker_only() {
-    let cache = Cache::new(10);
+async fn digits_are_right_for_the_asker_only(cache: Cache) {
     cache.open(&flow(1, 1), CODE).await;
     assert!(cache.attempt(&flow(1, 1), Lane::Asker, DIGITS).await);
     assert!(!cache.attempt(&flow(1, 1), Lane::Link, DIGITS).await);
@@ -88,9 +188,8 @@ async fn digits_are_right_for_the_asker_only() {
     assert!(cache.attempt(&flow(1, 2), Lane::Asker, DIGITS).await, "whoever joins types what was mailed");
 }
 
-#[tokio::test]
-async fn tries_hold_however_many_come_at_once() {
-    let cache = Arc::new(Cache::new(10));
+async fn tries_hold_however_many_come_at_once(cache: Cache) {
+    let cache = Arc::new(cache);
     cache.open(&flow(1, 1), CODE).await;
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..64 {
@@ -101,34 +200,28 @@ async fn tries_hold_however_many_come_at_once() {
     assert!(!cache.attempt(&flow(1, 1), Lane::Asker, CODE).await);
 }
 
-#[tokio::test]
-async fn nothing_is_found_for_a_decoy() {
-    let cache = Cache::new(10);
+async fn nothing_is_found_for_a_decoy(cache: Cache) {
     cache.open(&flow(1, 1), CODE).await;
     assert!(!cache.attempt(&flow(9, 1), Lane::Asker, CODE).await);
     assert_eq!(cache.claim(&flow(9, 1), PASSWORD).await, Claim::Gone);
     assert!(!cache.attempt(&flow(1, 9), Lane::Asker, CODE).await, "another flow of the same account");
 }
 
-#[tokio::test]
-async fn a_start_within_the_gap_joins_the_mailed_code_with_tries_of_its_own() {
-    let cache = Cache::new(10);
+async fn a_start_within_the_gap_joins_the_mailed_code_with_tries_of_its_own(cache: Cache) {
     cache.open(&flow(1, 1), CODE).await;
     for _ in 0..TRIES {
         cache.attempt(&flow(1, 1), Lane::Asker, WRONG).await;
     }
-    cache.clock.forward(GAP - Duration::from_millis(1));
+    cache.forward(GAP - cache.slack);
     assert_eq!(cache.open(&flow(1, 2), WRONG).await, Opened::Joined);
     assert!(!cache.attempt(&flow(1, 2), Lane::Asker, WRONG).await, "the code that was never mailed is worth nothing");
     assert!(cache.attempt(&flow(1, 2), Lane::Asker, CODE).await);
-    cache.clock.forward(Duration::from_millis(1));
+    cache.forward(cache.slack);
     assert_eq!(cache.open(&flow(1, 3), WRONG).await, Opened::Mail, "the gap is over");
     assert!(cache.attempt(&flow(1, 1), Lane::Link, CODE).await, "no start ends an earlier flow");
 }
 
-#[tokio::test]
-async fn starts_beyond_the_cap_are_crowded_out_and_end_nothing() {
-    let cache = Cache::new(10);
+async fn starts_beyond_the_cap_are_crowded_out_and_end_nothing(cache: Cache) {
     cache.open(&flow(1, 0), CODE).await;
     let mut outcomes = Vec::new();
     for n in 1..100 {
@@ -136,44 +229,38 @@ async fn starts_beyond_the_cap_are_crowded_out_and_end_nothing() {
     }
     assert!(outcomes.contains(&Opened::Joined) && outcomes.last() == Some(&Opened::Crowded));
     assert!(cache.attempt(&flow(1, 0), Lane::Link, CODE).await);
-    cache.clock.forward(GAP);
+    cache.forward(GAP);
     assert_eq!(cache.open(&flow(1, 200), [9; 16]).await, Opened::Mail, "joined flows take no mail's place");
     assert_eq!(cache.open(&flow(1, 201), WRONG).await, Opened::Joined, "nor that of another code's joined flows");
 }
 
-#[tokio::test]
-async fn a_withdrawn_code_is_worth_nothing_and_joined_by_nobody() {
-    let cache = Cache::new(10);
+async fn a_withdrawn_code_is_worth_nothing_and_joined_by_nobody(cache: Cache) {
     cache.open(&flow(1, 1), CODE).await;
     assert_eq!(cache.open(&flow(1, 2), WRONG).await, Opened::Joined);
-    cache.flows.withdraw(&flow(1, 1)).await.unwrap();
+    cache.flows().withdraw(&flow(1, 1)).await.unwrap();
     assert!(!cache.attempt(&flow(1, 1), Lane::Link, CODE).await);
     assert!(!cache.attempt(&flow(1, 2), Lane::Asker, CODE).await);
     assert_eq!(cache.open(&flow(1, 3), CODE).await, Opened::Mail);
 }
 
-#[tokio::test]
-async fn a_code_ends_with_its_link_unless_it_was_shown() {
-    let cache = Cache::new(10);
+async fn a_code_ends_with_its_link_unless_it_was_shown(cache: Cache) {
     cache.open(&flow(1, 1), CODE).await;
     cache.open(&flow(2, 1), CODE).await;
-    cache.clock.forward(LIFE - Duration::from_millis(1));
+    cache.forward(LIFE - cache.slack);
     assert!(cache.attempt(&flow(1, 1), Lane::Link, CODE).await, "shown at the last moment");
-    cache.clock.forward(Duration::from_millis(1));
+    cache.forward(cache.slack);
     assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::Granted, "there is time to type a password");
     assert_eq!(cache.shows(&flow(2, 1), Lane::Link, CODE).await, Attempt::Gone);
 }
 
-#[tokio::test]
-async fn a_password_is_set_once_and_ends_every_flow_of_the_account() {
-    let cache = Cache::new(10);
+async fn a_password_is_set_once_and_ends_every_flow_of_the_account(cache: Cache) {
     cache.open(&flow(1, 1), CODE).await;
-    cache.clock.forward(GAP);
+    cache.forward(GAP);
     cache.open(&flow(1, 2), WRONG).await;
     assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::Granted);
     assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::Busy);
     assert_eq!(cache.claim(&flow(1, 2), OTHER_PASSWORD).await, Claim::Busy);
-    cache.flows.settle(&flow(1, 1), Settled::Set).await.unwrap();
+    cache.flows().settle(&flow(1, 1), Settled::Set).await.unwrap();
     assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::AlreadySet);
     assert_eq!(cache.claim(&flow(1, 1), OTHER_PASSWORD).await, Claim::Gone);
     assert_eq!(cache.claim(&flow(1, 2), PASSWORD).await, Claim::Gone);
@@ -182,9 +269,8 @@ async fn a_password_is_set_once_and_ends_every_flow_of_the_account() {
     assert_eq!(cache.open(&flow(1, 3), CODE).await, Opened::Mail, "a new start is a new mail, gap or not");
 }
 
-#[tokio::test]
-async fn one_of_many_claims_is_granted() {
-    let cache = Arc::new(Cache::new(10));
+async fn one_of_many_claims_is_granted(cache: Cache) {
+    let cache = Arc::new(cache);
     cache.open(&flow(1, 1), CODE).await;
     let mut tasks = tokio::task::JoinSet::new();
     for n in 0..64 {
@@ -194,73 +280,62 @@ async fn one_of_many_claims_is_granted() {
     assert_eq!(tasks.join_all().await.iter().filter(|claim| **claim == Claim::Granted).count(), 1);
 }
 
-#[tokio::test]
-async fn what_was_never_sent_changes_nothing() {
-    let cache = Cache::new(10);
+async fn what_was_never_sent_changes_nothing(cache: Cache) {
     cache.open(&flow(1, 1), CODE).await;
     assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::Granted);
-    cache.flows.settle(&flow(1, 1), Settled::NotSent).await.unwrap();
+    cache.flows().settle(&flow(1, 1), Settled::NotSent).await.unwrap();
     assert_eq!(cache.claim(&flow(1, 1), OTHER_PASSWORD).await, Claim::Granted);
 }
 
-#[tokio::test]
-async fn after_an_unknown_outcome_only_the_same_password_may_be_tried() {
-    let cache = Cache::new(10);
+async fn after_an_unknown_outcome_only_the_same_password_may_be_tried(cache: Cache) {
     cache.open(&flow(1, 1), CODE).await;
     cache.claim(&flow(1, 1), PASSWORD).await;
-    cache.flows.settle(&flow(1, 1), Settled::Unknown).await.unwrap();
+    cache.flows().settle(&flow(1, 1), Settled::Unknown).await.unwrap();
     assert_eq!(cache.claim(&flow(1, 1), OTHER_PASSWORD).await, Claim::Undecided);
     assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::Granted);
 }
 
-#[tokio::test]
-async fn a_lease_that_nobody_settles_leaves_its_password_undecided() {
-    let cache = Cache::new(10);
+async fn a_lease_that_nobody_settles_leaves_its_password_undecided(cache: Cache) {
     cache.open(&flow(1, 1), CODE).await;
     cache.claim(&flow(1, 1), PASSWORD).await;
-    cache.clock.forward(LEASE);
+    cache.forward(LEASE);
     assert_eq!(cache.claim(&flow(1, 1), OTHER_PASSWORD).await, Claim::Undecided);
     assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::Granted);
 }
 
-#[tokio::test]
-async fn refused_passwords_are_counted() {
-    let cache = Cache::new(10);
+async fn refused_passwords_are_counted(cache: Cache) {
     cache.open(&flow(1, 1), CODE).await;
     let mut granted = 0;
     while cache.claim(&flow(1, 1), PASSWORD).await == Claim::Granted {
         granted += 1;
         let until = cache.later(Duration::from_secs(300));
-        cache.flows.settle(&flow(1, 1), Settled::Refused { until }).await.unwrap();
+        cache.flows().settle(&flow(1, 1), Settled::Refused { until }).await.unwrap();
     }
     assert_eq!(granted, 10);
 }
 
-#[tokio::test]
-async fn room_is_taken_by_every_start_until_its_time_and_by_nothing_else() {
-    let cache = Cache::new(3);
-    let reserve = async |life| cache.flows.reserve(cache.later(life)).await.unwrap();
+async fn room_is_taken_by_every_start_until_its_time_and_by_nothing_else(cache: Cache) {
+    let reserve = async |life| cache.flows().reserve(cache.later(life)).await.unwrap();
     assert!(reserve(LIFE).await && reserve(LIFE + GAP).await && reserve(2 * LIFE).await);
     assert!(!reserve(LIFE).await, "full");
     cache.open(&flow(1, 1), CODE).await;
     cache.claim(&flow(1, 1), PASSWORD).await;
-    cache.flows.settle(&flow(1, 1), Settled::Set).await.unwrap();
+    cache.flows().settle(&flow(1, 1), Settled::Set).await.unwrap();
     assert!(!reserve(LIFE).await, "what an owner does frees nothing");
-    cache.clock.forward(LIFE - Duration::from_millis(1));
+    cache.forward(LIFE - cache.slack);
     assert!(!reserve(LIFE).await);
-    cache.clock.forward(Duration::from_millis(1));
+    cache.forward(2 * cache.slack);
     assert!(reserve(LIFE).await && !reserve(LIFE).await, "one has ended");
-    cache.clock.forward(LIFE);
+    cache.forward(LIFE + 2 * cache.slack);
     assert!(reserve(LIFE).await && reserve(LIFE).await && reserve(LIFE).await && !reserve(LIFE).await);
 }
 
-#[tokio::test]
-async fn parallel_starts_take_no_more_room_than_there_is() {
-    let cache = Arc::new(Cache::new(16));
+async fn parallel_starts_take_no_more_room_than_there_is(cache: Cache) {
+    let cache = Arc::new(cache);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..64 {
         let cache = cache.clone();
-        tasks.spawn(async move { cache.flows.reserve(cache.later(LIFE)).await.unwrap() });
+        tasks.spawn(async move { cache.flows().reserve(cache.later(LIFE)).await.unwrap() });
     }
     assert_eq!(tasks.join_all().await.iter().filter(|found| **found).count(), 16);
 }
@@ -268,7 +343,7 @@ async fn parallel_starts_take_no_more_room_than_there_is() {
 #[tokio::test]
 async fn a_record_that_has_ended_is_forgotten() {
     let clock = Arc::new(ManualClock::new());
-    let flows = MemoryFlows::new(3, Rules { tries: TRIES, mail_gap: GAP }, clock.clone());
+    let flows = MemoryFlows::new(3, RULES, clock.clone());
     let code = NewCode { digest: CODE, digits: None, expires: clock.now().after(LIFE) };
     for account in 1..=3 {
         assert!(flows.reserve(code.expires).await.unwrap());
@@ -300,7 +375,7 @@ async fn empties(flows: &MemoryFlows) {
 #[tokio::test]
 async fn codes_that_nobody_comes_back_to_are_forgotten() {
     let clock = Arc::new(ManualClock::new());
-    let flows = MemoryFlows::new(2, Rules { tries: TRIES, mail_gap: GAP }, clock.clone());
+    let flows = MemoryFlows::new(2, RULES, clock.clone());
     let expires = clock.now().after(Duration::from_millis(200));
     for account in 1..=2 {
         let code = NewCode { digest: CODE, digits: None, expires };
@@ -316,13 +391,12 @@ async fn codes_that_nobody_comes_back_to_are_forgotten() {
 async fn what_one_cache_knows_the_next_goes_on_with() {
     let clock = Arc::new(ManualClock::new());
     let cache = |capacity| {
-        let rules = Rules { tries: TRIES, mail_gap: GAP };
-        let flows = Arc::new(MemoryFlows::new(capacity, rules, clock.clone()));
-        (Cache { flows: flows.clone(), clock: clock.clone() }, flows)
+        let flows = Arc::new(MemoryFlows::new(capacity, RULES, clock.clone()));
+        (Cache::of(vec![flows.clone()], clock.clone(), Duration::ZERO, None), flows)
     };
     let (former, flows) = cache(10);
     for at in [1, 2, 3, 4] {
-        former.flows.reserve(former.later(LIFE)).await.unwrap();
+        former.flows().reserve(former.later(LIFE)).await.unwrap();
         former.open(&flow(at, 1), CODE).await;
     }
     for _ in 0..TRIES {
@@ -330,7 +404,7 @@ async fn what_one_cache_knows_the_next_goes_on_with() {
     }
     former.attempt(&flow(2, 1), Lane::Link, CODE).await;
     former.claim(&flow(2, 1), PASSWORD).await;
-    former.flows.settle(&flow(2, 1), Settled::Set).await.unwrap();
+    former.flows().settle(&flow(2, 1), Settled::Set).await.unwrap();
     former.attempt(&flow(3, 1), Lane::Link, CODE).await;
     former.claim(&flow(3, 1), PASSWORD).await;
 

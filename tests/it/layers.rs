@@ -52,13 +52,14 @@ const MAY_NAME: [(&str, &[&str]); 22] = [
     ("clock", &["reset::ports"]),
     ("dumps", &[]),
     ("supervisor", &[]),
+    ("kv", &["reset::ports", "config", "telemetry", "tls"]),
     ("tls", &["config"]),
     ("endpoints", &["config", "telemetry", "tls"]),
 ];
 const SERVER: &[&str] =
     &["serve", "listen", "proxy", "admin", "reset", "config", "telemetry", "tls", "endpoints", "supervisor"];
 const ADAPTER: &[&str] =
-    &["reset::ports", "reset::filter", "reset::process", "config", "telemetry", "tls", "endpoints"];
+    &["reset::ports", "reset::filter", "reset::process", "config", "telemetry", "tls", "endpoints", "kv"];
 
 /// Where Pingora's types stop.
 const MAY_NAME_PINGORA: [&str; 4] = ["serve", "listen", "proxy", "admin"];

@@ -8,6 +8,7 @@ pub(crate) mod engine;
 pub(crate) mod http2;
 pub(crate) mod link;
 pub(crate) mod raw;
+pub(crate) mod redis;
 pub(crate) mod reserved;
 pub(crate) mod tls;
 pub(crate) mod upstream;

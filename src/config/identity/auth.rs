@@ -148,7 +148,7 @@ fn oauth2(section: &mut Section<'_>, around: &Surroundings<'_>) -> Option<OAuth2
     });
     let client_auth = section.or("client_auth", "basic", |text| units::one_of(text, &methods));
     let encrypted = token_url.as_ref().is_none_or(|url| url.scheme() == "https");
-    let tls = client_tls(section.section("tls"), encrypted, around);
+    let tls = client_tls(section.section("tls"), encrypted, "an https://", around);
     check_name(section, "token_url", token_url.as_ref(), tls.as_ref());
     Some(OAuth2 {
         token_url: token_url?,

@@ -1,5 +1,6 @@
 //! The one place that names concrete adapters: a checked configuration becomes a running server.
 
+mod codes;
 mod estate;
 mod inside;
 mod reload;
@@ -10,29 +11,30 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio_util::task::TaskTracker;
 
+use self::{
+    codes::Codes,
+    estate::{Estate, Names, StateFile},
+    reload::Lasting,
+};
 pub use self::{
     estate::StateError,
     reload::Reloader,
     watch::{Environment, watch},
 };
-use self::{
-    estate::{Estate, Names, StateFile},
-    reload::Lasting,
-};
 use crate::{
     admin::Inside,
     clock::SystemClock,
     config::{Address, Config},
-    flows::{
-        memory::{MemoryFlows, Rules},
-        repeats::MemoryRepeats,
-    },
     identity,
     keys::KeysError,
+    kv::Unfit,
     listen::{ServerTls, TlsError},
     mail,
     proxy::{InFlight, NoTls},
-    reset::{Settings, ports::Clock},
+    reset::{
+        Settings,
+        ports::{Clock, Events},
+    },
     serve::{
         self, Bound, Ended, Parts,
         handover::{HandoverError, Heir, Legacy},
@@ -43,6 +45,7 @@ use crate::{
         log,
         metrics::{Metrics, MetricsError},
     },
+    tls,
 };
 
 /// How often ended codes are forgotten, and answers kept for repeats give their room back.
@@ -62,6 +65,10 @@ pub enum StartError {
     Mail(#[from] mail::StartError),
     #[error("cannot start the identity store's client")]
     Identity(#[from] identity::Unusable),
+    #[error("cannot set up codes.store")]
+    Codes(#[source] tls::Unusable),
+    #[error("the server of codes.store {0}")]
+    Unfit(Arc<Unfit>),
     #[error("cannot start metrics")]
     Metrics(#[from] MetricsError),
     #[error(transparent)]
@@ -132,17 +139,10 @@ impl App {
         let tls = tls.map(Arc::new);
         let bound = serve::bind(&config.listen, &config.admin, heir)?;
         let trail = trail::start(&config.audit, &names, &clock, &metrics)?;
-        let lasting = Lasting {
-            names,
-            events: Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock), trail.clone())),
-            trail,
-            flows: Arc::new(MemoryFlows::new(config.codes.capacity, Rules::of(&config), Arc::clone(&clock))),
-            repeats: Arc::new(MemoryRepeats::new(config.reset.repeat_window)),
-            leaving: TaskTracker::new(),
-            tls,
-            metrics,
-            clock,
-        };
+        let events: Arc<dyn Events> =
+            Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock), trail.clone()));
+        let codes = Arc::new(Codes::start(&config, &clock, &events, &metrics).await?);
+        let lasting = Lasting { names, events, trail, codes, leaving: TaskTracker::new(), tls, metrics, clock };
         let in_flight = Arc::new(InFlight::new(config.reset.max_in_flight));
         let reloader = Arc::new(Reloader::start(config, lasting).await?);
         if let Some((flows, limits)) = left {
@@ -214,20 +214,20 @@ impl App {
 
 /// What is full, and how full it may be.
 fn gauges(reloader: &Arc<Reloader>, in_flight: &Arc<InFlight>) -> Result<(), MetricsError> {
-    let Lasting { metrics, flows, repeats, .. } = &reloader.lasting;
+    let Lasting { metrics, codes, .. } = &reloader.lasting;
     let present = reloader.present.load();
     let config = &present.config;
     let bounded =
         |name, help, capacity, read: Box<dyn Fn() -> usize + Send + Sync>| metrics.bounded(name, help, capacity, read);
     let help = "User queries whose link may still live, whoever they asked for";
-    let starts = Arc::clone(flows);
+    let starts = Arc::clone(codes);
     bounded("live_starts", help, config.codes.capacity, Box::new(move || starts.starts()))?;
     let of = Arc::clone(reloader);
     let help = "Clients and accounts that limits remember";
     bounded("limiter_keys", help, present.governor.capacity(), Box::new(move || of.present.load().governor.len()))?;
-    let answers = Arc::clone(repeats);
-    bounded("repeat_bytes", "Bytes of answers kept for repeats", repeats.capacity(), {
-        Box::new(move || answers.bytes())
+    let answers = Arc::clone(codes);
+    bounded("repeat_bytes", "Bytes of answers kept for repeats", codes.answers().capacity(), {
+        Box::new(move || answers.answers().bytes())
     })?;
     let of = Arc::clone(reloader);
     let help = "Places in the outbox that mails have, or starts without one";
@@ -239,7 +239,7 @@ fn gauges(reloader: &Arc<Reloader>, in_flight: &Arc<InFlight>) -> Result<(), Met
     bounded("look_ups_in_flight", help, config.identity.max_concurrent, {
         Box::new(move || of.present.load().accounts.under_way())
     })?;
-    let live = Arc::clone(flows);
+    let live = Arc::clone(codes);
     metrics.gauge("live_code_accounts", "Accounts with live codes", move || live.live() as f64)?;
     metrics.counter("log_lines_dropped", "Log lines that nobody took in time", || log::dropped() as f64)?;
     let of = Arc::clone(reloader);
@@ -260,12 +260,11 @@ pub const fn settings(config: &Config) -> Settings {
 
 fn tidy(reloader: &Arc<Reloader>) -> tokio::task::JoinSet<()> {
     let mut tidying = tokio::task::JoinSet::new();
-    let (flows, repeats) = (Arc::clone(&reloader.lasting.flows), Arc::clone(&reloader.lasting.repeats));
+    let codes = Arc::clone(&reloader.lasting.codes);
     tidying.spawn(async move {
         loop {
             tokio::time::sleep(TIDY_FLOWS).await;
-            flows.tidy().await;
-            repeats.tidy().await;
+            codes.tidy().await;
         }
     });
     let of = Arc::clone(reloader);

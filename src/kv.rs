@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use redis::{FromRedisValue, RedisResult, aio::MultiplexedConnection};
 use tokio::{
@@ -102,6 +102,8 @@ pub struct Kv {
 /// What the keeper and those who ask have in common.
 struct Shared {
     link: ArcSwapOption<Link>,
+    /// By which the next connection is made.
+    dialler: ArcSwap<Dialler>,
     space: Arc<str>,
     timeout: Duration,
     replicas: u32,
@@ -135,9 +137,9 @@ impl Kv {
     /// # Errors
     /// If TLS with these settings can never work.
     pub fn new(config: &config::Redis, accord: Arc<dyn Accord>, numbers: KvNumbers) -> Result<Self, tls::Unusable> {
-        let dialler = Dialler::new(config)?;
         let shared = Arc::new(Shared {
             link: ArcSwapOption::empty(),
+            dialler: ArcSwap::from_pointee(Dialler::new(config)?),
             space: format!("{{{}}}:", config.namespace).into(),
             timeout: config.timeout,
             replicas: config.wait_replicas,
@@ -147,8 +149,21 @@ impl Kv {
             ahead: AtomicU64::new(0),
         });
         let (tell, phase) = watch::channel(Phase::Untried);
-        let keeper = keeper::keep(dialler, Arc::clone(&shared), accord, tell);
+        let keeper = keeper::keep(Arc::clone(&shared), accord, tell);
         Ok(Self { shared, phase, _keeper: AbortOnDropHandle::new(tokio::spawn(keeper)) })
+    }
+
+    /// Makes the next connection as somebody else, or by other certificates. One that is there goes on. Settings of a server
+    /// elsewhere are not taken up.
+    ///
+    /// # Errors
+    /// As [`Kv::new`].
+    pub fn renew(&self, config: &config::Redis) -> Result<(), tls::Unusable> {
+        let dialler = Dialler::new(config)?;
+        if self.shared.dialler.load().is_at(&dialler) {
+            self.shared.dialler.store(Arc::new(dialler));
+        }
+        Ok(())
     }
 
     /// Waits for the first word of the server, or that there is none.
@@ -234,6 +249,20 @@ impl Kv {
         arguments: &[&[u8]],
     ) -> Result<T, Lost> {
         self.ask(call, until, |mut connection| async move { script.eval(&mut connection, keys, arguments).await }).await
+    }
+
+    /// Removes keys.
+    ///
+    /// # Errors
+    /// [`Lost`]
+    pub async fn remove(&self, keys: &[String]) -> Result<(), Lost> {
+        let mut remove = redis::cmd("DEL");
+        remove.arg(keys);
+        self.ask(KvCall::Limit, self.deadline(), |mut connection| async move {
+            let _: u32 = remove.query_async(&mut connection).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// The time that the server told.

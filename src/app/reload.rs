@@ -16,15 +16,13 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     StartError,
+    codes::Codes,
     estate::{self, Estate, Names},
     settings,
 };
 use crate::{
     config::{Config, Effective},
-    flows::{
-        memory::{self, MemoryFlows},
-        repeats::MemoryRepeats,
-    },
+    flows::memory,
     identity::Crest,
     keys::RingKeys,
     limits::{self, Governor},
@@ -51,8 +49,7 @@ pub(super) struct Lasting {
     pub(super) metrics: Arc<Metrics>,
     /// Replaced in place: what is open goes on by the one before.
     pub(super) tls: Option<Arc<ServerTls>>,
-    pub(super) flows: Arc<MemoryFlows>,
-    pub(super) repeats: Arc<MemoryRepeats>,
+    pub(super) codes: Arc<Codes>,
     /// Outboxes of generations that are over, until their last mail is.
     pub(super) leaving: TaskTracker,
 }
@@ -103,6 +100,7 @@ impl Reloader {
         let (present, generation) = make(config, &self.lasting, Some(&before)).await?;
         let stays = fixed(&before.config, &present.config).into_iter().filter(|(_, same)| !same);
         let stays = stays.map(|(name, _)| name).collect();
+        self.lasting.codes.renew(&present.config)?;
         if let (Some(tls), Some(config)) = (&self.lasting.tls, &present.config.listen.tls) {
             tls.replace(config, self.lasting.clock.now())?;
         }
@@ -142,7 +140,7 @@ impl Reloader {
 
     /// Goes on with what another process left.
     pub(super) async fn inherit(&self, flows: memory::Kept, limits: &limits::Kept) {
-        self.lasting.flows.go_on(flows).await;
+        self.lasting.codes.go_on(flows).await;
         self.present.load_full().governor.go_on(limits);
     }
 
@@ -168,7 +166,7 @@ impl Legacy for Reloader {
 
     fn estate(&self) -> Option<Vec<u8>> {
         let present = self.present.load_full();
-        let (flows, limits) = (self.lasting.flows.keep(), present.governor.keep());
+        let (flows, limits) = (self.lasting.codes.keep(), present.governor.keep());
         estate::seal(&present.config.token.keys, &self.lasting.names, flows, limits)
     }
 
@@ -185,11 +183,11 @@ async fn make(
     lasting: &Lasting,
     before: Option<&Present>,
 ) -> Result<(Present, Generation), StartError> {
-    let Lasting { names, clock, events, metrics, flows, repeats, .. } = lasting;
+    let Lasting { names, clock, events, metrics, codes, .. } = lasting;
     // A key that was drawn at start is not drawn again.
     let keys = match before.filter(|before| before.config.token.ephemeral && config.token.ephemeral) {
         Some(before) => Arc::clone(&before.keys),
-        None => Arc::new(RingKeys::new(&config.token.keys, names.ids.expose())?),
+        None => Arc::new(codes.keys(&config, names)?),
     };
     let governor = match before {
         Some(before) if before.config.limits == config.limits => Arc::clone(&before.governor),
@@ -201,7 +199,7 @@ async fn make(
             Arc::new(fresh)
         }
     };
-    let limits: Arc<dyn Limits> = governor.clone();
+    let limits: Arc<dyn Limits> = codes.limits(&config, &governor, events);
     config.mail.capacity = config.outbox_places();
     config.mail.later = config.later_places();
     let email = config.reset.process.email().ok_or(StartError::NoMailStage)?;
@@ -210,8 +208,8 @@ async fn make(
     let accounts = Arc::new(Crest::new(&config.identity, Arc::clone(clock), Arc::clone(metrics))?);
     let ports = Ports {
         accounts: accounts.clone(),
-        flows: flows.clone(),
-        repeats: repeats.clone(),
+        flows: codes.flows(),
+        repeats: codes.repeats(),
         limits: Arc::clone(&limits),
         outbox: Arc::clone(&outbox),
         keys: keys.clone(),
@@ -237,6 +235,7 @@ fn fixed(before: &Config, now: &Config) -> Vec<(&'static str, bool)> {
         ("listen.addresses", before.listen.addresses == now.listen.addresses),
         ("listen: the bounds of connections", before.listen.connections == now.listen.connections),
         ("admin.address", before.admin.address == now.admin.address),
+        ("codes.store, and what else says where and how codes are kept", before.codes.store.stays(&now.codes.store)),
         ("codes.tries", before.codes.tries == now.codes.tries),
         ("codes.capacity", before.codes.capacity == now.codes.capacity),
         ("codes.state_file", before.codes.state_file == now.codes.state_file),

@@ -22,6 +22,7 @@ use super::{
     log::log,
     mail::mail,
     raw::{Notes, Section},
+    redis::store,
     reset::{process_file, reset},
     secret::{Surroundings, token},
     upstream::upstream,
@@ -114,13 +115,15 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
     let upstream = upstream(root.section("upstream"), listen.as_ref(), around);
     let edge = edge(root.section("edge"));
     let identity = identity(root.section("identity"), around);
-    let limits = limits(root.section("limits"));
+    let token = token(root.section("token"), around);
+    let mut of_codes = root.section("codes");
+    let store = store(&mut of_codes, token.as_ref(), around);
+    let limits = limits(root.section("limits"), store.as_ref());
     let mut section = root.section("reset");
     let file = process_file(&mut section, around);
     let mail = mail(root.section("mail"), file.as_ref(), around);
     let reset = reset(section, file, limits.as_ref().and_then(|limits| limits.mail_per_account));
-    let token = token(root.section("token"), around);
-    let codes = codes(root.section("codes"), limits.as_ref(), token.as_ref(), around);
+    let codes = codes(of_codes, store, limits.as_ref(), token.as_ref(), around);
     let mut section = root.section("log");
     let audit = audit(root.section("audit"), &mut section, around);
     let log = log(section);

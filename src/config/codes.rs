@@ -1,25 +1,19 @@
 //! `[codes]`: the one-time codes.
 
-use super::{
-    Codes, LimitName, Limits, Token,
-    raw::Section,
-    redis::{Store, store},
-    secret::Surroundings,
-    units,
-};
+use super::{Codes, LimitName, Limits, Store, Token, raw::Section, secret::Surroundings, units};
 
 /// Fewer than these are worth a warning: at fifteen guesses an hour for each of ten thousand accounts, eight digits take a
 /// month to guess one.
 const SAFE_DIGITS: u32 = 8;
 
-/// Reads the section.
+/// Reads the rest of the section, after its store.
 pub(super) fn codes(
     mut section: Section<'_>,
+    store: Option<Store>,
     limits: Option<&Limits>,
     token: Option<&Token>,
     around: &Surroundings<'_>,
 ) -> Option<Codes> {
-    let store = store(&mut section, token, around);
     let typed = section.or("format", "opaque", |text| units::one_of(text, &[("opaque", false), ("digits", true)]));
     let digits = section.number("digits", 8, 6..=10);
     if typed == Some(true) {

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{raw::Section, units};
+use super::{Store, raw::Section, units};
 
 const NAMES: [(&str, LimitName); 6] = [
     ("client", LimitName::Client),
@@ -39,6 +39,8 @@ pub struct Limits {
     pub observe: Vec<LimitName>,
     /// Clients, or accounts, that each of the rates remembers.
     pub capacity: usize,
+    /// Whether starts, and what accounts may have, are counted on the server that codes are on.
+    pub shared: bool,
 }
 
 /// The key of a rate in `[limits]`.
@@ -80,8 +82,12 @@ impl Rate {
     }
 }
 
-/// Reads the section.
-pub(super) fn limits(mut section: Section<'_>) -> Option<Limits> {
+/// Reads the section; `codes` is where codes are.
+pub(super) fn limits(mut section: Section<'_>, codes: Option<&Store>) -> Option<Limits> {
+    let shared = section.or("store", "memory", |text| units::one_of(text, &[("memory", false), ("redis", true)]));
+    if shared == Some(true) && matches!(codes, Some(Store::Memory)) {
+        section.fault("store", "needs a server to count on: set codes.store to its redis:// URL");
+    }
     let client = section.or("client", "300/1m", units::rate);
     let start_per_client = section.or("start_per_client", "30/10m", units::rate);
     let start_total = section.or("start_total", "1200/1m", units::rate);
@@ -113,6 +119,7 @@ pub(super) fn limits(mut section: Section<'_>) -> Option<Limits> {
         overrides: overrides.into_iter().collect::<Option<_>>()?,
         observe: observe?,
         capacity: usize::try_from(capacity?).ok()?,
+        shared: shared?,
     })
 }
 

@@ -80,6 +80,27 @@ pub enum Store {
     Redis(Box<Redis>),
 }
 
+impl Store {
+    /// Whether what cannot change in a running process is the same.
+    pub fn stays(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Memory, Self::Memory) => true,
+            (Self::Redis(one), Self::Redis(other)) => one.is_at(other),
+            _ => false,
+        }
+    }
+}
+
+impl Redis {
+    /// Whether the keys are in the same place, and as much is asked of it. As whom to ask, and by which certificates, may
+    /// be another matter.
+    pub fn is_at(&self, other: &Self) -> bool {
+        let place = |of: &Self| (of.kind.clone(), of.servers.clone(), of.database, of.namespace.clone());
+        let times = |of: &Self| (of.connect_timeout, of.timeout, of.wait_replicas, of.tls.is_some());
+        place(self) == place(other) && times(self) == times(other)
+    }
+}
+
 /// Means something with a server only.
 const KEYS: [&str; 9] = [
     "allow_plaintext",

@@ -515,7 +515,11 @@ const BAD: &[(&str, &str, &str)] = &[
     ("drain", r#"within = "0s""#, "drain.within = \"0s\": must be from 1s to 1h"),
     ("reload", r#"watch = "2h""#, "reload.watch = \"2h\": must be from 0s to 1h"),
     ("upgrade", r#"folder = 1"#, "upgrade.folder = 1: must be a text, in quotes"),
-    ("codes", r#"store = "redis://h/0""#, r#"codes.store = "redis://h/0": is not built yet; must be "memory""#),
+    (
+        "codes",
+        r#"store = "redis://h/0""#,
+        r#"codes.store = "redis://h/0": is plaintext beyond loopback: use rediss://, or set codes.allow_plaintext = true"#,
+    ),
     (
         "codes",
         r#"store = "rediss://:hunter2@h""#,

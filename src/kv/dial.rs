@@ -64,6 +64,11 @@ impl Dialler {
         })
     }
 
+    /// Whether the two lead to the same place.
+    pub(super) fn is_at(&self, other: &Self) -> bool {
+        (&self.kind, &self.servers, self.info.db()) == (&other.kind, &other.servers, other.info.db())
+    }
+
     /// A connection to the server that has `key`.
     pub(super) async fn dial(&self, key: &str) -> Result<(MultiplexedConnection, Driver), Unfit> {
         let mut failed = Unfit::Unknown;

@@ -20,10 +20,11 @@ const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// Keeps a connection for ever.
-pub(super) async fn keep(dialler: Dialler, shared: Arc<Shared>, accord: Arc<dyn Accord>, tell: watch::Sender<Phase>) {
+pub(super) async fn keep(shared: Arc<Shared>, accord: Arc<dyn Accord>, tell: watch::Sender<Phase>) {
     let mut wait = FIRST;
     let mut said: Option<String> = None;
     loop {
+        let dialler = shared.dialler.load_full();
         let why = match timeout(dialler.timeout, connect(&dialler, &shared, &*accord)).await {
             Ok(Ok(link)) => {
                 let link = Arc::new(link);

@@ -188,6 +188,26 @@ impl Governor {
         }
     }
 
+    /// The rate that holds for this key, where there is one.
+    pub(super) fn ladder(&self, rule: Rule, key: LimitKey) -> Option<&Ladder> {
+        self.limiter(rule).ladder(self.group(key))
+    }
+
+    /// What a client's first starts are, where its starts are limited.
+    pub(super) fn firsts(&self, client: Client) -> Option<&Ladder> {
+        self.first_start.ladder(self.group(LimitKey::Client(client)))
+    }
+
+    /// What later starts may have of everyone's.
+    pub(super) const fn later_total(&self) -> Option<&Ladder> {
+        self.later_start_total.as_ref()
+    }
+
+    /// Whether a rule only counts what it would refuse.
+    pub(super) fn observes(&self, rule: Rule) -> bool {
+        self.limiter(rule).mode == Mode::Observe
+    }
+
     /// Takes one, and tells where it can be put back; from nowhere, where there is no limit or it only watches.
     fn take<'a>(&self, rule: Rule, from: Option<&'a Ladder>, keys: &[Key]) -> Result<Option<&'a Ladder>, Refused> {
         let Some(ladder) = from else { return Ok(None) };
@@ -207,7 +227,7 @@ impl Governor {
     }
 
     /// The override that is for this key.
-    fn group(&self, key: LimitKey) -> Option<usize> {
+    pub(super) fn group(&self, key: LimitKey) -> Option<usize> {
         match key {
             LimitKey::Client(client) => self.networks.first(client),
             LimitKey::Account(_) | LimitKey::Everyone => None,
@@ -319,7 +339,7 @@ enum Mode {
 
 /// What a client is told of its own budget. What is everyone's or an account's is nobody's business; what a wider network
 /// has is told as what one client has.
-const fn policy(rule: Rule, rate: Rate) -> Option<Policy> {
+pub(super) const fn policy(rule: Rule, rate: Rate) -> Option<Policy> {
     let name = match rule {
         Rule::Client => "client",
         Rule::StartPerClient => "start_per_client",

@@ -16,7 +16,7 @@ use crate::{config::Rate, reset::ports::Client};
 pub(super) const TIERS: usize = 3;
 
 /// What each tier allows, in multiples of one client: the client itself, its /56, its /48.
-const FACTORS: [u32; TIERS] = [1, 4, 16];
+pub(super) const FACTORS: [u32; TIERS] = [1, 4, 16];
 
 /// The bytes of an address that name it in each tier.
 const BYTES: [usize; TIERS] = [8, 7, 6];

@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
 
-use super::{MetricsError, add, counter, family, gauge, register};
+use super::{
+    Metrics, MetricsError,
+    make::{add, buckets, counter, family, gauge, register},
+};
 use crate::telemetry::labels::{KV_CALLS, KV_FAILURES, kv_call, kv_failure};
+
+/// From a server next door to the longest that a step may take.
+const SECONDS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 7.5];
 
 /// What is asked of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,17 +76,20 @@ pub struct KvNumbers {
 }
 
 impl KvNumbers {
-    pub(super) fn new(r: &Registry) -> Result<Self, MetricsError> {
-        let options = HistogramOpts::new("resetgate_codes_store_call_seconds", "How long calls of it took")
-            .buckets(vec![0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]);
-        let times = HistogramVec::new(options, &["call"])?;
+    fn new(r: &Registry) -> Result<Self, MetricsError> {
+        let help = "How long calls of the server that codes are on took";
+        let times = HistogramVec::new(buckets("codes_store_call_duration_seconds", help, SECONDS), &["call"])?;
         register(r, &times)?;
-        let mut of_calls = KV_CALLS.iter().map(|call| times.get_metric_with_label_values(&[call]));
-        let first = of_calls.next().transpose()?;
-        let mut rest = of_calls.collect::<Result<Vec<_>, _>>()?.into_iter();
-        let first = first.ok_or_else(|| prometheus::Error::Msg("no calls".to_owned()))?;
-        let times =
-            std::array::from_fn(|at| if at == 0 { first.clone() } else { rest.next().unwrap_or(first.clone()) });
+        let of = |call| times.get_metric_with_label_values(&[kv_call(call)]);
+        let times = [
+            of(KvCall::Read)?,
+            of(KvCall::Write)?,
+            of(KvCall::Reserve)?,
+            of(KvCall::Repeat)?,
+            of(KvCall::Answer)?,
+            of(KvCall::Limit)?,
+            of(KvCall::Copied)?,
+        ];
         Ok(Self {
             up: gauge(r, "codes_store_up", "Whether the server that codes are on can be used")?,
             connections: counter(r, "codes_store_connections", "Connections made to the server that codes are on")?,
@@ -136,5 +146,12 @@ impl KvNumbers {
     }
 }
 
-/// The name in the label, which is also where its times are.
-const _: fn(KvCall) -> &'static str = kv_call;
+impl Metrics {
+    /// Numbers of a server that codes are on, for whoever has one; once.
+    ///
+    /// # Errors
+    /// The second time.
+    pub fn kv(&self) -> Result<KvNumbers, MetricsError> {
+        KvNumbers::new(&self.registry)
+    }
+}

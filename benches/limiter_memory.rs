@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         Some(Rate { count: std::num::NonZeroU32::new(count).expect("not zero"), period: Duration::from_secs(secs) })
     };
     let config = Limits {
+        shared: false,
         client: rate(300, 60),
         start_per_client: rate(30, 600),
         // With it, what it refuses is not remembered.

@@ -54,6 +54,7 @@ fn rate(count: u32, period: Duration) -> Option<Rate> {
 /// `client` is given; `start_per_client` is 2 in 10 s; `mail_total` is 1 in 1 s; the others are off.
 fn limits(client: Option<Rate>, capacity: usize) -> (Arc<Manual>, Governor) {
     let config = config::Limits {
+        shared: false,
         client,
         start_per_client: rate(2, 10 * SECOND),
         start_total: None,
@@ -209,6 +210,7 @@ fn parallel_requests_of_one_wide_network_get_exactly_its_budget() {
 #[test]
 fn a_rule_that_is_observed_counts_and_lets_pass() {
     let config = config::Limits {
+        shared: false,
         client: rate(10, 10 * SECOND),
         start_per_client: rate(10, 10 * SECOND),
         start_total: None,
@@ -258,6 +260,7 @@ fn some_networks_have_budgets_of_their_own() {
         start_per_client: rate(1, SECOND),
     };
     let config = config::Limits {
+        shared: false,
         client: rate(1, SECOND),
         start_per_client: None,
         start_total: None,
@@ -430,6 +433,7 @@ fn the_strangest_rates_and_times_break_nothing() {
 /// `start_per_client` is 60 in 60 s, so two of them are first ones; `start_total` is 240 in 2400 s.
 fn config_of_starts() -> config::Limits {
     config::Limits {
+        shared: false,
         client: None,
         start_per_client: rate(60, 60 * SECOND),
         start_total: rate(240, 2400 * SECOND),

@@ -26,6 +26,7 @@ mod metrics;
 mod nginx;
 mod promises;
 mod reload;
+mod replicas;
 mod sidecar;
 mod start;
 mod stop;

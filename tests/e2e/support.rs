@@ -12,6 +12,10 @@ pub(crate) mod program;
 #[path = "../it/support/raw.rs"]
 #[allow(dead_code)] // the stories use the rest
 pub(crate) mod raw;
+#[path = "../it/support/redis.rs"]
+#[allow(dead_code)] // the stories use the rest
+pub(crate) mod redis;
+pub(crate) mod replicas;
 #[path = "../it/support/reserved.rs"]
 #[allow(dead_code)] // the stories use the rest
 pub(crate) mod reserved;

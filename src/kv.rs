@@ -180,6 +180,11 @@ impl Kv {
         }
     }
 
+    /// Whether the server can be used at the moment.
+    pub fn is_connected(&self) -> bool {
+        self.shared.link.load().is_some()
+    }
+
     /// Resolves when the server can be used.
     pub async fn is_up(&self) {
         let _ = self.phase.clone().wait_for(|phase| matches!(phase, Phase::Up)).await;

@@ -124,6 +124,22 @@ impl Codes {
         }
     }
 
+    /// The most of them.
+    pub(super) fn capacity(&self) -> usize {
+        match self {
+            Self::Memory { flows, .. } => flows.capacity(),
+            Self::Server(server) => server.flows.capacity(),
+        }
+    }
+
+    /// Whether codes can be asked for at the moment.
+    pub(super) fn is_up(&self) -> bool {
+        match self {
+            Self::Memory { .. } => true,
+            Self::Server(server) => server.kv.is_connected(),
+        }
+    }
+
     /// Accounts with live codes in this process's memory.
     pub(super) fn live(&self) -> u64 {
         match self {

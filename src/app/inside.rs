@@ -16,12 +16,15 @@ const FEW: u32 = 3;
 impl Inside for Reloader {
     fn parts(&self) -> Vec<Part> {
         let present = self.present.load();
-        let flows = &self.lasting.flows;
+        let codes = &self.lasting.codes;
         vec![
             identity(present.accounts.health()),
             Part::of_room("outbox", present.outbox.taken(), present.config.mail.capacity),
             mail(present.outbox.failures()),
-            Part::of_room("codes", flows.starts(), flows.capacity()),
+            match codes.is_up() {
+                true => Part::of_room("codes", codes.starts(), codes.capacity()),
+                false => Part { name: "codes", state: State::Failing, reason: "server_down" },
+            },
         ]
     }
 

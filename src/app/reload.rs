@@ -235,7 +235,7 @@ fn fixed(before: &Config, now: &Config) -> Vec<(&'static str, bool)> {
         ("listen.addresses", before.listen.addresses == now.listen.addresses),
         ("listen: the bounds of connections", before.listen.connections == now.listen.connections),
         ("admin.address", before.admin.address == now.admin.address),
-        ("codes.store, and what else says where and how codes are kept", before.codes.store.stays(&now.codes.store)),
+        ("codes: where they are kept", before.codes.store.stays(&now.codes.store)),
         ("codes.tries", before.codes.tries == now.codes.tries),
         ("codes.capacity", before.codes.capacity == now.codes.capacity),
         ("codes.state_file", before.codes.state_file == now.codes.state_file),
@@ -265,6 +265,14 @@ fn named(name: &'static str) -> Vec<&'static str> {
             "listen.min_rate",
             "listen.max_lifetime",
             "listen.max_requests",
+        ],
+        "codes: where they are kept" => vec![
+            "codes.store",
+            "codes.database",
+            "codes.namespace",
+            "codes.connect_timeout",
+            "codes.timeout",
+            "codes.wait_replicas",
         ],
         several => several.split(" and ").collect(),
     }

@@ -102,17 +102,8 @@ impl Redis {
 }
 
 /// Means something with a server only.
-const KEYS: [&str; 9] = [
-    "allow_plaintext",
-    "database",
-    "username",
-    "password",
-    "namespace",
-    "connect_timeout",
-    "timeout",
-    "wait_replicas",
-    "tls",
-];
+const KEYS: [&str; 8] =
+    ["allow_plaintext", "database", "username", "password", "namespace", "connect_timeout", "timeout", "wait_replicas"];
 
 /// Reads `store`, and all that it brings with it.
 pub(super) fn store(section: &mut Section<'_>, token: Option<&Token>, around: &Surroundings<'_>) -> Option<Store> {

@@ -523,9 +523,57 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "codes",
         r#"store = "rediss://:hunter2@h""#,
-        r#"codes.store = "rediss://…@h": is not built yet; must be "memory""#,
+        r#"codes.store = "rediss://…@h": must not have a user or a password in it: use codes.username and codes.password"#,
     ),
-    ("codes", r#"store = "disk""#, r#"codes.store = "disk": must be "memory""#),
+    (
+        "codes",
+        r#"store = "disk""#,
+        "codes.store = \"disk\": must be \"memory\", redis://host:6379/0, rediss:// for TLS, unix:/path, \
+         redis+sentinel://host:26379,host:26379/name or redis+cluster://host:6379,host:6379",
+    ),
+    (
+        "codes",
+        "store = \"unix:/run/redis.sock\"\nstate_file = \"codes\"",
+        r#"codes.state_file = "codes": means nothing with codes on a server: they outlive this process there"#,
+    ),
+    (
+        "codes",
+        "store = \"redis://127.0.0.1/1\"\ndatabase = 2",
+        "codes.database = 2: must not be set beside the one in codes.store",
+    ),
+    ("codes", "store = \"rediss+cluster://h\"\ndatabase = 2", "codes.database = 2: must be 0: a cluster has no other"),
+    (
+        "codes",
+        "store = \"redis://localhost\"\nusername = \"gate\"",
+        r#"codes.username = "gate": must come with codes.password"#,
+    ),
+    (
+        "codes",
+        "store = \"redis://localhost\"\npassword = \"hunter2\"",
+        r#"codes.password (value not shown): must be "env:NAME" or "file:path""#,
+    ),
+    ("codes", r#"namespace = "a""#, r#"codes.namespace = "a": means nothing with store = "memory""#),
+    (
+        "codes",
+        "store = \"rediss://h\"\nnamespace = \"a{b}\"",
+        r#"codes.namespace = "a{b}": must be up to 64 of A-Z a-z 0-9 - _ . : /"#,
+    ),
+    ("codes", "store = \"rediss://h\"\ntimeout = \"8s\"", r#"codes.timeout = "8s": must be from 10ms to 7s"#),
+    (
+        "codes",
+        "store = \"rediss://h\"\nwait_replicas = 17",
+        "codes.wait_replicas = 17: must be a whole number from 0 to 16",
+    ),
+    (
+        "codes",
+        "store = \"redis://localhost\"\ntls = { server_name = \"cache\" }",
+        r#"codes.tls.server_name = "cache": means nothing without TLS: use a rediss:// URL"#,
+    ),
+    (
+        "limits",
+        r#"store = "redis""#,
+        r#"limits.store = "redis": needs a server to count on: set codes.store to its redis:// URL"#,
+    ),
     ("codes", r#"format = "letters""#, r#"codes.format = "letters": must be "opaque" or "digits""#),
     ("codes", r#"digits = 5"#, "codes.digits = 5: must be a whole number from 6 to 10"),
     (

@@ -28,7 +28,7 @@ use tokio::{
 use super::{memory::Rules, record::Record};
 use crate::{
     kv::{Kv, Lost, Script, Vault},
-    reset::ports::{Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewCode, Opened, Settled, Time},
+    reset::ports::{Attempt, Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewCode, Opened, Settled, Time},
     telemetry::{metrics::KvCall, throttle::Throttle},
 };
 
@@ -130,6 +130,11 @@ impl RedisFlows {
             reserve: Script::new(RESERVE),
             odd: Throttle::new(QUIET),
         }))
+    }
+
+    /// The most starts whose link may still live.
+    pub fn capacity(&self) -> usize {
+        self.0.capacity
     }
 
     /// Starts whose link may still live, of all processes, as of this one's last.
@@ -295,7 +300,7 @@ impl Flows for RedisFlows {
         Ok(self.0.step(at, |record, _| record.withdraw(at)).await?)
     }
 
-    async fn attempt(&self, at: &FlowRef, lane: Lane, code: Digest, until: Time) -> Result<bool, Down> {
+    async fn attempt(&self, at: &FlowRef, lane: Lane, code: Digest, until: Time) -> Result<Attempt, Down> {
         let left = self.0.left(until);
         Ok(self.0.step(at, |record, now| record.attempt(at, lane, &code, now.after(left))).await?)
     }

@@ -95,7 +95,8 @@ impl Cause {
                 ),
                 _,
             ) => KvFailure::Moved,
-            (_, Some(_)) => KvFailure::Refused,
+            // Of several commands at once only that is told.
+            (_, Some(_)) | (ErrorKind::Extension, None) => KvFailure::Refused,
             _ if error.is_timeout() => return Self::timeout(),
             _ if error.is_io_error() || error.is_connection_dropped() => KvFailure::Broken,
             _ => KvFailure::Malformed,

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::Rate,
     kv::{Kv, Lost, Script, Vault},
-    reset::ports::{Client, Decision, Event, Events, LimitKey, Limits, Rule, Share, Start},
+    reset::ports::{About, Client, Decision, Event, Events, LimitKey, Limits, Rule, Share, Start},
     telemetry::metrics::KvCall,
 };
 
@@ -129,12 +129,12 @@ impl ServerLimits {
         let (refused, wait, near): (u32, u64, u8) = self.eval(&self.charge, &buckets).await?;
         if refused == 0 {
             if near == 1 {
-                self.events.record(Event::LimitNear { rule });
+                self.events.record(Event::LimitNear { rule }, &About::default());
             }
             return Ok(Decision::Allowed);
         }
         if self.own.observes(rule) {
-            self.events.record(Event::LimitObserved { rule });
+            self.events.record(Event::LimitObserved { rule }, &About::default());
             return Ok(Decision::Allowed);
         }
         let policy = policy(rule, ladder.rate());
@@ -165,8 +165,8 @@ impl ServerLimits {
             self.eval(&self.start, &buckets).await?;
         for (rule, told) in [(Rule::StartPerClient, own_told), (Rule::StartTotal, total_told)] {
             match told {
-                1 => self.events.record(Event::LimitNear { rule }),
-                2 => self.events.record(Event::LimitObserved { rule }),
+                1 => self.events.record(Event::LimitNear { rule }, &About::default()),
+                2 => self.events.record(Event::LimitObserved { rule }, &About::default()),
                 _ => {}
             }
         }

@@ -5,6 +5,7 @@ mod admin;
 mod answers;
 mod audit;
 mod bounds;
+mod codes_server;
 mod connections;
 mod decoys;
 mod digits;

@@ -8,6 +8,7 @@ pub(crate) mod engine;
 pub(crate) mod http2;
 pub(crate) mod link;
 pub(crate) mod raw;
+#[allow(dead_code)] // the stories of the program use the rest
 pub(crate) mod redis;
 pub(crate) mod reserved;
 pub(crate) mod tls;

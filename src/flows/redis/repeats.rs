@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     kv::{Kv, Lost, Script, Vault},
-    reset::ports::{Digest, Event, Events, Repeats, Reply, Service, Work},
+    reset::ports::{About, Digest, Event, Events, Repeats, Reply, Service, Work},
     telemetry::metrics::KvCall,
 };
 
@@ -104,7 +104,7 @@ impl RedisRepeats {
             Ok(None) => self.run(&key, &owner, work).await,
             Ok(Some(reply)) => reply,
             Err(_) => {
-                self.events.record(Event::ServiceDown { service: Service::Codes });
+                self.events.record(Event::ServiceDown { service: Service::Codes }, &About::default());
                 Reply::retry(503, "The service is not available, try again later", RETRY)
             }
         }

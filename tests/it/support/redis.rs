@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -29,12 +29,19 @@ impl RedisServer {
 
     /// The same with more settings, as `redis-server` takes them.
     pub(crate) async fn with(settings: &[&str]) -> Option<Self> {
+        Self::by(None, settings).await
+    }
+
+    /// The same with a file of settings, which it may write to.
+    pub(crate) async fn by(file: Option<&Path>, settings: &[&str]) -> Option<Self> {
         let found = Command::new("redis-server").arg("--version").output().is_ok_and(|ran| ran.status.success());
         if skip(found) {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        let settings: Vec<_> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let file = file.map(|file| file.to_str().unwrap().to_owned());
+        let settings: Vec<_> =
+            file.into_iter().chain(own(&folder)).chain(settings.iter().map(|setting| (*setting).to_owned())).collect();
         let (shell, process) = spawn(&folder, &settings);
         let server = Self { folder, shell, process, settings };
         server.answers().await;
@@ -87,20 +94,32 @@ impl RedisServer {
     }
 
     /// What it says to a command.
-    pub(crate) async fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+    pub(crate) async fn ask<T: redis::FromRedisValue>(&self, words: &[impl redis::ToSingleRedisArg]) -> T {
         self.try_ask(words).await.unwrap()
     }
 
-    pub(crate) async fn try_ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+    pub(crate) async fn try_ask<T: redis::FromRedisValue>(
+        &self,
+        words: &[impl redis::ToSingleRedisArg],
+    ) -> redis::RedisResult<T> {
         let client = redis::Client::open(format!("redis+unix://{}", self.socket().display())).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await?;
-        let (name, arguments) = words.split_first().unwrap();
-        redis::cmd(name).arg(arguments).query_async(&mut connection).await
+        let mut command = redis::Cmd::new();
+        for word in words {
+            command.arg(word);
+        }
+        command.query_async(&mut connection).await
     }
 
     async fn answers(&self) {
-        let answers = async { while self.try_ask::<String>(&["PING"]).await.is_err() {} };
-        tokio::time::timeout(Duration::from_secs(20), answers).await.expect("a Redis server");
+        let answers = async {
+            while self.try_ask::<String>(&["PING"]).await.is_err() {
+                tokio::task::yield_now().await
+            }
+        };
+        let answered = tokio::time::timeout(Duration::from_secs(20), answers).await;
+        let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        assert!(answered.is_ok(), "{}", log());
     }
 }
 
@@ -110,15 +129,20 @@ impl Drop for RedisServer {
     }
 }
 
+/// What each has.
+fn own(folder: &TempDir) -> Vec<String> {
+    let folder = folder.path().display();
+    ["--port", "0", "--unixsocket", &format!("{folder}/redis.sock"), "--save", "", "--appendonly", "no"]
+        .into_iter()
+        .chain(["--dir", &folder.to_string()])
+        .map(str::to_owned)
+        .collect()
+}
+
 fn spawn(folder: &TempDir, settings: &[String]) -> (Child, u32) {
     let folder = folder.path();
     let mut command = Command::new("sh");
-    command.args(["-c", SCRIPT]).arg(folder.join("log")).args(["--port", "0", "--unixsocket"]);
-    command
-        .arg(folder.join("redis.sock"))
-        .args(["--save", "", "--appendonly", "no", "--dir"])
-        .arg(folder)
-        .args(settings);
+    command.args(["-c", SCRIPT]).arg(folder.join("log")).args(settings);
     let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -139,8 +139,7 @@ impl App {
         let tls = tls.map(Arc::new);
         let bound = serve::bind(&config.listen, &config.admin, heir)?;
         let trail = trail::start(&config.audit, &names, &clock, &metrics)?;
-        let events: Arc<dyn Events> =
-            Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock), trail.clone()));
+        let events: Arc<dyn Events> = Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock), trail.clone()));
         let codes = Arc::new(Codes::start(&config, &clock, &events, &metrics).await?);
         let lasting = Lasting { names, events, trail, codes, leaving: TaskTracker::new(), tls, metrics, clock };
         let in_flight = Arc::new(InFlight::new(config.reset.max_in_flight));

@@ -8,7 +8,7 @@ use resetgate::{
     flows::{memory::Rules, redis::RedisFlows},
     keys::shared::Shared,
     kv::{Kv, Unfit, Vault},
-    reset::ports::{Claim, Clock, Digest, FlowRef, Flows, Lane, NewCode, Opened, Secret, Settled, Time},
+    reset::ports::{Attempt, Claim, Clock, Digest, FlowRef, Flows, Lane, NewCode, Opened, Secret, Settled, Time},
     telemetry::metrics::Metrics,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -57,7 +57,7 @@ impl Replica {
     }
 
     async fn attempt(&self, at: &FlowRef, code: Digest) -> bool {
-        self.flows.attempt(at, Lane::Link, code, self.later()).await.unwrap()
+        self.flows.attempt(at, Lane::Link, code, self.later()).await.unwrap() == Attempt::Right
     }
 
     async fn claim(&self, at: &FlowRef, password: Digest) -> Claim {

@@ -18,6 +18,7 @@ mod http_edges;
 mod lanes;
 mod layers;
 mod limits;
+mod limits_server;
 mod mail;
 mod metrics;
 mod panics;

@@ -10,6 +10,125 @@ use crate::reset::{
     error::Stop,
     flow::{Flow, State, Tag},
     ports::{
+        AccountId, Attempt, Decision, Decoy, Digest, Down, Event, Job, Lane, LimitKey, NewCode, Opened, Purpose,
+        Reason, Rule, Secret, Service, Source,
+    },
+    process::Reader,
+    stage::{Cx, Next, Stage},
+    wire::{self, Input},
+};
+
+/// The stage's name.
+pub const NAME: &str = "emailValidation";
+
+/// The stage's part of the process file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// What the link begins with; `&token=…&code=…` is put right after it.
+    pub verification_link: String,
+    /// The sender, where the product's own configuration has none.
+    pub from: Option<String>,
+    /// Subjects by language tag (`en`, `en_GB`, `pt-BR`), in the file's order.
+    pub subjects: Vec<(String, String)>,
+    /// Bodies by language tag, in the file's order.
+    pub messages: Vec<(String, String)>,
+    /// What stands for the link in a body.
+    pub link_token: String,
+    /// Whether the bodies are HTML (`mimeType`); plain text otherwise.
+    pub html: bool,
+}
+
+impl Settings {
+    pub(in crate::reset) fn read(reader: &mut Reader<'_, '_>) -> Option<Self> {
+        let verification_link = reader.text("verificationLink");
+        let subjects = reader.translations("subjectTranslations");
+        let messages = reader.translations("messageTranslations");
+        let link_token = reader.text("verificationLinkToken");
+        let from = reader.optional_text("from");
+        let mime_type = reader.optional_text("mimeType").unwrap_or_else(|| "text/plain".to_owned());
+        if !matches!(mime_type.as_str(), "text/plain" | "text/html") {
+            reader.fault("mimeType", "must be text/plain or text/html");
+        }
+        if let (Some(messages), Some(token)) = (&messages, &link_token)
+            && let Some((tag, _)) = messages.iter().find(|(_, text)| !text.contains(token))
+        {
+            reader.fault("messageTranslations", &format!("must hold {token} in every language, and does not in {tag}"));
+        }
+        // `subject` and `message` are dead in IDM too; the mail goes out over SMTP, not through IDM's mail service.
+        reader.ignore(&["identityEmailField", "emailServiceUrl", "emailServiceParameters", "subject", "message"]);
+        Some(Self {
+            verification_link: verification_link?,
+            from,
+            subjects: subjects?,
+            messages: messages?,
+            link_token: link_token?,
+            html: mime_type == "text/html",
+        })
+    }
+}
+
+/// Only what a token is bound to: the address of the link, not the texts.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmailValidation").field("verification_link", &self.verification_link).finish_non_exhaustive()
+    }
+}
+
+/// The stage.
+pub struct EmailValidation(pub Settings);
+
+#[async_trait]
+impl Stage for EmailValidation {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn requirements(&self, _: &mut Flow, _: &Cx<'_>) -> Result<Option<Value>, Stop> {
+        Ok(None)
+    }
+
+    async fn advance(&self, input: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
+        match flow.state.tag {
+            Tag::Initial => self.mail(flow, cx).await,
+            Tag::ValidateCode => self.validate(input, flow, cx).await,
+        }
+    }
+
+    fn own_fields(&self, tag: Tag) -> Vec<&str> {
+        match tag {
+            Tag::Initial => Vec::new(),
+            Tag::ValidateCode => vec!["code"],
+        }
+    }
+}
+
+impl EmailValidation {
+    /// Mails a code, or does as much for nobody.
+    async fn mail(&self, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
+        let address = flow.found.address.as_ref();
+        let deliverable = address.is_some_and(|address| cx.ports.outbox.deliverable(address.expose()));
+        if flow.state.account.is_some() && !deliverable {
+            if cx.settings.reveal_unknown_accounts {
+                cx.record_of(flow, Event::Revealed { why: Decoy::NoAddress }, Reason::None);
+                return Err(Stop::bad("Unable to verify email"));
+            }
+            cx.decoy(flow, Decoy::NoAddress)?;
+        }
+        // From now, as the budget of mails is: were it from when the request came, a link would end before the next mail
+        // is due. Only who reads the mail holds this token, so its end tells nobody how long the look-up took.
+        let until = cx.now().after(cx.settings.link_lifetime);
+        // Drawn and sealed for decoys too: what is done for one is done for all.
+        let code = Secret::new(URL_SAFE_NO_PAD.encode(cx.random()?));
+        let token =
+            Secret::new(cx.seal(&State { tag: Tag::ValidateCode, lane: Lane::Link, ..flow.state.clone() }, until)?);
+        let link = Secret::new(format!("{}&token={}&code={}", self.0.verification_link, token.expose(), code.expose()));
+        let digits = cx.settings.digits.map(|length| digits(cx, length)).transpose()?;
+        let record = flow.at().account;
+        let new = NewCode {
+            digest: code_digest(cx, &record, &code),
+            digits: digits.as_ref().map(|digits| digits_digest(cx, &record, digits)),
+            expires: until,
+        };
         if !deliverable {
             // As much is asked of what may be far away, for somebody who is not there.
             let _ = cx.ports.flows.withdraw(&flow.at()).await;

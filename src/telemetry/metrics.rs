@@ -258,23 +258,6 @@ impl Metrics {
         }
     }
 
-    /// Tells what the identity store's breaker does, and counts each time that it opens.
-    pub fn breaker(&self, now: Breaking) {
-        self.breaker.set(match now {
-            Breaking::Closed => 0,
-            Breaking::HalfOpen => 1,
-            Breaking::Open => 2,
-        });
-        if now == Breaking::Open {
-            self.breaker_opened.inc();
-        }
-    }
-
-    /// Counts a call that the breaker kept from the identity store.
-    pub fn breaker_refused(&self) {
-        self.breaker_refused.inc();
-    }
-
     /// Counts a request that could not be passed on, or not to its end, for the upstream's fault.
     pub fn upstream_failed(&self) {
         self.upstream_failures.inc();

@@ -1,5 +1,7 @@
 //! Why something is counted that is none of the engine's events.
 
+use super::Metrics;
+
 /// Why `[edge]` refuses a request whose path is not the reset's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
@@ -40,4 +42,23 @@ pub enum Breaking {
     HalfOpen,
     /// No call goes through.
     Open,
+}
+
+impl Metrics {
+    /// Tells what the identity store's breaker does, and counts each time that it opens.
+    pub fn breaker(&self, now: Breaking) {
+        self.breaker.set(match now {
+            Breaking::Closed => 0,
+            Breaking::HalfOpen => 1,
+            Breaking::Open => 2,
+        });
+        if now == Breaking::Open {
+            self.breaker_opened.inc();
+        }
+    }
+
+    /// Counts a call that the breaker kept from the identity store.
+    pub fn breaker_refused(&self) {
+        self.breaker_refused.inc();
+    }
 }

@@ -102,8 +102,8 @@ impl Redis {
 }
 
 /// Means something with a server only.
-const KEYS: [&str; 8] =
-    ["allow_plaintext", "database", "username", "password", "namespace", "connect_timeout", "timeout", "wait_replicas"];
+const KEYS: [&str; 7] =
+    ["database", "username", "password", "namespace", "connect_timeout", "timeout", "wait_replicas"];
 
 /// Reads `store`, and all that it brings with it.
 pub(super) fn store(section: &mut Section<'_>, token: Option<&Token>, around: &Surroundings<'_>) -> Option<Store> {
@@ -121,8 +121,11 @@ pub(super) fn store(section: &mut Section<'_>, token: Option<&Token>, around: &S
     // A URL that is wrong says nothing of what else is wanted.
     let tls = client_tls(section.section("tls"), encrypted || url.is_none(), "a rediss://", around);
     let Some(url) = url? else {
-        for key in KEYS.into_iter().filter(|key| section.has(key)) {
-            section.fault(key, "means nothing with store = \"memory\"");
+        for key in KEYS {
+            if section.has(key) {
+                section.fault(key, "means nothing with store = \"memory\"");
+            }
+            section.means(key, None);
         }
         return Some(Store::Memory);
     };
@@ -145,7 +148,10 @@ pub(super) fn store(section: &mut Section<'_>, token: Option<&Token>, around: &S
             section.fault("database", "must not be set beside the one in codes.store");
             None
         }
-        Some(of_url) => Some(of_url),
+        Some(of_url) => {
+            section.means("database", None);
+            Some(of_url)
+        }
         None => database,
     };
     if url.kind == RedisKind::Cluster && database.is_some_and(|database| database != 0) {

@@ -27,7 +27,7 @@ use resetgate::{
     },
     keys::shared::Shared,
     kv::Kv,
-    reset::ports::{Claim, Clock, FlowRef, Flows, Lane, NewCode, Opened, Secret, Settled, Time},
+    reset::ports::{Attempt, Claim, Clock, FlowRef, Flows, Lane, NewCode, Opened, Secret, Settled, Time},
     telemetry::metrics::Metrics,
 };
 
@@ -41,12 +41,15 @@ const MANY: usize = 64;
 const STEPS: u32 = 6;
 
 /// A server that ends with this.
-struct Running(Child, tempfile::TempDir);
+struct Running {
+    child: Child,
+    _folder: tempfile::TempDir,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -68,8 +71,8 @@ async fn reset(flows: &dyn Flows, clock: &dyn Clock, number: u64) {
     assert!(flows.reserve(until).await.unwrap());
     let code = NewCode { digest: [1; 16], digits: None, expires: until };
     assert_eq!(flows.open(&at, code).await.unwrap(), Opened::Mail);
-    assert!(!flows.attempt(&at, Lane::Link, [2; 16], until).await.unwrap());
-    assert!(flows.attempt(&at, Lane::Link, [1; 16], until).await.unwrap());
+    assert_eq!(flows.attempt(&at, Lane::Link, [2; 16], until).await.unwrap(), Attempt::Wrong);
+    assert_eq!(flows.attempt(&at, Lane::Link, [1; 16], until).await.unwrap(), Attempt::Right);
     assert_eq!(flows.claim(&at, [3; 16], Duration::from_secs(60)).await.unwrap(), Claim::Granted);
     flows.settle(&at, Settled::Set).await.unwrap();
 }
@@ -118,8 +121,8 @@ async fn main() {
     let mut command = Command::new("redis-server");
     command.args(["--port", &port.port().to_string(), "--save", "", "--appendonly", "no", "--unixsocket"]).arg(&socket);
     let child = command.current_dir(folder.path()).stdout(Stdio::null()).spawn().expect("redis-server");
-    let running = Running(child, folder);
-    let server = running.0.id();
+    let running = Running { child, _folder: folder };
+    let server = running.child.id();
     while std::os::unix::net::UnixStream::connect(&socket).is_err() {
         tokio::task::yield_now().await;
     }

@@ -550,7 +550,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "codes",
         "password = \"hunter2\"\nstore = \"redis://localhost\"",
-        r#"codes.password (value not shown): must be "env:NAME" or "file:path""#,
+        "codes.password = …: must be \"env:NAME\" or \"file:path\": a secret does not stand in this file",
     ),
     ("codes", r#"namespace = "a""#, r#"codes.namespace = "a": means nothing with store = "memory""#),
     (

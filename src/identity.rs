@@ -9,24 +9,15 @@ mod connect;
 mod credentials;
 pub mod crest;
 mod failure;
+mod health;
 mod http;
 mod oauth2;
 mod policy;
 
 pub use crest::{Crest, Question, Seen, Unanswered};
+pub use health::{Health, Outcome};
 
-use crate::{telemetry::metrics::Breaking, tls};
-
-/// How a store is, as far as is known without asking it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Health {
-    /// What its breaker does.
-    pub breaker: Breaking,
-    /// How many addresses it has.
-    pub addresses: usize,
-    /// How many of them are up.
-    pub up: usize,
-}
+use crate::tls;
 
 /// Why an identity store cannot be set up. Nothing of it depends on whether the store is reachable.
 #[derive(Debug, thiserror::Error)]

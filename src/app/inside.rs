@@ -10,7 +10,7 @@ use crate::{
     telemetry::metrics::{Breaking, MetricsError},
 };
 
-/// Attempts to send a mail that fail in a row before it is more than one mail's bad luck.
+/// Attempts to send a mail, or calls to the store, that fail in a row before it is more than one's bad luck.
 const FEW: u32 = 3;
 
 impl Inside for Reloader {
@@ -59,14 +59,20 @@ pub(super) fn show(reloader: &std::sync::Arc<Reloader>) -> Result<(), MetricsErr
     Ok(())
 }
 
-const fn identity(Health { breaker, addresses, up }: Health) -> Part {
+const fn identity(Health { breaker, addresses, up, calls }: Health) -> Part {
     let (state, reason) = match breaker {
         Breaking::Open => (State::Failing, "breaker_open"),
         Breaking::HalfOpen => (State::Failing, "breaker_half_open"),
         Breaking::Closed if addresses == 0 => (State::Failing, "no_address_known"),
         Breaking::Closed if up == 0 => (State::Failing, "every_address_down"),
-        Breaking::Closed if up < addresses => (State::Degraded, "some_addresses_down"),
-        Breaking::Closed => (State::Ok, "no_failure_known"),
+        Breaking::Closed if calls.refused => (State::Failing, "credentials_refused"),
+        Breaking::Closed => match calls.failures {
+            FEW.. if calls.no_token => (State::Failing, "no_access_token"),
+            FEW.. => (State::Failing, "calls_fail"),
+            1..FEW => (State::Degraded, "last_call_failed"),
+            0 if up < addresses => (State::Degraded, "some_addresses_down"),
+            0 => (State::Ok, "no_failure_known"),
+        },
     };
     Part { name: "identity", state, reason }
 }
@@ -83,18 +89,28 @@ const fn mail(failures: u32) -> Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::Outcome;
 
     #[test]
-    fn a_store_is_as_its_breaker_and_its_addresses_are() {
-        for (breaker, addresses, up, expected) in [
-            (Breaking::Closed, 2, 2, State::Ok),
-            (Breaking::Closed, 2, 1, State::Degraded),
-            (Breaking::Closed, 2, 0, State::Failing),
-            (Breaking::Closed, 0, 0, State::Failing),
-            (Breaking::HalfOpen, 1, 1, State::Failing),
-            (Breaking::Open, 1, 1, State::Failing),
+    fn a_store_is_as_its_breaker_its_addresses_and_its_answers_are() {
+        let well = Health { breaker: Breaking::Closed, addresses: 2, up: 2, calls: Outcome::default() };
+        let calls = |failures, refused, no_token| Health { calls: Outcome { failures, refused, no_token }, ..well };
+        for (health, state, reason) in [
+            (well, State::Ok, "no_failure_known"),
+            (Health { up: 1, ..well }, State::Degraded, "some_addresses_down"),
+            (Health { up: 0, ..well }, State::Failing, "every_address_down"),
+            (Health { addresses: 0, up: 0, ..well }, State::Failing, "no_address_known"),
+            (Health { breaker: Breaking::HalfOpen, ..well }, State::Failing, "breaker_half_open"),
+            (Health { breaker: Breaking::Open, ..calls(9, true, false) }, State::Failing, "breaker_open"),
+            (calls(1, false, false), State::Degraded, "last_call_failed"),
+            (calls(2, false, true), State::Degraded, "last_call_failed"),
+            (calls(3, false, false), State::Failing, "calls_fail"),
+            (calls(u32::MAX, false, true), State::Failing, "no_access_token"),
+            (calls(1, true, false), State::Failing, "credentials_refused"),
+            (calls(0, true, false), State::Failing, "credentials_refused"),
+            (Health { up: 1, ..calls(3, false, false) }, State::Failing, "calls_fail"),
         ] {
-            assert_eq!(identity(Health { breaker, addresses, up }).state, expected, "{breaker:?} {up}/{addresses}");
+            assert_eq!(identity(health), Part { name: "identity", state, reason }, "{health:?}");
         }
     }
 

@@ -20,6 +20,7 @@ use super::{
     connect::Connector,
     credentials::Credentials,
     failure::{Failure, Kind},
+    health::Outcomes,
     http::{Answer, Bounds, Http, Outgoing},
 };
 use crate::{
@@ -47,6 +48,7 @@ pub(super) struct Calls {
     addresses: Connector,
     credentials: Credentials,
     breaker: Breaker,
+    outcomes: Outcomes,
     metrics: Arc<Metrics>,
     turns: Semaphore,
     queue: Semaphore,
@@ -88,6 +90,7 @@ impl Calls {
             http: Http::new(connector, bounds),
             credentials: Credentials::new(&config.auth, bounds, Arc::clone(&clock))?,
             breaker: Breaker::new(config.breaker, Arc::clone(&metrics)),
+            outcomes: Outcomes::default(),
             metrics,
             turns: Semaphore::new(most.min(Semaphore::MAX_PERMITS)),
             queue: Semaphore::new(most.saturating_mul(1 + WAITING).min(Semaphore::MAX_PERMITS)),
@@ -108,7 +111,7 @@ impl Calls {
     /// How the store is, as far as is known.
     pub(super) fn health(&self) -> Health {
         let (addresses, up) = self.addresses.count();
-        Health { breaker: self.breaker.state(), addresses, up }
+        Health { breaker: self.breaker.state(), addresses, up, calls: self.outcomes.outcome() }
     }
 
     /// Calls under way.
@@ -224,6 +227,7 @@ impl<'a> Call<'a> {
     pub(super) fn ended<T>(&self, ended: Result<T, Failure>) -> Result<T, Down> {
         let failed = ended.as_ref().err().map(|failure| failure.kind);
         self.calls.metrics.called(self.name, failed, self.began.elapsed());
+        self.calls.outcomes.note(self.name, ended.as_ref().err());
         ended.map_err(|failure| self.failed(failure))
     }
 

@@ -51,6 +51,40 @@ async fn a_store_that_is_down_shows_and_so_does_its_return() {
 }
 
 #[tokio::test]
+async fn a_store_that_does_not_know_us_shows_until_it_does() {
+    // Wrong from the start, as after a change in the store.
+    let auth = r#"kind = "openidm", username = "resetgate", password = "file:password""#.to_owned();
+    let files = vec![("password", "not-the-password".to_owned())];
+    let world = World::with(Plan { auth, files, store: "breaker = { failures = 0 }", ..Plan::default() }).await;
+    assert_eq!(checks(&world).await.1["identity"], is("ok", "no_failure_known"));
+    assert_eq!(world.query("bjensen").await.status, 503);
+    let (status, all) = checks(&world).await;
+    assert_eq!((status, all["identity"].clone()), (503, is("failing", "credentials_refused")));
+    assert_eq!(world.metric("reset_health{part=\"identity\"}").await, "0");
+
+    assert!(world.change(&[("password", "service-password")]).await);
+    assert_eq!(world.query("bjensen").await.status, 200);
+    assert_eq!(checks(&world).await.1["identity"], is("ok", "no_failure_known"));
+}
+
+#[tokio::test]
+async fn a_store_that_fails_calls_shows_without_a_breaker_until_one_goes_well() {
+    let store = "breaker = { failures = 0 }\nhealth = { interval = \"0s\" }";
+    let world = World::with(Plan { store, ..Plan::default() }).await;
+    let proven = world.proven("bjensen", 1).await;
+    world.store_link.set(Mode::Down);
+    assert_eq!(world.set(&proven, "Passw0rd-new").await.status, 503);
+    assert_ne!(checks(&world).await.1["identity"]["status"], "ok");
+    for _ in 0..3 {
+        assert_eq!(world.query("bjensen").await.status, 503);
+    }
+    assert_eq!(checks(&world).await.1["identity"]["status"], "failing");
+    world.store_link.set(Mode::Pass);
+    world.until(async || world.query("scarter").await.status == 200).await;
+    assert_eq!(checks(&world).await.1["identity"], is("ok", "no_failure_known"));
+}
+
+#[tokio::test]
 async fn a_relay_that_is_down_shows_when_it_is_more_than_one_mail() {
     let world = World::usual().await;
     world.smtp_link.set(Mode::Down);

@@ -70,6 +70,8 @@ pub(super) struct Present {
 /// Makes generations, and knows the present one.
 pub struct Reloader {
     pub(super) lasting: Lasting,
+    /// What it was started by: of what takes a restart, this is what runs.
+    started: Arc<Config>,
     pub(super) present: ArcSwap<Present>,
     pub(super) generation: Arc<ArcSwap<Generation>>,
     /// One at a time.
@@ -83,6 +85,7 @@ impl Reloader {
         let (present, generation) = make(config, &lasting, None).await?;
         Ok(Self {
             lasting,
+            started: Arc::clone(&present.config),
             present: ArcSwap::from_pointee(present),
             generation: Arc::new(ArcSwap::from_pointee(generation)),
             turn: Mutex::default(),
@@ -90,16 +93,20 @@ impl Reloader {
         })
     }
 
-    /// Puts a configuration in the place of the present one. What of it needs a restart is named, and stays as it was.
+    /// Puts a configuration in the place of the present one. What of it needs a restart stays as it runs, and is named
+    /// each time for as long as it is to be something else.
     ///
     /// # Errors
     /// If something cannot be set up by it; then all stays as it was.
     pub async fn reload(&self, config: Config) -> Result<Vec<&'static str>, StartError> {
         let _turn = self.turn.lock().await;
         let before = self.present.load_full();
-        let (present, generation) = make(config, &self.lasting, Some(&before)).await?;
-        let stays = fixed(&before.config, &present.config).into_iter().filter(|(_, same)| !same);
-        let stays = stays.map(|(name, _)| name).collect();
+        let (mut present, generation) = make(config, &self.lasting, Some(&before)).await?;
+        let changed = fixed(&self.started, &present.config).into_iter().filter(|(_, same)| !same);
+        let stays: Vec<_> = changed.map(|(name, _)| name).collect();
+        for key in stays.iter().flat_map(|name| named(name)) {
+            present.effective.keep(key, &self.started.effective);
+        }
         self.lasting.codes.renew(&present.config)?;
         if let (Some(tls), Some(config)) = (&self.lasting.tls, &present.config.listen.tls) {
             tls.replace(config, self.lasting.clock.now())?;
@@ -219,36 +226,31 @@ async fn make(
     let engine = Arc::new(Engine::new(&config.reset.process, settings(&config), ports).await);
     let at_work = Arc::downgrade(&engine);
     let generation = Generation::start(&config, engine, limits, metrics).await?;
-    let mut effective = config.effective.clone();
-    if let Some(before) = before {
-        for key in fixed(&before.config, &config).into_iter().flat_map(|(name, _)| named(name)) {
-            effective.keep(key, &before.effective);
-        }
-    }
+    let effective = config.effective.clone();
     let config = Arc::new(config);
     Ok((Present { config, effective, governor, outbox, engine: at_work, accounts, keys }, generation))
 }
 
-/// What a reload does not change, and whether it is to stay as it is: the keys of the configuration.
-fn fixed(before: &Config, now: &Config) -> Vec<(&'static str, bool)> {
+/// What a reload does not change, and whether it is to stay as it runs: the keys of the configuration.
+fn fixed(running: &Config, now: &Config) -> Vec<(&'static str, bool)> {
     vec![
-        ("listen.addresses", before.listen.addresses == now.listen.addresses),
-        ("listen: the bounds of connections", before.listen.connections == now.listen.connections),
-        ("admin.address", before.admin.address == now.admin.address),
-        ("codes: where they are kept", before.codes.store.stays(&now.codes.store)),
-        ("codes.tries", before.codes.tries == now.codes.tries),
-        ("codes.capacity", before.codes.capacity == now.codes.capacity),
-        ("codes.state_file", before.codes.state_file == now.codes.state_file),
-        ("reset.repeat_window", before.reset.repeat_window == now.reset.repeat_window),
-        ("reset.mail_gap", before.reset.mail_gap == now.reset.mail_gap),
-        ("reset.max_in_flight", before.reset.max_in_flight == now.reset.max_in_flight),
-        ("upstream.pool_size", before.upstream.pool_size == now.upstream.pool_size),
-        ("log.format", before.log.format == now.log.format),
-        ("log.hash_key", before.audit.same_key(&now.audit)),
-        ("audit.to", before.audit.to == now.audit.to),
-        ("drain.linger and drain.within", before.drain == now.drain),
-        ("reload.watch", before.watch == now.watch),
-        ("upgrade.folder", before.upgrade == now.upgrade),
+        ("listen.addresses", running.listen.addresses == now.listen.addresses),
+        ("listen: the bounds of connections", running.listen.connections == now.listen.connections),
+        ("admin.address", running.admin.address == now.admin.address),
+        ("codes: where they are kept", running.codes.store.stays(&now.codes.store)),
+        ("codes.tries", running.codes.tries == now.codes.tries),
+        ("codes.capacity", running.codes.capacity == now.codes.capacity),
+        ("codes.state_file", running.codes.state_file == now.codes.state_file),
+        ("reset.repeat_window", running.reset.repeat_window == now.reset.repeat_window),
+        ("reset.mail_gap", running.reset.mail_gap == now.reset.mail_gap),
+        ("reset.max_in_flight", running.reset.max_in_flight == now.reset.max_in_flight),
+        ("upstream.pool_size", running.upstream.pool_size == now.upstream.pool_size),
+        ("log.format", running.log.format == now.log.format),
+        ("log.hash_key", running.audit.same_key(&now.audit)),
+        ("audit.to", running.audit.to == now.audit.to),
+        ("drain.linger and drain.within", running.drain == now.drain),
+        ("reload.watch", running.watch == now.watch),
+        ("upgrade.folder", running.upgrade == now.upgrade),
     ]
 }
 

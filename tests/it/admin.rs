@@ -141,3 +141,16 @@ async fn the_configuration_is_shown_as_it_runs() {
     assert!(world.change(&[("resetgate.toml", &hidden)]).await);
     assert_eq!(ask(&world, "/config").await.status, 404);
 }
+
+#[tokio::test]
+async fn what_takes_a_restart_is_named_for_as_long_as_something_else_runs() {
+    let world = World::with(Plan { token: crate::support::world::KEPT_KEY, ..Plan::default() }).await;
+    let toml = world.file("resetgate.toml");
+    let other = toml.replace("[codes]", "[codes]\ntries = 9\n").replace("[drain]", "[drain]\nwithin = \"9s\"");
+    for times in 0..3 {
+        let named = world.reload(&[("resetgate.toml", &other)]).await;
+        assert_eq!(named, Some(vec!["codes.tries", "drain.linger and drain.within"]), "{times}");
+    }
+    assert_eq!(world.reload(&[("resetgate.toml", &toml)]).await, Some(Vec::new()), "as it runs");
+    assert!(ask(&world, "/config").await.body.contains("\ntries = 5\n"));
+}

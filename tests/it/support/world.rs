@@ -150,11 +150,16 @@ impl World {
 
     /// Puts other texts in the place of files, and has all of it read anew. False if it does not hold.
     pub(crate) async fn change(&self, files: &[(&str, &str)]) -> bool {
+        self.reload(files).await.is_some()
+    }
+
+    /// The same, and which keys take a restart.
+    pub(crate) async fn reload(&self, files: &[(&str, &str)]) -> Option<Vec<&'static str>> {
         for (name, text) in files {
             std::fs::write(self.folder.path().join(name), text).unwrap();
         }
-        let Ok(config) = load(&self.folder.path().join("resetgate.toml")) else { return false };
-        self.reloader.reload(config).await.is_ok()
+        let config = load(&self.folder.path().join("resetgate.toml")).ok()?;
+        self.reloader.reload(config).await.ok()
     }
 
     pub(crate) fn url(&self, target: &str) -> String {

@@ -141,7 +141,9 @@ impl App {
         let trail = trail::start(&config.audit, &names, &clock, &metrics)?;
         let events: Arc<dyn Events> = Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock), trail.clone()));
         let codes = Arc::new(Codes::start(&config, &clock, &events, &metrics).await?);
-        let lasting = Lasting { names, events, trail, codes, leaving: TaskTracker::new(), tls, metrics, clock };
+        let connections = bound.connections();
+        let leaving = TaskTracker::new();
+        let lasting = Lasting { names, events, trail, connections, codes, leaving, tls, metrics, clock };
         let in_flight = Arc::new(InFlight::new(config.reset.max_in_flight));
         let reloader = Arc::new(Reloader::start(config, lasting).await?);
         if let Some((flows, limits)) = left {
@@ -213,31 +215,51 @@ impl App {
 
 /// What is full, and how full it may be.
 fn gauges(reloader: &Arc<Reloader>, in_flight: &Arc<InFlight>) -> Result<(), MetricsError> {
-    let Lasting { metrics, codes, .. } = &reloader.lasting;
-    let present = reloader.present.load();
-    let config = &present.config;
-    let bounded =
-        |name, help, capacity, read: Box<dyn Fn() -> usize + Send + Sync>| metrics.bounded(name, help, capacity, read);
-    let help = "User queries whose link may still live, whoever they asked for";
+    let Lasting { metrics, codes, connections, .. } = &reloader.lasting;
+    let most = *connections;
+    metrics.gauge("open_connections_capacity", "Clients' connections that are open: the most", move || most as f64)?;
     let starts = Arc::clone(codes);
-    bounded("live_starts", help, config.codes.capacity, Box::new(move || starts.starts()))?;
-    let of = Arc::clone(reloader);
-    let help = "Clients and accounts that limits remember";
-    bounded("limiter_keys", help, present.governor.capacity(), Box::new(move || of.present.load().governor.len()))?;
+    let most = reloader.present.load().config.codes.capacity;
+    metrics.bounded(
+        "live_starts",
+        "User queries whose link may still live, whoever they asked for",
+        move || most,
+        move || starts.starts(),
+    )?;
     let answers = Arc::clone(codes);
-    bounded("repeat_bytes", "Bytes of answers kept for repeats", codes.answers().capacity(), {
-        Box::new(move || answers.answers().bytes())
-    })?;
-    let of = Arc::clone(reloader);
-    let help = "Places in the outbox that mails have, or starts without one";
-    bounded("outbox_places", help, config.mail.capacity, Box::new(move || of.present.load().outbox.taken()))?;
+    let most = codes.answers().capacity();
+    metrics.bounded(
+        "repeat_bytes",
+        "Bytes of answers kept for repeats",
+        move || most,
+        move || answers.answers().bytes(),
+    )?;
     let seats = Arc::clone(in_flight);
-    bounded("submits_in_flight", "Steps of flows at work", in_flight.capacity(), Box::new(move || seats.taken()))?;
-    let of = Arc::clone(reloader);
-    let help = "Calls to the identity store under way";
-    bounded("look_ups_in_flight", help, config.identity.max_concurrent, {
-        Box::new(move || of.present.load().accounts.under_way())
-    })?;
+    let most = in_flight.capacity();
+    metrics.bounded("submits_in_flight", "Steps of flows at work", move || most, move || seats.taken())?;
+    // The rest may be given other bounds by a reload.
+    let present = |read: fn(&Present) -> usize| {
+        let of = Arc::clone(reloader);
+        move || read(&of.present.load())
+    };
+    metrics.bounded(
+        "limiter_keys",
+        "Clients and accounts that limits remember",
+        present(|now| now.governor.capacity()),
+        present(|now| now.governor.len()),
+    )?;
+    metrics.bounded(
+        "outbox_places",
+        "Places in the outbox that mails have, or starts without one",
+        present(|now| now.config.mail.capacity),
+        present(|now| now.outbox.taken()),
+    )?;
+    metrics.bounded(
+        "look_ups_in_flight",
+        "Calls to the identity store under way",
+        present(|now| now.config.identity.max_concurrent),
+        present(|now| now.accounts.under_way()),
+    )?;
     let live = Arc::clone(codes);
     metrics.gauge("live_code_accounts", "Accounts with live codes", move || live.live() as f64)?;
     metrics.counter("log_lines_dropped", "Log lines that nobody took in time", || log::dropped() as f64)?;

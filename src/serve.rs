@@ -153,6 +153,11 @@ impl Bound {
         self.sockets.iter().map(|socket| socket.address().clone()).collect()
     }
 
+    /// How many connections may be open, over all addresses.
+    pub const fn connections(&self) -> usize {
+        self.connections
+    }
+
     /// Where operators look.
     pub const fn admin_address(&self) -> SocketAddr {
         self.admin_address

@@ -39,7 +39,9 @@ impl Inside for Reloader {
             present.config.texts.path.display(),
             self.generations(),
         );
-        text.push_str(&present.effective.toml());
+        let mut effective = present.effective.clone();
+        effective.comes_to("listen.max_connections", self.lasting.connections);
+        text.push_str(&effective.toml());
         text
     }
 

@@ -47,6 +47,8 @@ pub(super) struct Lasting {
     pub(super) events: Arc<dyn Events>,
     pub(super) trail: Trail,
     pub(super) metrics: Arc<Metrics>,
+    /// How many connections may be open: what the configuration says, or what the system grants.
+    pub(super) connections: usize,
     /// Replaced in place: what is open goes on by the one before.
     pub(super) tls: Option<Arc<ServerTls>>,
     pub(super) codes: Arc<Codes>,

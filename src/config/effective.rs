@@ -34,6 +34,8 @@ struct Entry {
     value: Option<String>,
     /// What the file has in its place, if it takes a restart.
     in_file: Option<String>,
+    /// What counts where nothing is set.
+    comes_to: Option<usize>,
 }
 
 /// A value that can be put down.
@@ -80,7 +82,7 @@ impl Effective {
         let Some(table) = self.tables.iter_mut().find(|known| known.name == table) else { return };
         match table.entries.iter_mut().find(|entry| entry.key == key) {
             Some(entry) => entry.value = value,
-            None => table.entries.push(Entry { key, value, in_file: None }),
+            None => table.entries.push(Entry { key, value, in_file: None, comes_to: None }),
         }
     }
 
@@ -104,6 +106,17 @@ impl Effective {
         }
     }
 
+    /// What a key comes to that is not set, for that is known only when it runs.
+    pub fn comes_to(&mut self, key: &str, value: usize) {
+        for table in &mut self.tables {
+            for entry in table.entries.iter_mut().filter(|entry| entry.value.is_none()) {
+                if key.strip_prefix(&table.name) == Some(&format!(".{}", entry.key)) {
+                    entry.comes_to = Some(value);
+                }
+            }
+        }
+    }
+
     /// As TOML, the keys in the order of the reference. Keys that have no value are comments, as is the process file.
     pub fn toml(&self) -> String {
         let mut text = String::new();
@@ -113,11 +126,14 @@ impl Effective {
                 Some((list, _)) => writeln!(text, "\n[[{list}]]"),
                 None => writeln!(text, "\n[{name}]"),
             };
-            for Entry { key, value, in_file } in entries {
+            for Entry { key, value, in_file, comes_to } in entries {
                 let waits = in_file.as_ref().map(|new| format!(" # after a restart: {new}")).unwrap_or_default();
                 let _ = match value {
                     Some(value) => writeln!(text, "{key} = {value}{waits}"),
-                    None => writeln!(text, "# {key}: not set{waits}"),
+                    None => match comes_to {
+                        Some(comes_to) => writeln!(text, "# {key}: not set, which comes to {comes_to}{waits}"),
+                        None => writeln!(text, "# {key}: not set{waits}"),
+                    },
                 };
             }
         }

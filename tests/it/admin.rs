@@ -131,6 +131,8 @@ async fn the_configuration_is_shown_as_it_runs() {
         let shown = ask(&world, "/config").await.body;
         assert!(shown.contains("\nanswer_floor = \"30ms\"\n"), "{shown}");
         assert!(shown.contains("\ntries = 5 # after a restart: 9\n"), "{shown}");
+        let most = world.metric("open_connections_capacity").await;
+        assert!(shown.contains(&format!("\n# max_connections: not set, which comes to {most}\n")), "{shown}");
         assert!(shown.contains(&format!("generation {}.", times + 1)), "{shown}");
     }
     // One that does not hold changes nothing.
@@ -153,4 +155,24 @@ async fn what_takes_a_restart_is_named_for_as_long_as_something_else_runs() {
     }
     assert_eq!(world.reload(&[("resetgate.toml", &toml)]).await, Some(Vec::new()), "as it runs");
     assert!(ask(&world, "/config").await.body.contains("\ntries = 5\n"));
+}
+
+#[tokio::test]
+async fn a_bound_that_a_reload_changes_is_shown_as_it_is() {
+    let world = World::with(Plan { token: crate::support::world::KEPT_KEY, ..Plan::default() }).await;
+    let toml = world.file("resetgate.toml").replace("[mail]", "[mail]\ncapacity = 7");
+    let toml = toml.replace("kind = \"crest\"", "kind = \"crest\"\nmax_concurrent = 3");
+    let toml = toml.replace("[limits]", "[limits]\ncapacity = 4321");
+    let shown = async || {
+        let mut all = Vec::new();
+        for name in ["outbox_places", "look_ups_in_flight", "limiter_keys"] {
+            all.push(world.metric(&format!("{name}_capacity")).await);
+        }
+        all
+    };
+    let before = shown().await;
+    assert!(world.change(&[("resetgate.toml", &toml)]).await);
+    let after = shown().await;
+    assert_eq!(after[..2], ["7", "3"]);
+    assert_ne!(before[2], after[2]);
 }

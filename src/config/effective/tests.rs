@@ -186,6 +186,17 @@ fn what_takes_a_restart_is_shown_as_it_runs() {
 }
 
 #[test]
+fn what_is_not_set_may_come_to_something_all_the_same() {
+    let mut effective = Effective::default();
+    effective.table("listen".to_owned());
+    effective.set("listen", "max_connections", None);
+    effective.set("listen", "max_requests", Some("7".to_owned()));
+    effective.comes_to("listen.max_connections", 384);
+    effective.comes_to("listen.max_requests", 9);
+    assert_eq!(effective.toml(), "\n[listen]\n# max_connections: not set, which comes to 384\nmax_requests = 7\n");
+}
+
+#[test]
 fn urls_lose_their_users_and_queries() {
     for (text, shown) in [
         ("https://a.example/x#/y", "https://a.example/x#/y"),

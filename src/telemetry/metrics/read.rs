@@ -95,10 +95,10 @@ impl Metrics {
         &self,
         name: &str,
         help: &str,
-        capacity: usize,
+        capacity: impl Fn() -> usize + Send + Sync + 'static,
         read: impl Fn() -> usize + Send + Sync + 'static,
     ) -> Result<(), MetricsError> {
         self.gauge(name, help, move || read() as f64)?;
-        self.gauge(&format!("{name}_capacity"), &format!("{help}: the most"), move || capacity as f64)
+        self.gauge(&format!("{name}_capacity"), &format!("{help}: the most"), move || capacity() as f64)
     }
 }

@@ -149,9 +149,15 @@ impl Effective {
 
 /// A text without what a URL may hold of secrets: a user and a password, a query.
 fn harmless(text: &str) -> String {
-    if text.contains(char::is_whitespace) {
-        return text.to_owned();
-    }
+    text.split_inclusive(char::is_whitespace)
+        .map(|word| {
+            let bare = word.trim_end();
+            harmless_word(bare) + word.get(bare.len()..).unwrap_or_default()
+        })
+        .collect()
+}
+
+fn harmless_word(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     let (place, fragment) = rest.split_once('#').map_or((rest, None), |(place, fragment)| (place, Some(fragment)));
     let (place, query) = place.split_once('?').map_or((place, ""), |(place, query)| (place, query));

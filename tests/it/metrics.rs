@@ -102,3 +102,18 @@ async fn what_is_down_or_refused_is_counted_by_its_kind() {
         |(name, _): &(&String, &f64)| name.starts_with("resetgate_identity_call_failures_total{call=\"find\"");
     assert!(failures.iter().filter(of_find).map(|(_, value)| value).sum::<f64>() >= 1.0);
 }
+
+#[test]
+fn every_stage_has_its_series() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/reset/stages");
+    let mut stages: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+        .map(|text| text.split("pub const NAME: &str = \"").nth(1).unwrap().split('"').next().unwrap().to_owned())
+        .chain(["none".to_owned()])
+        .collect();
+    let mut counted = resetgate::telemetry::metrics::STAGES.to_vec();
+    stages.sort_unstable();
+    counted.sort_unstable();
+    assert_eq!(counted, stages, "metrics::STAGES");
+}

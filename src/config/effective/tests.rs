@@ -1,4 +1,8 @@
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use toml::Table as Toml;
 
@@ -168,6 +172,42 @@ fn no_secret_is_shown_wherever_it_is() {
     }
 }
 
+/// Of the process file; all other settings that it may have are shown.
+const NOT_SHOWN: &[&str] = &["sharedKey"];
+
+/// The names in the code that reads the process file.
+fn settings() -> BTreeSet<String> {
+    let reset = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/reset");
+    let stages = fs::read_dir(reset.join("stages")).unwrap().map(|file| file.unwrap().path());
+    let mut found = BTreeSet::new();
+    for file in stages.chain([reset.join("process.rs")]) {
+        let text = fs::read_to_string(&file).unwrap();
+        let mut calls = text.split("reader.");
+        calls.next();
+        for call in calls {
+            let arguments = call.split(';').next().unwrap();
+            let literals = arguments.split('"').skip(1).step_by(2);
+            let is_name = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            found.extend(literals.filter(is_name).map(str::to_owned));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_setting_of_the_process_file_is_shown_or_known_to_be_a_secret() {
+    let all = settings();
+    assert!(all.len() > 25 && NOT_SHOWN.iter().all(|name| all.contains(*name)), "{all:?}");
+    for name in all {
+        let one = |value: serde_json::Value| {
+            let text = serde_json::json!({"stageConfigs": [{&name: value}]}).to_string();
+            process::shown(&text).contains(HIDDEN)
+        };
+        let hidden = one("x".into()) && one(serde_json::json!({"en": "x"})) && one(serde_json::json!([{"name": "x"}]));
+        assert_eq!(hidden, NOT_SHOWN.contains(&name.as_str()), "{name}");
+    }
+}
+
 #[test]
 fn what_takes_a_restart_is_shown_as_it_runs() {
     let table = |value: &str| {
@@ -210,6 +250,8 @@ fn urls_lose_their_users_and_queries() {
         ("Why not? Because", "Why not? Because"),
         ("Help Desk <help@example.com>", "Help Desk <help@example.com>"),
         ("Really?", "Really?"),
+        ("see https://u:p@a.example/x?y=z or ask", "see https://***@a.example/x?*** or ask"),
+        (" /a?b=c\td?e", " /a?***\td?***"),
     ] {
         assert_eq!(harmless(text), shown);
     }

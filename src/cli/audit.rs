@@ -216,6 +216,54 @@ fn read(path: &Path) -> Result<Box<dyn BufRead>, Failed> {
     if path == Path::new("-") {
         return Ok(Box::new(BufReader::new(io::stdin())));
     }
-    let file = File::open(path).map_err(|fault| Failed::In(format!("{}: {fault}", path.display())))?;
-    Ok(Box::new(BufReader::new(file)))
+    let failed = |fault: io::Error| Failed::In(format!("{}: {fault}", path.display()));
+    let mut from = BufReader::new(File::open(path).map_err(failed)?);
+    let begin = from.fill_buf().map_err(failed)?;
+    if let Some((_, program)) = PACKED.iter().find(|(magic, _)| begin.starts_with(magic)) {
+        let path = path.display();
+        return Err(Failed::In(format!("{path}: is compressed: unpack it first, such as by {program}, and name that")));
+    }
+    Ok(Box::new(from))
+}
+
+/// How files begin that were put aside and packed, and what unpacks them.
+const PACKED: &[(&[u8], &str)] =
+    &[(b"\x1f\x8b", "gunzip"), (b"\x28\xb5\x2f\xfd", "unzstd"), (b"\xfd7zXZ\0", "unxz"), (b"BZh", "bunzip2")];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_trail_is_named_with_what_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let verified = |path: PathBuf| {
+            let open = Open { keys: Keys::none().unwrap(), has_key: false, files: vec![path] };
+            let mut out = Vec::new();
+            match verify(&open, false, &mut out) {
+                Ok(well) => (well, String::from_utf8(out).unwrap()),
+                Err(Failed::In(told) | Failed::Usage(told)) => (false, told),
+                Err(Failed::Out) => panic!("nobody listens"),
+            }
+        };
+        for (path, expected) in [
+            (put("trail.1.gz", b"\x1f\x8b\x08\0"), "trail.1.gz: is compressed: unpack it first, such as by gunzip,"),
+            (
+                put("trail.1.zst", b"\x28\xb5\x2f\xfd\0"),
+                "trail.1.zst: is compressed: unpack it first, such as by unzstd,",
+            ),
+            (put("empty", b""), "NOTHING: there is no line of a trail"),
+            (put("other", b"{}\n"), "other:1: BROKEN: is not a line of the trail"),
+            (folder.path().to_owned(), ": Is a directory"),
+            (folder.path().join("missing"), "missing: No such file or directory"),
+        ] {
+            let (well, told) = verified(path);
+            assert!(!well && told.contains(expected), "{expected} in {told}");
+        }
+    }
 }

@@ -1,9 +1,17 @@
 //! What a reset leaves in the audit trail, and that nobody notices from outside that it does.
 
-use std::path::PathBuf;
+use std::{fs::File, io::BufReader, net::SocketAddr, path::PathBuf};
 
+use resetgate::{
+    config,
+    telemetry::audit::{Find, Keys, explain},
+};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufStream},
+    net::TcpListener,
+};
 
 use crate::support::world::{KEPT_KEY, Plan, World};
 
@@ -33,6 +41,50 @@ impl Trail {
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.filter(|line| line["event"] != "floor_missed").collect()
     }
+
+    /// What `resetgate audit find` says of somebody, when it has ended.
+    async fn find(&mut self, names: &[&str]) -> Vec<Vec<String>> {
+        self.world.drain().await;
+        let key = self.folder.path().join("key");
+        std::fs::write(&key, self.world.file("key")).unwrap();
+        let key = config::named_key(&format!("file:{}", key.display()), &|_| None).unwrap();
+        let keys = Keys::lasting(&key.0).unwrap();
+        let open = || BufReader::new(File::open(self.path()).unwrap());
+        let of = |name: &&str| {
+            let mut find = Find::new(&keys, name);
+            find.learn(&mut open()).unwrap();
+            find.learn(&mut open()).unwrap();
+            find.collect(&mut open()).unwrap();
+            let (found, _) = find.finish();
+            assert!(found.iter().all(|found| found.intact));
+            let told = found.iter().filter(|found| found.line.event != "floor_missed");
+            told.map(|found| explain(&found.line)).collect()
+        };
+        names.iter().map(of).collect()
+    }
+}
+
+/// A relay that knows none of the recipients.
+async fn refusing_relay() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let mut stream = BufStream::new(listener.accept().await.unwrap().0);
+            tokio::spawn(async move {
+                let (mut answer, mut line) = ("220 relay", String::new());
+                while stream.write_all(format!("{answer}\r\n").as_bytes()).await.is_ok() {
+                    let _ = stream.flush().await;
+                    line.clear();
+                    if stream.read_line(&mut line).await.is_ok_and(|read| read == 0) {
+                        break;
+                    }
+                    answer = if line.starts_with("RCPT") { "550 5.1.1 canary unknown" } else { "250 ok" };
+                }
+            });
+        }
+    });
+    address
 }
 
 /// `event reason`, of the lines between the first and the last of all.
@@ -139,4 +191,45 @@ async fn a_start_within_the_gap_and_a_flow_that_has_ended_are_told() {
     assert_eq!((count("token_refused invalid"), count("disguised_target")), (1, 1), "{told:#?}");
     let disguised = lines.iter().find(|line| line["event"] == "disguised_target").unwrap();
     assert!(disguised["client"] == "127.0.0.1" && disguised["request"].is_string());
+}
+
+#[tokio::test]
+async fn a_relay_that_does_not_know_the_address_answers_why_no_mail_came() {
+    let mut trail = Trail::with(Plan { relay: Some(refusing_relay().await), ..Plan::default() }).await;
+    let world = &trail.world;
+    assert_eq!(world.query("bjensen").await.status, 200);
+    world.until(async || world.metric("mail_messages_total{outcome=\"dropped\"}").await == "1").await;
+    for told in trail.find(&["bjensen", "bjensen@example.com", BJENSEN]).await {
+        assert_eq!(
+            told,
+            ["a reset was asked for", "a mail waits to be sent", "the mail is given up: the relay answered 550"]
+        );
+    }
+    let text = std::fs::read_to_string(trail.path()).unwrap();
+    assert!(text.contains("\"reason\":\"550\"") && !text.contains("canary"), "{text}");
+}
+
+#[tokio::test]
+async fn a_name_of_several_accounts_answers_why_no_mail_came() {
+    let mut trail = Trail::with(Plan::default()).await;
+    let world = &trail.world;
+    assert_eq!(world.filter("mail eq \"shared@example.com\"").await.status, 200);
+    // As people type it, and as it comes by a ticket; and whom it may have been.
+    let names = ["Shared@example.com", " shared@EXAMPLE.com\t", "pat", "", "*"];
+    let why = "no mail is sent: several accounts are called that, or the store gave another than was asked for";
+    let told = trail.find(&names).await;
+    assert_eq!(told[..2], [["a reset was asked for", why], ["a reset was asked for", why]]);
+    assert!(told[2..].iter().all(Vec::is_empty), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_name_of_any_letters_is_found() {
+    let mut trail = Trail::with(Plan::default()).await;
+    for name in ["J\u{f6}rg \u{c4}rger", "\u{5f20}\u{4f1f}", "o'neill (old)"] {
+        assert_eq!(trail.world.query(name).await.status, 200);
+    }
+    let names = ["j\u{d6}RG \u{e4}rger ", "\u{5f20}\u{4f1f}", "O'Neill (old)"];
+    for told in trail.find(&names).await {
+        assert_eq!(told, ["a reset was asked for", "no mail is sent: nobody is called that"]);
+    }
 }

@@ -54,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) upstream: Option<String>,
     /// Where accounts are, if not in the store.
     pub(crate) identity: Option<SocketAddr>,
+    /// Who takes mails, if not the mailbox.
+    pub(crate) relay: Option<SocketAddr>,
     pub(crate) process: fn(&mut Value),
 }
 
@@ -76,6 +78,7 @@ impl Default for Plan {
             clock: None,
             upstream: None,
             identity: None,
+            relay: None,
             process: |_| {},
         }
     }
@@ -118,7 +121,7 @@ impl World {
             &plan,
             store.address(),
             plan.identity.unwrap_or(store_link.address),
-            smtp_link.address,
+            plan.relay.unwrap_or(smtp_link.address),
         );
         let config = load(&file)
             .unwrap_or_else(|faults| panic!("{}", faults.iter().map(|fault| format!("{fault}\n")).collect::<String>()));

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use self::{
     codes::Codes,
     estate::{Estate, Names, StateFile},
-    reload::Lasting,
+    reload::{Lasting, Present},
 };
 pub use self::{
     estate::StateError,
@@ -219,7 +219,7 @@ fn gauges(reloader: &Arc<Reloader>, in_flight: &Arc<InFlight>) -> Result<(), Met
     let most = *connections;
     metrics.gauge("open_connections_capacity", "Clients' connections that are open: the most", move || most as f64)?;
     let starts = Arc::clone(codes);
-    let most = reloader.present.load().config.codes.capacity;
+    let most = codes.capacity();
     metrics.bounded(
         "live_starts",
         "User queries whose link may still live, whoever they asked for",

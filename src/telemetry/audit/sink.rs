@@ -82,10 +82,6 @@ impl Sink {
         if self.open.is_none() {
             return self.open(&path);
         }
-        // Removed, or moved to another disk: what is written to it is nowhere.
-        if self.open.as_ref().is_some_and(|file| !has_a_name(file)) {
-            return self.replace(&path);
-        }
         if !asked && self.looked.is_some_and(|looked| now.duration_since(looked) < LOOK) {
             return Ok(None);
         }
@@ -113,7 +109,8 @@ impl Sink {
     /// Opens what goes by that name. While that cannot be, the old one is written to, as long as it goes by any name.
     fn replace(&mut self, path: &Path) -> io::Result<Option<Tail>> {
         self.open(path).or_else(|why| {
-            if self.open.as_ref().is_some_and(has_a_name) {
+            let is_there = |file: &File| file.metadata().is_ok_and(|found| found.nlink() > 0);
+            if self.open.as_ref().is_some_and(is_there) {
                 self.trouble = Some(why);
                 return Ok(None);
             }
@@ -160,10 +157,6 @@ impl Sink {
         (self.open, self.missing, self.end) = (Some(file), None, found.len());
         Ok((before != self.id).then(|| tail(path, &found)))
     }
-}
-
-fn has_a_name(file: &File) -> bool {
-    file.metadata().is_ok_and(|found| found.nlink() > 0)
 }
 
 fn id(found: &Metadata) -> (u64, u64) {
@@ -245,12 +238,9 @@ mod tests {
         fs::rename(folder.path("a/trail"), folder.path("a/older")).unwrap();
         fs::write(folder.path("a/trail"), "").unwrap();
         assert_eq!(sink.ready(false, folder.after(2)).unwrap(), Some(Tail::default()));
-        // Put aside by somebody who says nothing.
-        fs::rename(folder.path("a/trail"), folder.path("a/oldest")).unwrap();
-        assert_eq!(sink.ready(false, folder.after(3)).unwrap(), None);
-        assert_eq!(sink.ready(false, folder.after(5)).unwrap(), Some(Tail::default()));
-        // Removed with its folder: no line is to go where nobody finds it.
+        // Removed with its folder, by somebody who says nothing.
         fs::remove_dir_all(folder.path("a")).unwrap();
+        assert_eq!(sink.ready(false, folder.after(3)).unwrap(), None);
         assert_eq!(sink.ready(false, folder.after(5)).unwrap(), Some(Tail::default()));
         sink.write(b"again\n").unwrap();
         assert_eq!(folder.text("a/trail"), "again\n");

@@ -29,7 +29,7 @@ use crate::{
     keys::KeysError,
     kv::Unfit,
     listen::{ServerTls, TlsError},
-    mail,
+    mail, otlp,
     proxy::{InFlight, NoTls},
     reset::{
         Settings,
@@ -50,6 +50,8 @@ use crate::{
 
 /// How often ended codes are forgotten, and answers kept for repeats give their room back.
 const TIDY_FLOWS: Duration = Duration::from_secs(1);
+/// How long the last spans may take.
+const FLUSH: Duration = Duration::from_secs(2);
 /// How often limits forget clients that have not come for a while.
 const TIDY_LIMITS: Duration = Duration::from_secs(60);
 
@@ -75,6 +77,8 @@ pub enum StartError {
     Listen(#[from] TlsError),
     #[error(transparent)]
     Upstream(#[from] NoTls),
+    #[error("tracing: {0}")]
+    Tracing(#[from] tls::Unusable),
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]
@@ -89,6 +93,7 @@ pub enum StartError {
 pub struct App {
     bound: Bound,
     reloader: Arc<Reloader>,
+    exporter: Option<otlp::Exporter>,
     in_flight: Arc<InFlight>,
     state_file: Option<StateFile>,
     supervisor: Arc<Supervisor>,
@@ -138,12 +143,13 @@ impl App {
         let tls = config.listen.tls.as_ref().map(|tls| ServerTls::new(tls, Arc::clone(&metrics), now)).transpose()?;
         let tls = tls.map(Arc::new);
         let bound = serve::bind(&config.listen, &config.admin, heir)?;
+        let (tracer, exporter) = otlp::start(&config.tracing, now)?.unzip();
         let trail = trail::start(&config.audit, &names, &clock, &metrics)?;
         let events: Arc<dyn Events> = Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock), trail.clone()));
         let codes = Arc::new(Codes::start(&config, &clock, &events, &metrics).await?);
         let connections = bound.connections();
         let leaving = TaskTracker::new();
-        let lasting = Lasting { names, events, trail, connections, codes, leaving, tls, metrics, clock };
+        let lasting = Lasting { names, events, trail, tracer, connections, codes, leaving, tls, metrics, clock };
         let in_flight = Arc::new(InFlight::new(config.reset.max_in_flight));
         let reloader = Arc::new(Reloader::start(config, lasting).await?);
         if let Some((flows, limits)) = left {
@@ -153,7 +159,7 @@ impl App {
         inside::show(&reloader)?;
         state_file.as_ref().map_or(Ok(()), StateFile::forget)?;
         let tidying = tidy(&reloader);
-        Ok(Self { bound, reloader, in_flight, state_file, supervisor: Arc::default(), tidying })
+        Ok(Self { bound, reloader, exporter, in_flight, state_file, supervisor: Arc::default(), tidying })
     }
 
     /// Where requests come in.
@@ -187,7 +193,7 @@ impl App {
         drain: impl Future<Output = ()>,
         cut: impl Future<Output = ()>,
     ) -> Result<Ended, StartError> {
-        let Self { bound, reloader, in_flight, state_file, supervisor, tidying } = self;
+        let Self { bound, reloader, exporter, in_flight, state_file, supervisor, tidying } = self;
         let mail = Arc::clone(&reloader);
         let parts = Parts {
             generation: Arc::clone(&reloader.generation),
@@ -205,6 +211,9 @@ impl App {
         let trail = reloader.lasting.trail.clone();
         let ended = serve::run(bound, &config, parts, drain, cut).await?;
         trail.end().await;
+        if let Some(exporter) = exporter.filter(|_| ended != Ended::Cut) {
+            exporter.finish(FLUSH).await;
+        }
         drop(tidying);
         if let Some(file) = state_file.filter(|_| ended != Ended::HandedOver) {
             file.leave(&reloader.estate().ok_or(KeysError::Crypto)?)?;
@@ -263,6 +272,9 @@ fn gauges(reloader: &Arc<Reloader>, in_flight: &Arc<InFlight>) -> Result<(), Met
     let live = Arc::clone(codes);
     metrics.gauge("live_code_accounts", "Accounts with live codes", move || live.live() as f64)?;
     metrics.counter("log_lines_dropped", "Log lines that nobody took in time", || log::dropped() as f64)?;
+    let tracer = reloader.lasting.tracer.clone();
+    let dropped = move || tracer.as_ref().map_or(0.0, |tracer| tracer.dropped() as f64);
+    metrics.counter("trace_spans_dropped", "Spans that the collector did not get", dropped)?;
     let of = Arc::clone(reloader);
     metrics.gauge("config_generation", "Configurations that were put to use", move || of.generations() as f64)
 }

@@ -23,6 +23,7 @@ mod reset;
 mod secret;
 mod server_tls;
 mod tls;
+mod tracing;
 mod units;
 mod upstream;
 
@@ -48,6 +49,7 @@ pub use self::{
     secret::named_key,
     server_tls::{ClientCerts, ServerTls},
     tls::{ClientTls, Pair},
+    tracing::Tracing,
     units::deadline,
     upstream::Upstream,
 };
@@ -80,6 +82,8 @@ pub struct Config {
     pub log: Log,
     /// Where its audit trail goes.
     pub audit: Audit,
+    /// Where spans go.
+    pub tracing: Tracing,
     /// How it ends.
     pub drain: Drain,
     /// How often `files` are looked at; zero is never.

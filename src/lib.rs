@@ -27,8 +27,8 @@
 //! [`cli`] reads the command line, [`config`] the files, [`app`] puts concrete adapters together and is the only one to
 //! name them, [`serve`] runs the result, [`admin`] lets operators look in, [`telemetry`] tells them what happens.
 //! [`endpoints`] knows where a service is and which of its addresses are well, [`tls`] is the client's side of TLS; both
-//! are for whatever connects to a service. [`dumps`] keeps memory off the disk, [`supervisor`] tells systemd how it goes, [`demo`] surrounds the gate with a store,
-//! a mailbox and a page.
+//! are for whatever connects to a service. [`otlp`] takes spans to a collector. [`dumps`] keeps memory off the disk,
+//! [`supervisor`] tells systemd how it goes, [`demo`] surrounds the gate with a store, a mailbox and a page.
 //!
 //! # Who may import whom
 //!
@@ -64,6 +64,7 @@ pub mod kv;
 pub mod limits;
 pub mod listen;
 pub mod mail;
+pub mod otlp;
 pub mod proxy;
 pub mod reset;
 pub mod serve;

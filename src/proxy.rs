@@ -167,7 +167,8 @@ impl ProxyHttp for Gate {
         let fault = head::fault(session);
         let id = request_id::settle(session.req_header_mut());
         passage.request = Some(id.clone());
-        passage.trail = Trail::of(session.req_header_mut());
+        let sender = passage.sender();
+        passage.trail = Trail::of(session.req_header_mut(), passage.generation.tracer.as_deref(), sender);
         if let Some(status) = fault {
             return self.refuse(session, passage, status).await;
         }
@@ -269,6 +270,7 @@ impl ProxyHttp for Gate {
         if let Some(id) = &passage.request {
             request_id::send_up(request, id)?;
         }
+        passage.trail.send_up(request, passage.there.is_some())?;
         if passage.there.is_some() {
             return steps::introduce(request, caller.client);
         }

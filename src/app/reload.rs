@@ -34,7 +34,7 @@ use crate::{
         ports::{About, Clock, Event, Events, Limits, Outbox},
     },
     serve::handover::Legacy,
-    telemetry::{audit::Trail, log, metrics::Metrics},
+    telemetry::{audit::Trail, log, metrics::Metrics, trace::Tracer},
 };
 
 /// How often is looked whether anybody still has to do with a generation that is over.
@@ -49,6 +49,8 @@ pub(super) struct Lasting {
     pub(super) metrics: Arc<Metrics>,
     /// How many connections may be open: what the configuration says, or what the system grants.
     pub(super) connections: usize,
+    /// Where spans go, if anywhere.
+    pub(super) tracer: Option<Arc<Tracer>>,
     /// Replaced in place: what is open goes on by the one before.
     pub(super) tls: Option<Arc<ServerTls>>,
     pub(super) codes: Arc<Codes>,
@@ -227,7 +229,8 @@ async fn make(
     };
     let engine = Arc::new(Engine::new(&config.reset.process, settings(&config), ports).await);
     let at_work = Arc::downgrade(&engine);
-    let generation = Generation::start(&config, engine, limits, metrics).await?;
+    let mut generation = Generation::start(&config, engine, limits, metrics).await?;
+    generation.tracer = lasting.tracer.clone();
     let effective = config.effective.clone();
     let config = Arc::new(config);
     Ok((Present { config, effective, governor, outbox, engine: at_work, accounts, keys }, generation))
@@ -248,6 +251,7 @@ fn fixed(running: &Config, now: &Config) -> Vec<(&'static str, bool)> {
         ("reset.max_in_flight", running.reset.max_in_flight == now.reset.max_in_flight),
         ("upstream.pool_size", running.upstream.pool_size == now.upstream.pool_size),
         ("log.format", running.log.format == now.log.format),
+        ("tracing", running.tracing == now.tracing),
         ("log.hash_key", running.audit.same_key(&now.audit)),
         ("audit.to", running.audit.to == now.audit.to),
         ("drain.linger and drain.within", running.drain == now.drain),
@@ -259,6 +263,7 @@ fn fixed(running: &Config, now: &Config) -> Vec<(&'static str, bool)> {
 /// What is called that.
 fn named(name: &'static str) -> Vec<&'static str> {
     match name {
+        "tracing" => vec!["tracing", "tracing.tls"],
         "listen: the bounds of connections" => vec![
             "listen.max_connections",
             "listen.max_connections_per_client",

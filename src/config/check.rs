@@ -25,6 +25,7 @@ use super::{
     redis::store,
     reset::{process_file, reset},
     secret::{Surroundings, token},
+    tracing::tracing,
     upstream::upstream,
 };
 
@@ -127,6 +128,7 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
     let mut section = root.section("log");
     let audit = audit(root.section("audit"), &mut section, around);
     let log = log(section);
+    let tracing = tracing(root.section("tracing"), around);
     let drain = drain(root.section("drain"));
     let watch = reload(root.section("reload"));
     let upgrade = upgrade(root.section("upgrade"), around);
@@ -144,6 +146,7 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
         mail: mail?,
         log: log?,
         audit: audit?,
+        tracing: tracing?,
         drain: drain?,
         watch: watch?,
         upgrade: upgrade?,

@@ -280,7 +280,8 @@ impl<'n> Section<'n> {
 
     /// Of a secret, where it is to come from.
     fn text_shown(&self, key: &str, text: &str) -> String {
-        if self.hidden.contains(&key) && !super::secret::is_reference(text) { "***".shown() } else { text.shown() }
+        let says_where = super::secret::is_reference(text) || super::secret::is_header(text);
+        if self.hidden.contains(&key) && !says_where { "***".shown() } else { text.shown() }
     }
 
     /// Says that the value of `key`, or its absence, breaks `rule`.
@@ -363,7 +364,7 @@ impl<'n> Section<'n> {
 
 /// What may be shown of a secret: where it is to come from, if that is what stands there.
 fn reference(text: Option<&str>) -> String {
-    match text.filter(|text| super::secret::is_reference(text)) {
+    match text.filter(|text| super::secret::is_reference(text) || super::secret::is_header(text)) {
         Some(text) => shown(&format!("\"{text}\"")),
         None => HIDDEN.to_owned(),
     }

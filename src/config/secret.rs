@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use base64::{
@@ -12,6 +13,7 @@ use base64::{
     alphabet::{STANDARD, URL_SAFE},
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use http::HeaderName;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{Secret, Texts, Token, TokenKey, raw::Section};
@@ -107,6 +109,11 @@ pub(super) fn is_reference(text: &str) -> bool {
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
     text.strip_prefix("env:").is_some_and(variable) || text.strip_prefix("file:").is_some_and(|path| !path.is_empty())
+}
+
+/// Whether a text says of which header a secret is the value, and where it is: `authorization: env:NAME`.
+pub(super) fn is_header(text: &str) -> bool {
+    text.split_once(": ").is_some_and(|(name, value)| HeaderName::from_str(name).is_ok() && is_reference(value))
 }
 
 /// `[token]`

@@ -28,6 +28,7 @@ from = "help@example.com"
 [log]
 hash_key = "file:keys/audit"
 [audit]
+[tracing]
 [drain]
 [reload]
 [upgrade]
@@ -683,6 +684,56 @@ const BAD: &[(&str, &str, &str)] = &[
     ("audit", r#"to = "stderr""#, r#"audit.to = "stderr": must be "stdout", "file:path" or "off""#),
     ("audit", r#"to = "file:""#, r#"audit.to = "file:": must be "stdout", "file:path" or "off""#),
     ("audit", r#"to = "/var/log/x""#, r#"audit.to = "/var/log/x": must be "stdout", "file:path" or "off""#),
+    (
+        "tracing",
+        r#"otlp = "http://10.0.0.1:4318""#,
+        r#"tracing.otlp = "http://10.0.0.1:4318": is plaintext beyond loopback: use https, or set allow_plaintext = true beside it"#,
+    ),
+    (
+        "tracing",
+        r#"otlp = "https://me:hunter2@x""#,
+        r#"tracing.otlp = "https://…@x": must be an http:// or https:// URL without user, query and fragment"#,
+    ),
+    (
+        "tracing",
+        r#"otlp = "collector:4317""#,
+        r#"tracing.otlp = "collector:4317": must be an http:// or https:// URL without user, query and fragment"#,
+    ),
+    ("tracing", r#"sample = "0.1""#, r#"tracing.sample = "0.1": must be from "0%" to "100%", such as "12.5%""#),
+    ("tracing", r#"sample = "100.1%""#, r#"tracing.sample = "100.1%": must be from "0%" to "100%", such as "12.5%""#),
+    ("tracing", r#"sample = "1.2.3%""#, r#"tracing.sample = "1.2.3%": must be from "0%" to "100%", such as "12.5%""#),
+    (
+        "tracing",
+        r#"service_name = " x""#,
+        r#"tracing.service_name = " x": must be printable ASCII, without spaces around it"#,
+    ),
+    (
+        "tracing",
+        r#"headers = ["x-tenant: env:CURRENT", "authorization: Bearer hunter2"]"#,
+        "tracing.headers[1] = …: must be \"env:NAME\" or \"file:path\": a secret does not stand in this file",
+    ),
+    (
+        "tracing",
+        r#"headers = ["x tenant: env:CURRENT"]"#,
+        "tracing.headers[0] = …: must be \"name: env:NAME\" or \"name: file:path\"",
+    ),
+    (
+        "tracing",
+        r#"headers = ["authorization: env:NOBODY"]"#,
+        r#"tracing.headers[0] = "authorization: env:NOBODY": must name an environment variable that is set"#,
+    ),
+    (
+        "tracing",
+        r#"headers = ["authorization: env:TWO_LINES"]"#,
+        r#"tracing.headers[0] = "authorization: env:TWO_LINES": must lead to a header's value"#,
+    ),
+    (
+        "tracing",
+        r#"headers = ["Content-Type: env:CURRENT"]"#,
+        r#"tracing.headers[0] = "Content-Type: env:CURRENT": must not be a header that an export has anyway"#,
+    ),
+    ("tracing", r#"timeout = "99ms""#, r#"tracing.timeout = "99ms": must be from 100ms to 1m"#),
+    ("tracing", r#"interval = "2m""#, r#"tracing.interval = "2m": must be from 100ms to 1m"#),
     ("log", r#"format = json"#, "TOML: string values must be quoted, expected literal string"),
 ];
 
@@ -715,6 +766,31 @@ fn the_audit_trail_goes_somewhere_and_should_have_a_key() {
     // Others may read it.
     fs::set_permissions(folder.0.path().join("keys/audit"), fs::Permissions::from_mode(0o644)).unwrap();
     assert!(folder.warnings(GOOD).iter().any(|told| told.contains("log.hash_key = \"file:keys/audit\"")));
+}
+
+#[test]
+fn spans_go_where_it_says_and_nowhere_by_default() {
+    let folder = Folder::new();
+    let tracing = folder.good(GOOD).tracing;
+    assert_eq!((tracing.otlp, tracing.service_name.as_str(), tracing.headers.len()), (None, "resetgate", 0));
+    let with = |lines: &str| folder.good(&with("tracing", lines)).tracing;
+    for (url, goes) in [
+        ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
+        ("https://c.example/otlp/", "https://c.example/otlp/v1/traces"),
+    ] {
+        assert_eq!(with(&format!("otlp = \"{url}\"")).otlp.unwrap().as_str(), goes);
+    }
+    assert!(with("otlp = \"http://c.mesh:4318\"\nallow_plaintext = true").otlp.is_some());
+    for (text, part) in [("100%", 1_u64 << 56), ("12.5%", 1 << 53), ("50%", 1 << 55), ("0%", 0)] {
+        assert_eq!(with(&format!("sample = \"{text}\"")).sample, part);
+    }
+    let tracing = with("headers = [\"Authorization: env:IDENTITY_PASSWORD\", \"x-tenant: file:keys/smtp\"]");
+    let [(name, value), (_, tenant)] = &tracing.headers[..] else { panic!("two") };
+    assert_eq!(
+        (name.as_str(), value.as_bytes(), tenant.as_bytes()),
+        ("authorization", &b"identity-secret"[..], &b"smtp-secret"[..])
+    );
+    assert!(!format!("{tracing:?}").contains("secret"), "{tracing:?}");
 }
 
 #[test]
@@ -1023,6 +1099,7 @@ fn secrets_are_in_no_fault() {
         with("mail", "password = \"hunter2\""),
         with("mail", "transport = \"smtp://me:hunter2@relay\""),
         with("mail", "transport = \"me:hunter2@relay\""),
+        with("tracing", "headers = [\"authorization: hunter2\", \"hunter2\"]"),
         with("upstream", "url = \"https://x/?key=hunter2\""),
         with("upstream", "url = \"https://me:hunter2@x/?key=hunter2"),
         with("mail", "secret = \"hunter2\""),
@@ -1217,9 +1294,10 @@ fn the_reference_has_every_key_and_says_its_default() {
     // What the sections know is in the rule for what they do not.
     let misspelt = GOOD.replace("auth = {", "auth = { zzz = 1,");
     let header = |line: &str| if line.starts_with('[') { format!("{line}\nzzz = 1\n") } else { format!("{line}\n") };
-    let misspelt: String = misspelt.lines().chain(["[upstream.health]", "[upstream.tls]"]).map(header).collect();
+    let misspelt: String =
+        misspelt.lines().chain(["[upstream.health]", "[upstream.tls]", "[tracing.tls]"]).map(header).collect();
     let faults = folder.faults(&format!("zzz = 1\n{misspelt}"));
-    assert_eq!(faults.len(), 20, "{faults:#?}");
+    assert_eq!(faults.len(), 22, "{faults:#?}");
     let mut kinds = Vec::new();
     for kind in ["basic", "bearer", "oauth2"] {
         let auth = format!("auth = {{ kind = \"{kind}\", tls = {{ zzz = 1 }}, zzz = 1 }}");

@@ -40,7 +40,7 @@ impl fmt::Debug for Pair {
 }
 
 /// `[….tls]` of a service that is connected to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientTls {
     /// `ca`: who may vouch for the server, in place of the system's roots. Never empty.
     pub roots: Option<Vec<CertificateDer<'static>>>,

@@ -12,7 +12,11 @@ use super::{
 };
 use crate::{
     config::{Access, ClientLog},
-    telemetry::access::{Line, Named},
+    endpoints::Address,
+    telemetry::{
+        access::{Line, Named},
+        trace::{Done, SpanKind, number, text},
+    },
 };
 
 /// What is known of a request from its head.
@@ -65,6 +69,7 @@ impl Passage {
 
     fn tell(&mut self, status: Option<u16>, why: Option<&'static str>, bytes: Option<(u64, u64)>) {
         let Some(head) = self.head.take() else { return };
+        self.trace(&head, status, why);
         let log = self.generation.log;
         let wanted = match log.access {
             Access::All => true,
@@ -105,6 +110,64 @@ impl Passage {
             trace: trace.as_ref().map(|trace| trace as _),
         }
         .write();
+    }
+}
+
+impl Passage {
+    /// Its span, and that of what the upstream did for it.
+    fn trace(&self, head: &Head, status: Option<u16>, why: Option<&'static str>) {
+        let (Some(tracer), Some(at)) = (&self.generation.tracer, self.trail.at) else { return };
+        if !at.sampled {
+            return;
+        }
+        let path = self.generation.shapes.show(head.shape).to_string();
+        let answered = |status: Option<u16>| status.map(|status| number("http.response.status_code", status));
+        if let Some(up) = self.trail.up.filter(|_| self.attempts.count() > 0) {
+            let mut attributes = vec![text("http.request.method", head.method)];
+            attributes.extend(answered(status.filter(|_| self.attempts.answered)));
+            match self.attempts.at().map(|at| at.address()) {
+                Some(Address::Tcp(at)) => {
+                    attributes.push(text("server.address", at.ip().to_string()));
+                    attributes.push(number("server.port", at.port()));
+                }
+                Some(Address::Unix(path)) => attributes.push(text("server.address", path.display().to_string())),
+                None => {}
+            }
+            if self.attempts.count() > 1 {
+                attributes.push(number("http.request.resend_count", self.attempts.count() - 1));
+            }
+            tracer.record(Done {
+                place: up,
+                parent: Some(at.span),
+                name: head.method.to_owned(),
+                kind: SpanKind::Client,
+                began: self.attempts.first().unwrap_or(self.began),
+                attributes,
+                failed: why.filter(|why| why.starts_with("upstream")),
+                later: false,
+            });
+        }
+        let protocol = head.protocol.strip_prefix("HTTP/").unwrap_or(head.protocol);
+        let scheme = if head.tls.is_some() { "https" } else { "http" };
+        let mut attributes = vec![
+            text("http.request.method", head.method),
+            text("http.route", path.as_str()),
+            text("url.scheme", scheme),
+            text("network.protocol.version", protocol),
+        ];
+        attributes.extend(answered(status));
+        attributes.extend(self.request.as_ref().map(|id| text("resetgate.request", id.as_str())));
+        tracer.record(Done {
+            place: at,
+            parent: self.trail.parent(),
+            name: format!("{} {path}", head.method),
+            kind: SpanKind::Server,
+            began: self.began,
+            attributes,
+            // What a client did wrong is no failure of ours.
+            failed: why.filter(|_| status.is_none_or(|status| status >= 500)),
+            later: false,
+        });
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::{Config, Log},
     reset::{Engine, ports::Limits},
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, trace::Tracer},
     tls::Unusable,
 };
 
@@ -49,6 +49,8 @@ pub struct Generation {
     pub(super) limits: Arc<dyn Limits>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) shapes: Shapes,
+    /// Where spans go, if anywhere.
+    pub(crate) tracer: Option<Arc<Tracer>>,
     pub(super) log: Log,
     _probe: AbortOnDropHandle<()>,
 }
@@ -81,6 +83,7 @@ impl Generation {
             limits,
             upstream,
             shapes: Shapes::new(&config.reset.path),
+            tracer: None,
             log: config.log,
             _probe: probe,
         })

@@ -67,7 +67,7 @@ impl Gate {
         passage.under_way = Some(self.metrics.requests.answering());
         let generation = Arc::clone(&passage.generation);
         let headers = &session.req_header().headers;
-        let trace = passage.trail.errands(headers);
+        let trace = passage.trail.errands(headers, generation.tracer.as_ref());
         let caller = passage.caller.unwrap_or_else(|| generation.clients.caller(None, headers));
         let work = self.intercept(session, &generation, (caller, request, trace), query, &mut passage.asked);
         let answered = AssertUnwindSafe(work).catch_unwind();

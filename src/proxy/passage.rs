@@ -6,7 +6,13 @@ use http::Version;
 use pingora::proxy::Session;
 use tokio::time::Instant;
 
-use super::{Generation, client::Caller, ended::Head, trail::Trail, upstream::Attempts};
+use super::{
+    Generation,
+    client::Caller,
+    ended::Head,
+    trail::{Sender, Trail},
+    upstream::Attempts,
+};
 use crate::{
     listen::{Connection, Exchange},
     reset::ports::RequestId,
@@ -61,6 +67,15 @@ impl Passage {
             course: None,
             there: None,
             head: None,
+        }
+    }
+
+    /// Who sent it.
+    pub(super) fn sender(&self) -> Sender {
+        match (self.head, self.caller) {
+            (None, _) => Sender::Former,
+            (_, Some(caller)) if caller.trusted => Sender::Trusted,
+            _ => Sender::Stranger,
         }
     }
 

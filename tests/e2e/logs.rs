@@ -1,6 +1,8 @@
 //! What is logged, and what never is.
 
+use futures_util::FutureExt;
 use serde_json::{Value, json};
+use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use crate::support::{
     setup::{Around, Files, Gate, NOBODY, Plan, SERVICE_PASSWORD, link},
@@ -82,4 +84,36 @@ async fn failures_leave_none_behind_either() {
     gate.program.signal("TERM");
     soon("a drain", async { while gate.ask_admin("/readyz").await.status == 200 {} }).await;
     nothing_told(gate, &[USER, "bjensen@example.com", SERVICE_PASSWORD]).await;
+}
+
+/// Where an SDK for OpenTelemetry would look.
+#[tokio::test]
+async fn spans_go_where_the_configuration_says_and_not_the_environment() {
+    let listener = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (right, wrong) = (listener().await, listener().await);
+    let url = format!("http://{}", wrong.local_addr().unwrap());
+    let names = [
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        "http_proxy",
+        "HTTP_PROXY",
+        "ALL_PROXY",
+    ];
+    let mut environment: Vec<_> = names.map(|name| (name, &*url)).into();
+    environment.extend([("OTEL_TRACES_EXPORTER", "otlp"), ("OTEL_SERVICE_NAME", "canary-service")]);
+
+    let silent = Gate::run(Files::of(&Plan::alone()), &environment).await;
+    assert_eq!(silent.get("/openidm/info/ping").await.status, 502);
+    nothing_told(silent, &[]).await;
+
+    let more = format!("[tracing]\notlp = \"http://{}\"\ninterval = \"100ms\"", right.local_addr().unwrap());
+    let gate = Gate::run(Files::of(&Plan { more, ..Plan::alone() }), &environment).await;
+    assert_eq!(gate.get("/openidm/info/ping").await.status, 502);
+    let (mut collector, _) = soon("an export", right.accept()).await.unwrap();
+    let mut line = [0; 24];
+    soon("its first line", collector.read_exact(&mut line)).await.unwrap();
+    assert_eq!(&line, b"POST /v1/traces HTTP/1.1");
+    assert!(wrong.accept().now_or_never().is_none(), "nobody asked the other one");
 }

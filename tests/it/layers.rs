@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Each module's name, and what of this crate it may name besides itself; `*` is everything.
-const MAY_NAME: [(&str, &[&str]); 23] = [
+const MAY_NAME: [(&str, &[&str]); 24] = [
     ("main", &["cli", "config", "app", "telemetry", "demo", "dumps", "supervisor"]),
     ("cli", &["config", "keys", "doctor", "telemetry::audit"]),
     ("app", &["*"]),
@@ -54,6 +54,7 @@ const MAY_NAME: [(&str, &[&str]); 23] = [
     ("supervisor", &[]),
     ("kv", &["reset::ports", "config", "telemetry", "tls"]),
     ("tls", &["config"]),
+    ("otlp", &["config", "reset::ports", "telemetry", "tls"]),
     ("endpoints", &["config", "telemetry", "tls"]),
 ];
 const SERVER: &[&str] =

@@ -82,6 +82,8 @@ fn all_kinds() -> Vec<String> {
             "",
             1,
         ),
+        with("headers = []", "headers = [\"authorization: env:COLLECTOR\", \"x-tenant: file:keys/client\"]")
+            .replacen("# otlp =", "otlp =", 1),
         with("[admin]", &format!("{tls}[admin]")).replacen("\"0.0.0.0:8080\"", "\"tls:0.0.0.0:8443\"", 1),
         format!("{reference}\n[[limits.override]]\nclients = [\"10.0.0.0/8\"]\nclient = \"0\"\n"),
     ]
@@ -139,7 +141,7 @@ fn every_key_of_the_reference_is_shown() {
     assert!(missing.is_empty(), "not shown: {missing:?}");
     let more: Vec<_> = shown.keys().filter(|key| !documented.contains_key(*key)).collect();
     // "As upstream.health" is what the reference says of these.
-    let told_elsewhere = ["identity.health.", "identity.tls.", "identity.auth.tls.", "codes.tls."];
+    let told_elsewhere = ["identity.health.", "identity.tls.", "identity.auth.tls.", "codes.tls.", "tracing.tls."];
     let is_list = |key: &&&String| documented.keys().any(|known| known.starts_with(&format!("{key}.")));
     let undocumented: Vec<_> =
         more.iter().filter(|key| !told_elsewhere.iter().any(|table| key.starts_with(table)) && !is_list(key)).collect();
@@ -168,6 +170,7 @@ fn no_secret_is_shown_wherever_it_is() {
         assert!(shown.contains("\"recaptchaSecretKey\": \"***\"") && shown.contains("\"sharedKey\": \"***\""));
         assert!(shown.contains("\"verificationLink\": \"https://id.example.com/#/passwordreset/\""));
         assert!(shown.contains("Choose a new password"));
+        assert_eq!(toml.contains("env:COLLECTOR"), shown.contains("[\"authorization: env:COLLECTOR\", "), "{shown}");
         assert!(shown.parse::<Toml>().is_ok());
     }
 }

@@ -106,6 +106,7 @@ fn tame(config: &mut Config, upstream: SocketAddr) {
     config.upgrade = None;
     // Standard output is the doctor's own, and a trail that is kept is of what happened.
     config.audit.to = AuditTo::Off;
+    config.tracing.otlp = None;
     config.drain.linger = Duration::ZERO;
     // Mail is sent to nobody: there is nothing to send, and nowhere to send it.
     let nobody = Smtp { host: "127.0.0.1".to_owned(), port: 1, tls: SmtpTls::None, ca: None, credentials: None };

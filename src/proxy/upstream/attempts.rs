@@ -65,6 +65,11 @@ impl Attempts {
         !self.answered && self.due.is_some_and(|due| due <= now)
     }
 
+    /// When the upstream was first asked.
+    pub(in crate::proxy) const fn first(&self) -> Option<Instant> {
+        self.began
+    }
+
     /// How often it was sent, or was to be.
     pub(in crate::proxy) const fn count(&self) -> u32 {
         self.count

@@ -56,6 +56,8 @@ pub(crate) struct Plan {
     pub(crate) identity: Option<SocketAddr>,
     /// Who takes mails, if not the mailbox.
     pub(crate) relay: Option<SocketAddr>,
+    /// `[tracing]`
+    pub(crate) tracing: String,
     pub(crate) process: fn(&mut Value),
 }
 
@@ -79,6 +81,7 @@ impl Default for Plan {
             upstream: None,
             identity: None,
             relay: None,
+            tracing: String::new(),
             process: |_| {},
         }
     }
@@ -334,6 +337,8 @@ process = "selfservice-reset.json"
 {codes}
 [limits]
 {limits}
+[tracing]
+{tracing}
 [drain]
 linger = "0s"
 [mail]
@@ -354,6 +359,7 @@ from = "info@example.com"
         codes = plan.codes,
         limits = plan.limits,
         mail = plan.mail,
+        tracing = plan.tracing,
         audit = plan.audit,
     );
     let file = folder.join("resetgate.toml");

@@ -8,6 +8,7 @@ use tokio::{
 
 use crate::support::{
     program::Program,
+    redis::RedisServer,
     setup::{Around, Files, Gate, PATH, Plan, link},
     soon,
 };
@@ -71,6 +72,31 @@ async fn r12_an_upgrade_keeps_sockets_links_and_tries() {
     assert_eq!(gate.set(&proven.token(), "Passw0rd-new").await.status, 200);
     assert_eq!(gate.set(&proven.token(), "Other-passw0rd").await.status, 400);
     assert_eq!(gate.ask_admin("/readyz").await.status, 200);
+}
+
+/// Both have them there, and neither keeps the other from it.
+#[tokio::test]
+async fn an_upgrade_with_codes_on_a_server_goes_on_with_them() {
+    let Some(server) = RedisServer::start().await else { return };
+    let around = Around::start().await;
+    let more = format!("{UPGRADE}\n[codes]\nstore = \"{}\"", server.url());
+    let mut former = Gate::run(Files::of(&Plan { more, ..around.plan() }).with_keys("a"), &[]).await;
+    let asked = former.query("bjensen").await.token();
+    let mailed = link(&around.mail(1).await.links[0]);
+    for wrong in ["a", "b", "c", "d", "e"] {
+        assert_eq!(former.show(&(asked.clone(), wrong.into())).await.status, 400);
+    }
+    let gate = former.upgrade().await;
+    assert_eq!(former.program.ended().await, 0);
+    assert_eq!((gate.address, gate.admin), (former.address, former.admin));
+    // The tries of that token are used up, the link's are not.
+    let tried = gate.show(&(asked, mailed.1.clone())).await;
+    assert_eq!((tried.status, tried.message()), (400, "Invalid code".into()));
+    let proven = gate.show(&mailed).await;
+    assert_eq!(proven.status, 200, "{}", proven.body);
+    assert_eq!(gate.set(&proven.token(), "Passw0rd-new").await.status, 200);
+    assert_eq!(gate.set(&proven.token(), "Other-passw0rd").await.status, 400);
+    assert_eq!(around.store.patches(), 1);
 }
 
 /// Its file is the heir's as well, and goes with the last who listens there.

@@ -1,12 +1,13 @@
 //! `resetgate doctor`: finds a set-up that is wrong before it harms anyone. Each check is a line: what was seen, and what
 //! to do. It asks what the engine asks, in the engine's own words, and changes nothing: nobody is looked up but who is
-//! not there (and a canary, if one is named), no mail is sent but to who was named for it, and the one PATCH has a
-//! revision that no account has.
+//! not there (and a canary, if one is named), no mail is sent but to who was named for it, the one PATCH has a revision
+//! that no account has, and the keys that are set where codes are go at once.
 //!
 //! Parts that do not hang on each other are looked at at the same time, and told in one order. Within a part, what
 //! cannot be looked at because of what failed before is skipped. No line holds a secret, or what is in an account.
 
 mod clock;
+mod codes;
 mod gate;
 mod identity;
 mod letters;
@@ -58,7 +59,8 @@ pub async fn examine(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let now = clock.now();
     let [mut start, mut listen, mut files, mut letters] = ["config", "listen", "files", "mail"].map(Sheet::new);
-    let [mut upstream, mut identity, mut mail, mut gate] = ["upstream", "identity", "mail", "gate"].map(Sheet::new);
+    let [mut upstream, mut identity, mut codes] = ["upstream", "identity", "codes"].map(Sheet::new);
+    let [mut mail, mut gate] = ["mail", "gate"].map(Sheet::new);
     place::warnings(&mut start, warnings);
     place::listeners(&mut listen, &config, now);
     place::files(&mut files, &config);
@@ -73,10 +75,11 @@ pub async fn examine(
         in_time(&mut identity, async |sheet| {
             identity::examine(sheet, &config, questions.canary.as_deref(), &clock, &metrics).await;
         }),
+        in_time(&mut codes, async |sheet| codes::examine(sheet, &config.codes.store, &clock).await),
         in_time(&mut mail, async |sheet| relay::examine(sheet, &config, to, now).await),
         in_time(&mut gate, async |sheet| gate::examine(sheet, &config, spare, questions.gate.as_ref()).await),
     );
-    let sheets = [start, listen, files, upstream, identity, letters, mail, gate];
+    let sheets = [start, listen, files, upstream, identity, codes, letters, mail, gate];
     sheets.into_iter().flat_map(|sheet| sheet.lines).collect()
 }
 

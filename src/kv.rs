@@ -9,6 +9,7 @@ mod failure;
 mod fitness;
 mod keeper;
 mod script;
+pub mod trial;
 
 use std::{
     sync::{

@@ -13,25 +13,40 @@ const SLACK: u64 = 2;
 /// From here on it is worth a warning, and from there on a failure: certificates and access tokens break.
 const WARN: u64 = 5;
 const FAIL: u64 = 60;
+const CHECK: &str = "clock";
+const CURE: &str = "set both by the network (chrony, systemd-timesyncd), and see which of them is wrong";
 
 /// Judges a `Date` that came between two moments of our clock.
 pub(super) fn judge(sheet: &mut Sheet, date: Option<&str>, sent: Time, came: Time) {
-    const CHECK: &str = "clock";
     let Some(date) = date else { return sheet.skip(CHECK, "its answer has no Date") };
     let Some(theirs) = seconds(date) else { return sheet.skip(CHECK, "its Date is none") };
+    let Some((off, seen)) = apart(sheet, theirs, sent, came) else { return };
+    match off {
+        ..WARN => sheet.ok(CHECK, seen),
+        WARN..=FAIL => sheet.warn(CHECK, seen, CURE),
+        _ => sheet.fail(CHECK, seen, CURE),
+    }
+}
+
+/// The same of a clock that nothing but a time that is told hangs on: it is never a failure.
+pub(super) fn judge_mildly(sheet: &mut Sheet, theirs: u64, sent: Time, came: Time) {
+    match apart(sheet, theirs, sent, came) {
+        Some((..WARN, seen)) => sheet.ok(CHECK, seen),
+        Some((_, seen)) => sheet.warn(CHECK, seen, CURE),
+        None => {}
+    }
+}
+
+/// How far, and in which direction; `None` if it is nothing, which is said.
+fn apart(sheet: &mut Sheet, theirs: u64, sent: Time, came: Time) -> Option<(u64, String)> {
     let (sent, came) = (sent.secs(), came.secs());
     let (off, which) =
         if theirs > came { (theirs - came, "ahead of") } else { (sent.saturating_sub(theirs), "behind") };
     if off <= SLACK {
-        return sheet.ok(CHECK, "as ours, to the second or two");
+        sheet.ok(CHECK, "as ours, to the second or two");
+        return None;
     }
-    let seen = format!("the clock there is {} {which} ours", spelled(off));
-    let cure = "set both by the network (chrony, systemd-timesyncd), and see which of them is wrong";
-    match off {
-        ..WARN => sheet.ok(CHECK, seen),
-        WARN..=FAIL => sheet.warn(CHECK, seen, cure),
-        _ => sheet.fail(CHECK, seen, cure),
-    }
+    Some((off, format!("the clock there is {} {which} ours", spelled(off))))
 }
 
 fn seconds(date: &str) -> Option<u64> {

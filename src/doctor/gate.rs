@@ -19,7 +19,7 @@ use url::Url;
 use self::{own::Own, spellings::spellings};
 use super::{
     place::writable,
-    reach::{Handshake, Way},
+    reach::{HTTP, Handshake, Way},
     sheet::{Sheet, listed},
     wire::{self, Head},
 };
@@ -225,7 +225,7 @@ fn to_listener(address: &Address, config: &Config) -> Result<Gate, String> {
             let own = tls.pairs.first().and_then(|pair| pair.chain.first());
             let pin = own.and_then(|own| digest(&SHA256, own).as_ref().try_into().ok());
             let settings = ClientTls { pin, ..ClientTls::default() };
-            Some(Handshake::new(&settings, "localhost").map_err(|fault| fault.to_string())?)
+            Some(Handshake::new(&settings, "localhost", HTTP).map_err(|fault| fault.to_string())?)
         }
         _ => None,
     };
@@ -257,7 +257,7 @@ async fn to_url(url: &Url) -> Result<Gate, String> {
     let found = found.map_err(|late| late.to_string())?.map_err(|fault| fault.to_string())?;
     let address = found.into_iter().next().ok_or("it has no address")?;
     let tls = match url.scheme() {
-        "https" => Some(Handshake::new(&ClientTls::default(), name).map_err(|fault| fault.to_string())?),
+        "https" => Some(Handshake::new(&ClientTls::default(), name, HTTP).map_err(|fault| fault.to_string())?),
         _ => None,
     };
     let host = url[url::Position::BeforeHost..url::Position::AfterPort].to_owned();

@@ -40,14 +40,22 @@ pub(super) struct Service<'a> {
     pub(super) places: &'a [Place],
     /// What TLS calls it, where there is TLS.
     pub(super) tls: Option<(&'a ClientTls, &'a str)>,
+    /// What is spoken over TLS, by its name there; nothing where it has none.
+    pub(super) speaks: &'static [&'static [u8]],
+    /// How a URL with TLS begins.
+    pub(super) secure: &'static str,
     /// Of one connection, TLS included.
     pub(super) within: Duration,
 }
 
+/// What is spoken to those who are asked by HTTP.
+pub(super) const HTTP: &[&[u8]] = &[HTTP1];
+
 impl<'a> Service<'a> {
     pub(super) fn of(section: &'static str, url: &'static str, endpoints: &'a Endpoints) -> Self {
         let tls = endpoints.tls.as_ref().map(|tls| (tls, endpoints.host()));
-        Self { section, url, places: &endpoints.addresses, tls, within: endpoints.connect_timeout }
+        let (places, within) = (&endpoints.addresses, endpoints.connect_timeout);
+        Self { section, url, places, tls, speaks: HTTP, secure: "https://", within }
     }
 }
 
@@ -93,8 +101,8 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    pub(super) fn new(settings: &ClientTls, host: &str) -> Result<Self, tls::Unusable> {
-        let (config, shown) = tls::watched(settings, &[HTTP1])?;
+    pub(super) fn new(settings: &ClientTls, host: &str, speaks: &[&[u8]]) -> Result<Self, tls::Unusable> {
+        let (config, shown) = tls::watched(settings, speaks)?;
         Ok(Self { config, name: tls::name(settings, host).ok_or(tls::Unusable::Name)?, shown })
     }
 
@@ -198,12 +206,12 @@ async fn shake_hands(
             false => sheet.warn(
                 "tls",
                 "none: names, passwords and codes go over the network as they are",
-                format!("let a mesh encrypt that way, or use https:// in {}", service.url),
+                format!("let a mesh encrypt that way, or use {} in {}", service.secure, service.url),
             ),
         }
         return there.into_iter().next().map(|(way, _)| way);
     };
-    let handshake = match Handshake::new(settings, host) {
+    let handshake = match Handshake::new(settings, host, service.speaks) {
         Ok(handshake) => handshake,
         Err(fault) => {
             sheet.fail("tls", fault.to_string(), format!("mend [{}.tls]", service.section));

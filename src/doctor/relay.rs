@@ -53,7 +53,8 @@ pub(super) async fn examine(sheet: &mut Sheet, config: &Config, to: Option<(&str
     };
     // TLS is a part of the dialogue, which goes by mail's own settings.
     let places = [place];
-    let service = Service { section: "mail", url: "mail.transport", places: &places, tls: None, within: CONNECT };
+    let (url, secure) = ("mail.transport", "smtps://");
+    let service = Service { section: "mail", url, places: &places, tls: None, speaks: &[], secure, within: CONNECT };
     let mut own = Sheet::new("mail");
     let reached = reach(&mut own, &service, now).await.is_some();
     own.lines.retain(|line| line.check != "mail.tls");

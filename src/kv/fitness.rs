@@ -4,30 +4,55 @@ use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, aio::Mul
 
 use super::Unfit;
 
+/// What becomes of keys when there is no room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// `maxmemory-policy`
+    pub policy: String,
+    /// Whether there is a `maxmemory`, at which it counts.
+    pub limited: bool,
+}
+
+impl Room {
+    /// Whether keys that nobody removed may be thrown away some day.
+    pub fn evicts(&self) -> bool {
+        self.policy != "noeviction"
+    }
+
+    fn of(memory: &str) -> Option<Self> {
+        let said =
+            |name: &str| memory.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+        let limited = said("maxmemory").is_some_and(|limit| limit != "0");
+        Some(Self { policy: said("maxmemory_policy")?.to_owned(), limited })
+    }
+}
+
 /// Whether it is a master that evicts nothing. What we may not ask is taken to be well: an operator who says so little to
 /// us has to know.
 pub(super) async fn judge(connection: &mut MultiplexedConnection) -> Result<(), Unfit> {
-    let role: Option<Vec<Value>> = allowed(redis::cmd("ROLE").query_async(connection).await)?;
-    if let Some(role) = role
-        && !matches!(role.first(), Some(Value::BulkString(role)) if role == b"master")
-    {
+    if is_master(connection).await? == Some(false) {
         return Err(Unfit::Replica);
     }
-    let memory: Option<String> = allowed(redis::cmd("INFO").arg("memory").query_async(connection).await)?;
-    match memory.as_deref().and_then(evicting) {
-        Some(policy) => Err(Unfit::Evicting(policy.to_owned())),
-        None => Ok(()),
+    match room(connection).await? {
+        Some(room) if room.limited && room.evicts() => Err(Unfit::Evicting(room.policy)),
+        _ => Ok(()),
     }
 }
 
-/// The policy, where there is a limit and keys are thrown away at it.
-fn evicting(memory: &str) -> Option<&str> {
-    let said = |name: &str| memory.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
-    let unlimited = said("maxmemory").is_none_or(|limit| limit == "0");
-    said("maxmemory_policy").filter(|policy| !unlimited && *policy != "noeviction")
+/// `None` if we may not ask.
+pub(super) async fn is_master(connection: &mut MultiplexedConnection) -> Result<Option<bool>, Unfit> {
+    let role: Option<Vec<Value>> = allowed(redis::cmd("ROLE").query_async(connection).await)?;
+    Ok(role.map(|role| matches!(role.first(), Some(Value::BulkString(role)) if role == b"master")))
 }
 
-fn allowed<T>(answer: RedisResult<T>) -> Result<Option<T>, Unfit> {
+/// `None` if we may not ask, or are not told.
+pub(super) async fn room(connection: &mut MultiplexedConnection) -> Result<Option<Room>, Unfit> {
+    let memory: Option<String> = allowed(redis::cmd("INFO").arg("memory").query_async(connection).await)?;
+    Ok(memory.as_deref().and_then(Room::of))
+}
+
+/// `None` if that is forbidden.
+pub(super) fn allowed<T>(answer: RedisResult<T>) -> Result<Option<T>, Unfit> {
     let is_forbidden = |error: &RedisError| error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm);
     match answer {
         Ok(answer) => Ok(Some(answer)),
@@ -43,9 +68,10 @@ mod tests {
     #[test]
     fn only_a_limit_makes_a_policy_evict() {
         let info = |limit, policy| format!("# Memory\r\nmaxmemory:{limit}\r\nmaxmemory_policy:{policy}\r\n");
-        assert_eq!(evicting(&info(0, "allkeys-lru")), None);
-        assert_eq!(evicting(&info(1_000_000, "noeviction")), None);
-        assert_eq!(evicting(&info(1_000_000, "volatile-ttl")), Some("volatile-ttl"));
-        assert_eq!(evicting(""), None);
+        let told = |limit, policy| Room::of(&info(limit, policy)).map(|room| (room.limited, room.evicts()));
+        assert_eq!(told(0, "allkeys-lru"), Some((false, true)));
+        assert_eq!(told(1_000_000, "noeviction"), Some((true, false)));
+        assert_eq!(told(1_000_000, "volatile-ttl"), Some((true, true)));
+        assert_eq!(Room::of(""), None);
     }
 }

@@ -1,6 +1,7 @@
 //! `resetgate doctor`: a set-up that is right has nothing but `ok`, and is left as it was; one that is wrong is found out,
 //! and its one line says how to mend it.
 
+mod codes;
 mod store;
 
 use std::{fs, path::Path};

@@ -24,6 +24,7 @@ const MAY_NAME: [(&str, &[&str]); 24] = [
             "endpoints",
             "identity",
             "keys",
+            "kv::trial",
             "listen",
             "mail::trial",
             "proxy",

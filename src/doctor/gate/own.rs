@@ -23,7 +23,7 @@ use url::Url;
 
 use crate::{
     app::{App, StartError},
-    config::{AuditTo, Config, Place, Smtp, SmtpTls, Transport},
+    config::{AuditTo, Config, Place, Smtp, SmtpTls, Store, Transport},
     telemetry::log,
 };
 
@@ -103,6 +103,9 @@ fn tame(config: &mut Config, upstream: SocketAddr) {
     config.identity.endpoints.health.interval = Duration::ZERO;
     config.edge.watch_upstream = Duration::ZERO;
     config.codes.state_file = None;
+    // Nor are codes where others' are, or counts.
+    config.codes.store = Store::Memory;
+    config.limits.shared = false;
     config.upgrade = None;
     // Standard output is the doctor's own, and a trail that is kept is of what happened.
     config.audit.to = AuditTo::Off;

@@ -7,7 +7,7 @@ use url::{Host, Url};
 use crate::{
     config::{Auth, ClientTls, Identity, Place},
     doctor::{
-        reach::{Service, reach},
+        reach::{HTTP, Service, reach},
         sheet::Sheet,
     },
     identity::Crest,
@@ -24,7 +24,8 @@ pub(super) async fn get(sheet: &mut Sheet, identity: &Identity, store: &Crest, c
     let host = url.host_str().unwrap_or_default();
     let tls: Option<(&ClientTls, &str)> = encrypted.then_some((&settings.tls, host));
     let within = identity.endpoints.connect_timeout;
-    let service = Service { section: "identity.auth", url: "identity.auth.token_url", places: &place, tls, within };
+    let (section, url, secure) = ("identity.auth", "identity.auth.token_url", "https://");
+    let service = Service { section, url, places: &place, tls, speaks: HTTP, secure, within };
     let reached = reach(&mut own, &service, clock.now()).await.is_some();
     let mut good = false;
     if reached {

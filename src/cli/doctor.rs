@@ -35,7 +35,7 @@ pub struct Examination {
     /// Send one letter there, in the first language, with a link that leads nowhere
     #[arg(long, value_name = "ADDRESS")]
     mail_to: Option<String>,
-    /// Where clients reach the gate, past all that stands before it, such as https://id.example.com; without it, where the
+    /// Where clients reach the gate, past all that stands before it, such as `https://id.example.com`; without it, where the
     /// configuration has it listen
     #[arg(long, value_name = "URL", value_parser = gate)]
     gate: Option<Url>,

@@ -75,10 +75,7 @@ impl Codes {
         let token_keys = &config.token.keys;
         match self {
             Self::Memory { .. } => RingKeys::new(token_keys, names.ids.expose()),
-            Self::Server(Server { shared, .. }) => {
-                shared.reseal(token_keys)?;
-                RingKeys::with(token_keys, shared.ids())
-            }
+            Self::Server(server) => RingKeys::with(token_keys, server.shared.ids()),
         }
     }
 
@@ -93,12 +90,13 @@ impl Codes {
         }
     }
 
-    /// Takes up what of the server's settings may change while it is in use.
+    /// Takes up what of the server's settings, and of the token keys that seal what is there, may change while it is in use.
     pub(super) fn renew(&self, config: &Config) -> Result<(), StartError> {
-        match (self, &config.codes.store) {
-            (Self::Server(server), Store::Redis(settings)) => server.kv.renew(settings).map_err(StartError::Codes),
-            _ => Ok(()),
+        let Self::Server(server) = self else { return Ok(()) };
+        if let Store::Redis(settings) = &config.codes.store {
+            server.kv.renew(settings).map_err(StartError::Codes)?;
         }
+        Ok(server.shared.reseal(&config.token.keys)?)
     }
 
     /// What goes over to another process; nothing of what is on a server.

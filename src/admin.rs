@@ -35,7 +35,10 @@ use tokio::{
 
 pub use self::health::{Part, State};
 use self::{readers::Way, seats::Seats};
-use crate::{config::ConfigReaders, telemetry::metrics::Metrics};
+use crate::{
+    config::ConfigReaders,
+    telemetry::metrics::{CONTENT_TYPE, Metrics},
+};
 
 /// Connections at a time: a scraper and some probes.
 const MAX_CONNECTIONS: usize = 64;
@@ -48,7 +51,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 const PATHS: [&str; 5] = ["/livez", "/readyz", "/readyz/reset", "/metrics", "/config"];
 const TEXT: &str = "text/plain; charset=utf-8";
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
 const TOML: &str = "application/toml; charset=utf-8";
 const NOT_YOURS: &str =
@@ -124,7 +126,7 @@ impl Told {
                 let status = if failing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
                 response(status, JSON, health::body(&parts))
             }
-            "/metrics" => response(StatusCode::OK, METRICS, self.metrics.render()),
+            "/metrics" => response(StatusCode::OK, CONTENT_TYPE, self.metrics.render()),
             _ => match self.inside.config_readers() {
                 ConfigReaders::Nobody => response(StatusCode::NOT_FOUND, TEXT, "not found\n"),
                 ConfigReaders::Loopback if !way.is_within_this_machine() => {

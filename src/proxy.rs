@@ -277,14 +277,10 @@ impl ProxyHttp for Gate {
         // Pingora has taken out what asks for anything else, or not as it should.
         passage.attempts.websocket &= request.headers.contains_key(header::UPGRADE);
         let host = session.get_header(header::HOST);
-        let secured = match connection(session) {
-            Some(connection) => connection.secured(),
-            None => exchange(session).and_then(|exchange| exchange.secured()),
-        };
         let seen = headers::Seen {
             caller,
             host,
-            secured,
+            secured: passage::secured(session),
             trust_headers: &passage.generation.edge.trust_headers,
             client_header: passage.generation.clients.header(),
         };

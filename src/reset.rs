@@ -81,9 +81,9 @@ impl Engine {
         let Some(token) = &submission.token else {
             let input = submission.input()?;
             *at = self.stages.first().map_or(NO_STAGE, |stage| stage.name());
-            let passed = OnceLock::new();
-            let reply = self.walk(Flow::start(cx.random()?), input, cx, &passed).await;
-            *went = passed.get().filter(|_| reply.status == 200).copied();
+            let came = OnceLock::new();
+            let reply = self.walk(Flow::start(cx.random()?), input, cx, &came).await;
+            *went = came.get().copied();
             return Ok(reply);
         };
         let refuse = |state: Option<&State>, why, message| {
@@ -105,28 +105,25 @@ impl Engine {
         let stage = stage.ok_or_else(|| refuse(Some(&state), "process", "Invalid token"))?;
         *at = stage.name();
         let key = repeat::key(&*self.ports.keys, &token.id, &stage.own_fields(state.tag), &input);
-        let (ran, passed) = (OnceLock::new(), OnceLock::new());
-        let work = Box::pin(async {
-            let _ = ran.set(());
-            self.walk(Flow::resume(state), input, cx, &passed).await
-        });
+        let came = OnceLock::new();
+        let work = Box::pin(self.walk(Flow::resume(state), input, cx, &came));
         let reply = self.ports.repeats.once(key, work).await;
-        *went = match ran.get() {
-            None => Some(Went::Repeated),
-            Some(()) => passed.get().filter(|_| reply.status == 200).copied(),
-        };
+        *went = Some(came.get().copied().unwrap_or(Went::Repeated));
         Ok(reply)
     }
 
-    /// From a stage's advance to the answer.
-    async fn walk(&self, mut flow: Flow, input: Input, cx: &Cx<'_>, passed: &OnceLock<Went>) -> Reply {
+    /// From a stage's advance to the answer; what came of it is told apart, for an equal request may have the answer too.
+    async fn walk(&self, mut flow: Flow, input: Input, cx: &Cx<'_>, came: &OnceLock<Went>) -> Reply {
         let floor = self.settings.answer_floor;
         let mut answer_at = cx.began.after(floor);
         // Set before the work, for all: answers that are due in the same moment then leave in the order in which they
         // were asked for, and not in the order in which their look-ups ended.
         let mut due = self.ports.clock.until(answer_at);
         let is_due = poll_fn(|task| Poll::Ready(due.as_mut().poll(task).is_ready())).await;
-        let reply = self.advance(&mut flow, input, cx, passed).await.unwrap_or_else(|stop| stop.reply());
+        let begun = flow.state.stage;
+        let reply = self.advance(&mut flow, input, cx).await.unwrap_or_else(|stop| stop.reply());
+        let passed = reply.status == 200 && flow.state.stage > begun;
+        let _ = came.set(if passed { Went::Passed } else { Went::of(reply.status) });
         if let Some(slot) = flow.slot.take() {
             slot.decoy(cx.now().after(self.settings.link_lifetime));
         }
@@ -144,18 +141,11 @@ impl Engine {
         reply
     }
 
-    async fn advance(
-        &self,
-        flow: &mut Flow,
-        mut input: Input,
-        cx: &Cx<'_>,
-        passed: &OnceLock<Went>,
-    ) -> Result<Reply, Stop> {
+    async fn advance(&self, flow: &mut Flow, mut input: Input, cx: &Cx<'_>) -> Result<Reply, Stop> {
         while let Some(stage) = self.stages.get(flow.state.stage) {
             if let Next::Ask { tag, requirements } = stage.advance(&input, flow, cx).await? {
                 return self.ask(&**stage, tag, requirements, flow, cx);
             }
-            let _ = passed.set(Went::Passed);
             input = Input::nothing();
             flow.state.stage += 1;
             flow.state.tag = Tag::Initial;

@@ -134,7 +134,6 @@ impl Reloader {
         let outcome = self.reload(config).await;
         let done = outcome.is_ok();
         self.note(done);
-        self.lasting.metrics.reloaded(done, self.lasting.clock.now());
         match outcome {
             Ok(stays) if stays.is_empty() => tracing::info!("reloaded"),
             Ok(stays) => tracing::warn!(keys = stays.join(", "), "reloaded, but for keys that need a restart"),
@@ -143,10 +142,11 @@ impl Reloader {
         done
     }
 
-    /// Takes note for the audit trail.
+    /// Takes note, for the audit trail and the numbers.
     pub(super) fn note(&self, done: bool) {
         let event = if done { Event::Reloaded } else { Event::ReloadFailed };
         self.lasting.events.record(event, &About::default());
+        self.lasting.metrics.reloaded(done, self.lasting.clock.now());
     }
 
     /// Goes on with what another process left.

@@ -67,7 +67,6 @@ pub async fn watch(
             }
             Err(faults) => {
                 tell(&faults, |fault, at| tracing::error!(fault, at, "not reloaded: the configuration does not hold"));
-                reloader.lasting.metrics.reloaded(false, reloader.lasting.clock.now());
                 reloader.note(false);
                 false
             }

@@ -1,25 +1,12 @@
 //! Manual pages and completions, made of the command line's own definition.
 
-use std::fmt::Write;
-
-use clap::{Command, ValueEnum};
+use clap::Command;
+pub use clap_complete::Shell;
 use clap_complete::generate;
 use clap_mangen::{
     Man,
     roff::{Roff, roman},
 };
-
-/// The shells that can complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[allow(missing_docs, reason = "each is what it is called")]
-pub enum Shell {
-    Bash,
-    Elvish,
-    Fish,
-    #[value(name = "powershell")]
-    PowerShell,
-    Zsh,
-}
 
 /// What a page says besides the command line.
 const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
@@ -81,13 +68,6 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
 /// The script that a shell reads.
 pub(super) fn completions(shell: Shell, mut command: Command) -> Vec<u8> {
     let mut script = Vec::new();
-    let shell = match shell {
-        Shell::Bash => clap_complete::Shell::Bash,
-        Shell::Elvish => clap_complete::Shell::Elvish,
-        Shell::Fish => clap_complete::Shell::Fish,
-        Shell::PowerShell => clap_complete::Shell::PowerShell,
-        Shell::Zsh => clap_complete::Shell::Zsh,
-    };
     let name = command.get_name().to_owned();
     generate(shell, &mut command, name, &mut script);
     script
@@ -127,11 +107,7 @@ fn page(command: &Command, whole: bool) -> Vec<u8> {
         }
     }
     roff.control("SH", ["SEE ALSO"]);
-    let mut also = String::new();
-    let _ = match whole {
-        true => write!(also, "{}", names(command)),
-        false => write!(also, "resetgate(1)"),
-    };
+    let also = if whole { names(command) } else { "resetgate(1)".to_owned() };
     roff.text([roman(also)]);
     let _ = roff.to_writer(&mut out);
     out
@@ -144,7 +120,7 @@ fn names(command: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, ValueEnum};
 
     use super::*;
     use crate::cli::CommandLine;

@@ -235,8 +235,8 @@ impl<'n> Section<'n> {
                 Err(rule) => self.notes.fault(self.at(key, Some(index), &rule)),
             }
         }
-        let texts: Vec<_> = items.iter().filter_map(|item| item.get_ref().as_str()).collect();
-        let texts: Vec<_> = texts.into_iter().map(|text| self.text_shown(key, text)).collect();
+        let texts = items.iter().filter_map(|item| item.get_ref().as_str());
+        let texts: Vec<_> = texts.map(|text| self.text_shown(key, text)).collect();
         self.comes_to(key, Some(format!("[{}]", texts.join(", "))));
         (all.len() == items.len()).then_some(all)
     }

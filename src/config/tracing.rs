@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, header};
-use url::{Host, Url};
+use url::Url;
 
 use super::{
+    plaintext::check_plaintext_url,
     raw::Section,
     secret::{EXPOSED, Surroundings},
     tls::{ClientTls, check_name, client_tls},
@@ -47,10 +48,7 @@ const OWN: [HeaderName; 6] = [
 pub(super) fn tracing(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Tracing> {
     let otlp = section.optional("otlp", units::base_url);
     let url = otlp.as_ref().and_then(Option::as_ref);
-    let plain = url.filter(|url| url.scheme() == "http").and_then(Url::host);
-    if plain.is_some_and(|host: Host<&str>| !units::is_loopback(&host)) & !section.flag("allow_plaintext") {
-        section.fault("otlp", "is plaintext beyond loopback: use https, or set allow_plaintext = true beside it");
-    }
+    check_plaintext_url(&mut section, "otlp", url);
     let sample = section.or("sample", "100%", sample);
     let service_name = section.or("service_name", "resetgate", units::printable);
     section.hide("headers");

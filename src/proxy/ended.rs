@@ -6,7 +6,7 @@ use pingora::{Error, ErrorSource, ErrorType, proxy::Session};
 use super::{
     Passage,
     failure::is_late,
-    passage::{Course, connection, exchange},
+    passage::{Course, secured},
     route::Route,
     shape::Shape,
 };
@@ -32,14 +32,10 @@ pub(super) struct Head {
 impl Head {
     pub(super) fn of(session: &Session) -> Self {
         let request = session.req_header();
-        let secured = match connection(session) {
-            Some(connection) => connection.secured(),
-            None => exchange(session).and_then(|exchange| exchange.secured()),
-        };
         Self {
             method: method(&request.method),
             protocol: protocol(request.version),
-            tls: secured.map(|secured| secured.version),
+            tls: secured(session).map(|secured| secured.version),
             shape: Shape::default(),
         }
     }

@@ -14,7 +14,7 @@ use super::{
     upstream::Attempts,
 };
 use crate::{
-    listen::{Connection, Exchange},
+    listen::{Connection, Exchange, Secured},
     reset::ports::RequestId,
     telemetry::metrics::{Asked, Requests, UnderWay},
 };
@@ -100,6 +100,14 @@ pub(super) fn connection(session: &Session) -> Option<&Connection> {
 /// The stream, of HTTP/2.
 pub(super) fn exchange(session: &Session) -> Option<&Arc<Exchange>> {
     session.req_header().extensions.get()
+}
+
+/// What TLS told of its connection, where there is TLS.
+pub(super) fn secured(session: &Session) -> Option<&Secured> {
+    match connection(session) {
+        Some(connection) => connection.secured(),
+        None => exchange(session).and_then(|exchange| exchange.secured()),
+    }
 }
 
 /// Whoever keeps a client's time keeps the upstream's as well, whose answer's head may come byte by byte.

@@ -112,7 +112,7 @@ const RESOURCES: [&str; 99] = [
 ];
 
 /// What else there is beside them.
-const PAGES: [&str; 7] = ["/", "/admin", "/api", "/enduser", "/export", "/favicon.ico", "/upload"];
+const PAGES: [&str; 6] = ["/admin", "/api", "/enduser", "/export", "/favicon.ico", "/upload"];
 
 /// Shapes of targets.
 #[derive(Debug)]
@@ -159,18 +159,19 @@ impl Shapes {
     /// Of a target.
     pub(super) fn of(&self, target: &[u8]) -> Shape {
         let path = target.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
+        if path == b"/" {
+            return Shape { root: Root::None, known: "/", rest: "" };
+        }
         let roots = [(Root::Own, self.root.as_str()), (Root::Usual, ROOT)];
         let below = roots.into_iter().find_map(|(root, text)| Some((root, below(path, text)?)));
         let (root, rest, known) = match below {
             Some((root, rest)) => (root, rest, &RESOURCES[..]),
             None => (Root::None, path, &PAGES[..]),
         };
-        if path == b"/" {
-            return Shape { root: Root::None, known: "/", rest: "" };
-        }
         // The ends of all that are known are told apart by few of their bytes.
         let fits = |word: &&&str| below_word(rest, word).is_some();
-        let longest = known.iter().filter(fits).max_by_key(|word| word.len()).copied().unwrap_or_default();
+        // In order: what begins with another comes after it.
+        let longest = known.iter().rev().find(fits).copied().unwrap_or_default();
         let all = rest.len() == longest.len() && !path.is_empty();
         let rest = if all { "" } else { "/*" };
         Shape { root, known: longest, rest }
@@ -215,6 +216,12 @@ impl fmt::Display for Shown<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The last that fits is the longest.
+    #[test]
+    fn words_are_in_order() {
+        assert!(RESOURCES.is_sorted() && PAGES.is_sorted());
+    }
 
     #[test]
     fn a_path_is_told_as_far_as_its_words_are_known() {

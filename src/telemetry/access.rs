@@ -41,7 +41,7 @@ pub struct Line<'a> {
     /// The upstream's address that it went to last, and how often it was sent.
     pub upstream: Option<&'a dyn fmt::Display>,
     pub tries: u32,
-    /// From the choice of that address to the head of the answer.
+    /// From the first try, or the end of the request's body if that is later, to the head of the answer.
     pub upstream_took: Option<Duration>,
     pub request: Option<&'a RequestId>,
     pub trace: Option<&'a dyn fmt::Display>,
@@ -276,6 +276,14 @@ mod tests {
             "resetgate::access: method=\"GET\" route=\"passed\" path=\"/openidm/managed/user/*\" duration_ms=12.034 \
              protocol=\"HTTP/1.1\"\n"
         );
+    }
+
+    #[test]
+    fn clients_are_who_the_limits_take_them_for() {
+        let of = |ip: &str| Named::Exactly(Client::of(ip.parse().unwrap())).to_string();
+        assert_eq!(of("203.0.113.7"), "203.0.113.7");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+        assert_eq!(Named::Exactly(Client::Unknown).to_string(), "unknown");
     }
 
     #[test]

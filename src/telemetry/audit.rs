@@ -59,11 +59,9 @@ pub struct Recorder {
     observed: Vec<Throttle>,
     near: Vec<Throttle>,
     services: Vec<Throttle>,
-    services_told: Vec<Throttle>,
     outbox: Throttle,
     codes: Throttle,
     floors: Throttle,
-    floors_told: Throttle,
     submits: Throttle,
     keys: Throttle,
     full_look_ups: Throttle,
@@ -85,11 +83,9 @@ impl Recorder {
             observed: gates(RULES),
             near: gates(RULES),
             services: gates(SERVICES),
-            services_told: gates(SERVICES),
             outbox: Throttle::new(QUIET),
             codes: Throttle::new(QUIET),
             floors: Throttle::new(ALARM),
-            floors_told: Throttle::new(ALARM),
             submits: Throttle::new(QUIET),
             keys: Throttle::new(QUIET),
             full_look_ups: Throttle::new(QUIET),
@@ -100,7 +96,7 @@ impl Recorder {
         }
     }
 
-    /// How often that is written to the trail.
+    /// How often that is written.
     fn throttle(&self, event: Event) -> Option<&Throttle> {
         match event {
             Event::Limited { rule } => self.limited.get(rule as usize),
@@ -119,23 +115,6 @@ impl Recorder {
             _ => None,
         }
     }
-
-    /// How often that is written to the log.
-    fn told(&self, event: Event) -> Option<&Throttle> {
-        match event {
-            Event::ServiceDown { service } => self.services_told.get(service as usize),
-            Event::FloorMissed => Some(&self.floors_told),
-            Event::Decoyed { why: Decoy::LookUpFailed } => Some(&self.look_ups_told),
-            _ => None,
-        }
-    }
-
-    fn tell(&self, event: Event, now: Duration) {
-        let Some(told) = Told::of(event) else { return };
-        if let Some(skipped) = self.told(event).map_or(Some(0), |throttle| throttle.pass(now)) {
-            Told { skipped: Some(skipped).filter(|n| *n > 0), ..told }.write();
-        }
-    }
 }
 
 impl Events for Recorder {
@@ -143,11 +122,17 @@ impl Events for Recorder {
         self.metrics.count(event);
         let at = self.clock.now();
         let now = Duration::from_millis(at.millis());
-        self.tell(event, now);
-        if self.trail.is_on()
-            && let Some(skipped) = self.throttle(event).map_or(Some(0), |throttle| throttle.pass(now))
-        {
-            self.trail.note(|| Entry::new(at, event, about, skipped));
+        let skipped = self.throttle(event).map_or(Some(0), |throttle| throttle.pass(now));
+        let untold = match event {
+            // The trail has each of them.
+            Event::Decoyed { why: Decoy::LookUpFailed } => self.look_ups_told.pass(now),
+            _ => skipped,
+        };
+        if let (Some(untold), Some(told)) = (untold, Told::of(event)) {
+            Told { skipped: Some(untold).filter(|n| *n > 0), ..told }.write();
+        }
+        if let Some(skipped) = skipped.filter(|_| self.trail.is_on()) {
+            self.trail.note(Entry::new(at, event, about, skipped));
         }
     }
 
@@ -180,7 +165,7 @@ impl Told {
 
     fn about(event: Event, account: Digest) -> Self {
         // Enough to follow one account through a log, too little to be looked up with.
-        let account = account.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let account = keys::hex(account.get(..4).unwrap_or_default());
         Self { account: Some(account), ..Self::new(Level::WARN, words::name(event)) }
     }
 

@@ -30,7 +30,7 @@ use super::labels::{
 use crate::reset::ports::{Event, Time};
 
 /// The media type of [`Metrics::render`].
-pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A metric that Prometheus does not take: a name that is malformed or there already.
 #[derive(Debug, thiserror::Error)]

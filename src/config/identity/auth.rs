@@ -6,6 +6,7 @@ use url::Url;
 
 use crate::config::{
     Secret,
+    plaintext::check_plaintext_url,
     raw::Section,
     secret::{EXPOSED, Surroundings},
     tls::{ClientTls, check_name, client_tls},
@@ -134,10 +135,7 @@ fn user(section: &mut Section<'_>, around: &Surroundings<'_>) -> Option<(String,
 fn oauth2(section: &mut Section<'_>, around: &Surroundings<'_>) -> Option<OAuth2> {
     let methods = [("basic", ClientAuth::Basic), ("post", ClientAuth::Post)];
     let token_url = section.required("token_url", endpoint);
-    let plain = token_url.as_ref().filter(|url| url.scheme() == "http").and_then(Url::host);
-    if plain.is_some_and(|host| !units::is_loopback(&host)) & !section.flag("allow_plaintext") {
-        section.fault("token_url", "is plaintext beyond loopback: use https, or set allow_plaintext = true beside it");
-    }
+    check_plaintext_url(section, "token_url", token_url.as_ref());
     let client_id = section.required("client_id", units::printable);
     let client_secret = secret(section, "client_secret", around, no_controls);
     let scope = section.optional("scope", units::printable);

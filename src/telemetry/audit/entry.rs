@@ -6,7 +6,10 @@ use super::{
     line::{self, Line},
     words::{name, reason},
 };
-use crate::reset::ports::{About, Client, Event, RequestId, Secret, Time};
+use crate::{
+    reset::ports::{About, Client, Event, RequestId, Secret, Time},
+    telemetry::access::Named,
+};
 
 /// What is to be written.
 pub(super) struct Entry {
@@ -66,7 +69,7 @@ impl Entry {
             event: self.event.to_owned(),
             reason: self.reason.clone(),
             request: self.request.as_ref().map(ToString::to_string),
-            client: self.client.map(line::client),
+            client: self.client.map(|client| Named::Exactly(client).to_string()),
             flow: self.flow.map(|flow| keys.name(&hex(&flow))),
             account: self.account.as_ref().map(name),
             mail: self.mail.as_ref().map(name),

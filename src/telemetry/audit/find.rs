@@ -94,10 +94,7 @@ impl<'k> Find<'k> {
 
     /// In the order of time, and whether there is more.
     pub fn finish(mut self) -> (Vec<Found>, bool) {
-        self.found.sort_by(|one, other| {
-            let key = |found: &Found| (found.line.time.clone(), found.line.run.clone(), found.line.seq);
-            key(one).cmp(&key(other))
-        });
+        self.found.sort_by_cached_key(|found| (found.line.time.clone(), found.line.run.clone(), found.line.seq));
         (self.found, self.more)
     }
 

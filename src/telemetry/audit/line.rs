@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::keys::{Keys, Link, hex, unhex};
-use crate::reset::ports::{Client, Time};
+use crate::reset::ports::Time;
 
 /// The form of the lines; another one will have another number.
 pub(super) const SCHEMA: u32 = 1;
@@ -145,15 +145,6 @@ pub(super) fn time(at: Time) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", at.millis() % 1000)
 }
 
-/// As the limits see it.
-pub(super) fn client(client: Client) -> String {
-    match client {
-        Client::V4(octets) => std::net::Ipv4Addr::from(octets).to_string(),
-        Client::V6(half) => format!("{}/64", std::net::Ipv6Addr::from(u128::from(u64::from_be_bytes(half)) << 64)),
-        Client::Unknown => "unknown".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,14 +214,6 @@ mod tests {
         for other in ["", "{}", "\"}", "null", r#"{"level":"INFO"}"#] {
             assert!(read(other.as_bytes(), &keys()).is_none(), "{other}");
         }
-    }
-
-    #[test]
-    fn clients_are_who_the_limits_take_them_for() {
-        let of = |ip: &str| client(Client::of(ip.parse().unwrap()));
-        assert_eq!(of("203.0.113.7"), "203.0.113.7");
-        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
-        assert_eq!(client(Client::Unknown), "unknown");
     }
 
     #[test]

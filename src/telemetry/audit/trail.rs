@@ -97,9 +97,8 @@ impl Trail {
     }
 
     /// Hands a record in. It never waits: if too many do, this one is lost, and counted.
-    pub(super) fn note(&self, entry: impl FnOnce() -> Entry) {
+    pub(super) fn note(&self, entry: Entry) {
         let Some(Handle(shared)) = self.0.as_deref() else { return };
-        let entry = entry();
         if !shared.push(entry) {
             shared.lost(1, None);
         }

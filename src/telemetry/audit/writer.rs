@@ -101,7 +101,7 @@ impl Writer {
                     }
                 }
             }
-            if work.end && held.is_none() && work.item.is_none() {
+            if work.end {
                 work = self.shared.take();
                 if work.item.is_none() {
                     let _ = self.write(self.own(RUN_ENDED));

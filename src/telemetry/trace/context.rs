@@ -106,8 +106,9 @@ fn b3(headers: &HeaderMap) -> Option<Place> {
             (parts.next()?, parts.next()?, parts.next())
         }
         None => {
+            let (trace, span) = (text(&B3_TRACE)?, text(&B3_SPAN)?);
             let debug = text(&B3_FLAGS).filter(|flags| *flags == "1");
-            (text(&B3_TRACE)?, text(&B3_SPAN)?, debug.or_else(|| text(&B3_SAMPLED)))
+            (trace, span, debug.or_else(|| text(&B3_SAMPLED)))
         }
     };
     let trace = bytes(trace).or_else(|| {

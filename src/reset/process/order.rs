@@ -1,0 +1,51 @@
+//! Which orders of stages are a safe reset.
+
+use super::{Notes, StageSettings, fault};
+use crate::reset::stages::{email_validation, parameters, reset_stage, user_query, validate_active_account};
+
+/// What an order needs so that nobody sets a password without having shown that the account is theirs, and so that the
+/// look-up, the status and the mail are one step for everyone.
+pub(super) fn check(stages: &[Option<StageSettings>], notes: &mut Notes) {
+    let at = |name: &str| stages.iter().position(|s| s.as_ref().is_some_and(|s| s.name() == name));
+    let mut say = |pointer: String, rule: &str| notes.faults.push(fault(&pointer, None, rule));
+    for (index, stage) in stages.iter().enumerate() {
+        if stage.as_ref().is_some_and(|stage| at(stage.name()) != Some(index)) {
+            say(format!("/stageConfigs/{index}"), "must not name a stage a second time");
+        }
+    }
+    let (query, email, reset) = (at(user_query::NAME), at(email_validation::NAME), at(reset_stage::NAME));
+    if query.is_none() {
+        say("/stageConfigs".to_owned(), "must have a userQuery stage");
+    }
+    if email.is_none() {
+        say("/stageConfigs".to_owned(), "must have a stage that proves the account's owner: emailValidation");
+    }
+    if reset.is_none() || reset != stages.len().checked_sub(1) {
+        say("/stageConfigs".to_owned(), "must end with resetStage");
+    }
+    if at(parameters::NAME).is_some_and(|index| index != 0) {
+        say("/stageConfigs".to_owned(), "must have parameters as its first stage, if at all");
+    }
+    let active = at(validate_active_account::NAME);
+    if let (Some(query), Some(email)) = (query, email) {
+        let expected = query + 1 + usize::from(active.is_some());
+        if email != expected || active.is_some_and(|active| active != query + 1) {
+            say(
+                "/stageConfigs".to_owned(),
+                "must have userQuery, validateActiveAccount (if at all) and emailValidation one right after the other",
+            );
+        }
+    }
+    let query_settings = stages.iter().flatten().find_map(|stage| match stage {
+        StageSettings::UserQuery(settings) => Some(settings),
+        _ => None,
+    });
+    if let (Some(index), Some(settings)) = (active, query_settings)
+        && settings.status_field.is_none()
+    {
+        say(
+            format!("/stageConfigs/{index}"),
+            "needs identityAccountStatusField in the userQuery stage: without it nobody's status is known",
+        );
+    }
+}

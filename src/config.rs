@@ -22,6 +22,8 @@ mod redis;
 mod reset;
 mod secret;
 mod server_tls;
+#[allow(dead_code, reason = "until the first section of a service reads it")]
+mod service;
 mod tls;
 mod tracing;
 mod units;
@@ -48,6 +50,7 @@ pub use self::{
     redis::{Redis, RedisKind, Server, Store},
     secret::named_key,
     server_tls::{ClientCerts, ServerTls},
+    service::Service,
     tls::{ClientTls, Pair},
     tracing::Tracing,
     units::deadline,

@@ -5,19 +5,16 @@
 
 mod breaker;
 mod calls;
-mod connect;
 mod credentials;
 pub mod crest;
-mod failure;
 mod health;
-mod http;
 mod oauth2;
 mod policy;
 
 pub use crest::{Crest, Question, Seen, Unanswered};
 pub use health::{Health, Outcome};
 
-use crate::tls;
+use crate::outbound;
 
 /// Why an identity store cannot be set up. Nothing of it depends on whether the store is reachable.
 #[derive(Debug, thiserror::Error)]
@@ -25,12 +22,9 @@ pub enum Unusable {
     /// The service user's name, password or token fits into no header.
     #[error("the service user's credentials cannot be sent in a header")]
     Credentials,
-    /// The URL of the store or of its token endpoint cannot be asked.
-    #[error("the URL cannot be asked")]
-    Url,
-    /// TLS with these settings can never work.
+    /// The URL of the store or of its token endpoint can never be asked.
     #[error(transparent)]
-    Tls(#[from] tls::Unusable),
+    Service(#[from] outbound::Unusable),
 }
 
 #[cfg(test)]

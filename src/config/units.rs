@@ -167,6 +167,16 @@ pub(super) fn base_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// An endpoint: unlike a base URL, it is asked as it stands, with its last slash or its query.
+pub(super) fn endpoint(text: &str) -> Result<Url, String> {
+    let plain = text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\') && text.contains("://");
+    let url = Url::parse(text).ok().filter(|url| {
+        let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        plain && bare && matches!(url.scheme(), "http" | "https") && url.port() != Some(0)
+    });
+    url.ok_or_else(|| "must be an http:// or https:// URL without user and fragment".to_owned())
+}
+
 /// The base URL of a server whose paths are the client's own.
 pub(super) fn server_url(text: &str) -> Result<Url, String> {
     let url = base_url(text)?;

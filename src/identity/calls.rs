@@ -17,14 +17,12 @@ use tokio::{
 use super::{
     Health, Unusable,
     breaker::{Admission, Breaker},
-    connect::Connector,
     credentials::Credentials,
-    failure::{Failure, Kind},
     health::Outcomes,
-    http::{Answer, Bounds, Http, Outgoing},
 };
 use crate::{
     config::Identity,
+    outbound::{Answer, Bounds, Connector, Failure, Http, Kind, Outgoing},
     reset::ports::{Caller, Clock, Down, Errand, Span, Time, Trace},
     telemetry::{metrics::Metrics, throttle::Throttle},
 };

@@ -8,12 +8,11 @@ use percent_encoding::utf8_percent_encode;
 use super::{
     Unusable,
     crest::ENCODED,
-    failure::Failure,
-    http::Bounds,
     oauth2::{Token, Tokens, basic, bearer},
 };
 use crate::{
     config::Auth,
+    outbound::{Bounds, Failure},
     reset::ports::{Clock, Secret},
 };
 

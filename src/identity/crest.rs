@@ -18,12 +18,11 @@ pub use self::questions::{Question, Seen, Unanswered};
 use super::{
     Health, Unusable,
     calls::{Call, Calls, Name},
-    failure::{Failure, Kind},
-    http::Outgoing,
     policy,
 };
 use crate::{
     config::Identity,
+    outbound::{self, Failure, Kind, Outgoing},
     reset::{
         filter::Filter,
         ports::{
@@ -75,7 +74,7 @@ impl Crest {
         headers.insert(ACCEPT, JSON);
         headers.insert(NO_SESSION, HeaderValue::from_static("true"));
         let base = config.endpoints.url.as_str().trim_end_matches('/').to_owned();
-        Uri::try_from(&base).map_err(|_| Unusable::Url)?;
+        Uri::try_from(&base).map_err(|_| outbound::Unusable::Url)?;
         Ok(Self { calls, headers: Arc::new(headers), base })
     }
 

@@ -2,11 +2,11 @@
 
 use parking_lot::Mutex;
 
-use super::{
-    calls::Name,
-    failure::{Failure, Kind},
+use super::calls::Name;
+use crate::{
+    outbound::{Failure, Kind},
+    telemetry::metrics::Breaking,
 };
-use crate::telemetry::metrics::Breaking;
 
 /// How a store is, as far as is known without asking it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,14 +18,10 @@ use tokio::{task::AbortHandle, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 pub(super) use self::grant::{basic, bearer};
-use super::{
-    Unusable,
-    connect::Connector,
-    failure::{Failure, Kind},
-    http::{Bounds, Http, Outgoing},
-};
+use super::Unusable;
 use crate::{
     config::OAuth2,
+    outbound::{Bounds, Connector, Failure, Http, Kind, Outgoing},
     reset::ports::{Clock, Time},
     telemetry::throttle::Throttle,
 };

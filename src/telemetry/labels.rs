@@ -1,7 +1,8 @@
 //! The names of things in log lines and metrics: closed sets, so that nobody outside can make a new series.
 
 use super::metrics::{
-    Announcement, Backend, CallFailure, Cap, Denial, Failure, Handshake, IdentityCall, KvCall, KvFailure, Slow,
+    Announcement, Backend, CallFailure, Cap, Denial, Failure, Handshake, IdentityCall, KvCall, KvFailure, Outbound,
+    Slow,
 };
 use crate::reset::ports::{Decoy, Lane, Rule, Service, Went};
 
@@ -165,6 +166,16 @@ names! {
         TooLong => "too_long",
         Status => "status",
         Malformed => "malformed",
+    }
+}
+
+names! {
+    /// Which service outside was asked, beside the identity store.
+    OUTBOUND, outbound: Outbound {
+        Captcha => "captcha",
+        Breach => "breach",
+        Webhook => "webhook",
+        Revocation => "revocation",
     }
 }
 

@@ -8,11 +8,12 @@ mod doors;
 mod endpoints;
 mod kv;
 mod make;
+mod outbound;
 mod process;
 mod read;
 mod requests;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 mod work;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
@@ -22,6 +23,7 @@ pub use self::doors::{Announcement, Doors, Handshake};
 pub use self::endpoints::{Backend, EndpointStates, Failure};
 pub use self::kv::{KvCall, KvFailure, KvNumbers};
 use self::make::{add, counter, family, gauge, opts, register};
+pub use self::outbound::Outbound;
 pub use self::requests::{Asked, Requests, UnderWay};
 pub use self::work::{CallFailure, IdentityCall, STAGES};
 use super::labels::{
@@ -57,6 +59,7 @@ pub struct Metrics {
     /// Of requests.
     pub requests: Requests,
     work: work::Work,
+    outbound: outbound::Calls,
     registry: Registry,
     limited: IntCounterVec,
     observed: IntCounterVec,
@@ -102,6 +105,7 @@ impl Metrics {
             doors: Doors::new(r)?,
             requests: Requests::new(r)?,
             work: work::Work::new(r)?,
+            outbound: outbound::Calls::new(r)?,
             limited: family(r, "limited_requests", "Requests that a limit refused", &[("rule", RULES)])?,
             observed: family(r, "limit_observed", "Requests that an observed limit would refuse", &[("rule", RULES)])?,
             near: family(r, "limit_near", "Requests after which a limit was four fifths used up", &[("rule", RULES)])?,

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Each module's name, and what of this crate it may name besides itself; `*` is everything.
-const MAY_NAME: [(&str, &[&str]); 24] = [
+const MAY_NAME: [(&str, &[&str]); 25] = [
     ("main", &["cli", "config", "app", "telemetry", "demo", "dumps", "supervisor"]),
     ("cli", &["config", "keys", "doctor", "telemetry::audit"]),
     ("app", &["*"]),
@@ -57,11 +57,12 @@ const MAY_NAME: [(&str, &[&str]); 24] = [
     ("tls", &["config"]),
     ("otlp", &["config", "reset::ports", "telemetry", "tls"]),
     ("endpoints", &["config", "telemetry", "tls"]),
+    ("outbound", &["config", "endpoints", "reset::ports", "telemetry", "tls"]),
 ];
 const SERVER: &[&str] =
     &["serve", "listen", "proxy", "admin", "reset", "config", "telemetry", "tls", "endpoints", "supervisor"];
 const ADAPTER: &[&str] =
-    &["reset::ports", "reset::filter", "reset::process", "config", "telemetry", "tls", "endpoints", "kv"];
+    &["reset::ports", "reset::filter", "reset::process", "config", "telemetry", "tls", "endpoints", "outbound", "kv"];
 
 /// Where Pingora's types stop.
 const MAY_NAME_PINGORA: [&str; 4] = ["serve", "listen", "proxy", "admin"];

@@ -134,7 +134,7 @@ fn user(section: &mut Section<'_>, around: &Surroundings<'_>) -> Option<(String,
 
 fn oauth2(section: &mut Section<'_>, around: &Surroundings<'_>) -> Option<OAuth2> {
     let methods = [("basic", ClientAuth::Basic), ("post", ClientAuth::Post)];
-    let token_url = section.required("token_url", endpoint);
+    let token_url = section.required("token_url", units::endpoint);
     check_plaintext_url(section, "token_url", token_url.as_ref());
     let client_id = section.required("client_id", units::printable);
     let client_secret = secret(section, "client_secret", around, no_controls);
@@ -182,16 +182,6 @@ fn no_controls(text: &str) -> Result<(), &'static str> {
         true => Err("must not lead to control characters: it goes in a header"),
         false => Ok(()),
     }
-}
-
-/// A token endpoint: unlike a base URL, it is asked as it stands, with its last slash or its query.
-fn endpoint(text: &str) -> Result<Url, String> {
-    let plain = text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\') && text.contains("://");
-    let url = Url::parse(text).ok().filter(|url| {
-        let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-        plain && bare && matches!(url.scheme(), "http" | "https") && url.port() != Some(0)
-    });
-    url.ok_or_else(|| "must be an http:// or https:// URL without user and fragment".to_owned())
 }
 
 /// RFC 6750 §2.1, `b64token`

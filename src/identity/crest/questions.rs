@@ -14,11 +14,8 @@ use url::Url;
 
 use super::{Crest, account, segment};
 use crate::{
-    identity::{
-        calls::Name,
-        failure::{Failure, Kind},
-        http::Outgoing,
-    },
+    identity::calls::Name,
+    outbound::{Failure, Kind, Outgoing},
     reset::{
         filter::Filter,
         ports::{Account, AccountId, Caller, Change, Field, Json, RequestId, Resource, Revision, Secret},

@@ -14,7 +14,8 @@ use url::form_urlencoded::{Serializer, byte_serialize};
 
 use crate::{
     config::{ClientAuth, OAuth2},
-    identity::{Unusable, http::Outgoing},
+    identity::Unusable,
+    outbound::{self, Outgoing},
     reset::ports::Secret,
 };
 
@@ -55,7 +56,7 @@ pub(super) fn request(settings: &OAuth2) -> Result<Outgoing, Unusable> {
             headers.insert(AUTHORIZATION, basic(pair.expose())?);
         }
     }
-    let uri = Uri::try_from(settings.token_url.as_str()).map_err(|_| Unusable::Url)?;
+    let uri = Uri::try_from(settings.token_url.as_str()).map_err(|_| outbound::Unusable::Url)?;
     let body = Secret::new(form.finish()).into_bytes();
     Ok(Outgoing { method: Method::POST, uri, headers: Arc::new(headers), own: Vec::new(), body })
 }

@@ -31,7 +31,7 @@ pub(in crate::telemetry) fn one_of_each() -> Vec<(Event, &'static str)> {
     ]
 }
 
-pub(super) fn value(text: &str, series: &str) -> String {
+pub(crate) fn value(text: &str, series: &str) -> String {
     let start = format!("resetgate_{series} ");
     text.lines().find_map(|line| line.strip_prefix(&start)).unwrap_or_else(|| panic!("{series}:\n{text}")).to_owned()
 }

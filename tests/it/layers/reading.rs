@@ -88,7 +88,7 @@ fn faults(path: &str, text: &str) -> Vec<String> {
 #[test]
 fn a_breach_is_reported_with_its_line_and_rule() {
     let expected = [
-        "src/flows/memory.rs:2: crate::reset::wire::Reply → flows may name reset::ports, reset::filter, reset::process, config, telemetry, tls, endpoints, kv of this crate",
+        "src/flows/memory.rs:2: crate::reset::wire::Reply → flows may name reset::ports, reset::filter, reset::process, config, telemetry, tls, endpoints, outbound, kv of this crate",
     ];
     assert_eq!(
         faults("src/flows/memory.rs", "use crate::reset::ports::Flows;\nuse crate::reset::wire::Reply;"),

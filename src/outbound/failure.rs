@@ -4,50 +4,50 @@ use http::{StatusCode, header::InvalidHeaderValue};
 use hyper_util::client::legacy;
 
 /// What went wrong.
-pub(super) use crate::telemetry::metrics::CallFailure as Kind;
+pub use crate::telemetry::metrics::CallFailure as Kind;
 use crate::tls;
 
 /// A call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
+pub struct Failure {
     /// How.
-    pub(super) kind: Kind,
+    pub kind: Kind,
     /// What the answer said, where one began.
-    pub(super) status: Option<StatusCode>,
+    pub status: Option<StatusCode>,
     /// Whether the effect may have happened all the same.
-    pub(super) sent: bool,
+    pub sent: bool,
     /// What an operator may look at.
-    pub(super) hint: Option<&'static str>,
+    pub hint: Option<&'static str>,
 }
 
 impl Failure {
     /// A call of which the store surely knows nothing.
-    pub(super) const fn unsent(kind: Kind) -> Self {
+    pub const fn unsent(kind: Kind) -> Self {
         Self { kind, status: None, sent: false, hint: None }
     }
 
     /// A call of which nothing is known.
-    pub(super) const fn unknown(kind: Kind) -> Self {
+    pub const fn unknown(kind: Kind) -> Self {
         Self { sent: true, ..Self::unsent(kind) }
     }
 
     /// A call that was answered; `sent` says whether the effect may have happened all the same.
-    pub(super) const fn answered(kind: Kind, status: StatusCode, sent: bool) -> Self {
+    pub const fn answered(kind: Kind, status: StatusCode, sent: bool) -> Self {
         Self { kind, status: Some(status), sent, hint: None }
     }
 
     /// For a call without effect, where `sent` means no more than that the store was reached.
-    pub(super) const fn reached(self) -> Self {
+    pub const fn reached(self) -> Self {
         Self { sent: self.sent || self.status.is_some(), ..self }
     }
 
     /// The status of an answer that says no. A 4xx is the one class that promises that nothing was done.
-    pub(super) fn status(status: StatusCode) -> Self {
+    pub fn status(status: StatusCode) -> Self {
         Self::answered(Kind::Status, status, !status.is_client_error())
     }
 
     /// Whether it is the store's as a whole, as far as one call can tell.
-    pub(super) fn blames_the_store(&self) -> bool {
+    pub fn blames_the_store(&self) -> bool {
         match self.kind {
             Kind::Connect | Kind::Lost => true,
             // Otherwise it was we who had no time left to ask.

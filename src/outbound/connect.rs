@@ -37,7 +37,7 @@ const TRIES: usize = 3;
 
 /// Makes connections to one service.
 #[derive(Clone)]
-pub(super) struct Connector(Arc<Target>);
+pub struct Connector(Arc<Target>);
 
 struct Target {
     place: Place,
@@ -57,7 +57,7 @@ impl Connector {
     ///
     /// # Errors
     /// [`Unusable::Tls`], [`Unusable::Url`].
-    pub(super) fn to(config: &config::Endpoints, metrics: &Arc<Metrics>) -> Result<Self, Unusable> {
+    pub fn to(config: &config::Endpoints, metrics: &Arc<Metrics>) -> Result<Self, Unusable> {
         let tls = config.tls.as_ref().map(|settings| secured(settings, config.host())).transpose()?;
         let place = Place::Known(Endpoints::new(Backend::Identity, config, metrics)?);
         Ok(Self(Arc::new(Target { place, timeout: config.connect_timeout, tls })))
@@ -67,7 +67,7 @@ impl Connector {
     ///
     /// # Errors
     /// As [`Self::to`].
-    pub(super) fn to_host(url: &Url, settings: &ClientTls, timeout: Duration) -> Result<Self, Unusable> {
+    pub fn to_host(url: &Url, settings: &ClientTls, timeout: Duration) -> Result<Self, Unusable> {
         let host = url.host_str().ok_or(Unusable::Url)?.trim_matches(['[', ']']);
         let tls = (url.scheme() == "https").then(|| secured(settings, host)).transpose()?;
         let port = url.port_or_known_default().ok_or(Unusable::Url)?;
@@ -77,7 +77,7 @@ impl Connector {
 
 impl Connector {
     /// How many addresses it has, and how many of them are up; a name has one, whatever it leads to.
-    pub(super) fn count(&self) -> (usize, usize) {
+    pub fn count(&self) -> (usize, usize) {
         match &self.0.place {
             Place::Known(endpoints) => endpoints.count(),
             Place::Name(..) => (1, 1),
@@ -207,7 +207,7 @@ trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// A connection, as hyper wants it. It is HTTP/1.1: one call at a time has it, and none is lost with another's.
-pub(super) struct Wire {
+pub struct Wire {
     io: TokioIo<Box<dyn Duplex>>,
     endpoint: Option<Endpoint>,
 }

@@ -14,34 +14,35 @@ use hyper_util::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{
+    Failure, Kind,
     connect::{self, Connector},
-    failure::{Failure, Kind},
 };
 use crate::{endpoints, reset::ports::Secret};
 
 /// How much of a call there may be.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub struct Bounds {
     /// Connecting, TLS included.
-    pub(super) connect: Duration,
+    pub connect: Duration,
     /// All of a call; longer than `connect`.
-    pub(super) call: Duration,
-    /// How long a connection is kept that nobody uses, and how many of them.
-    pub(super) idle: Duration,
-    pub(super) pool: usize,
+    pub call: Duration,
+    /// How long a connection is kept that nobody uses.
+    pub idle: Duration,
+    /// And how many of them.
+    pub pool: usize,
     /// An answer's body, in bytes.
-    pub(super) answer: usize,
+    pub answer: usize,
 }
 
 /// The client of one service.
-pub(super) struct Http {
+pub struct Http {
     client: Client<Connector, Full<Bytes>>,
     answer: usize,
 }
 
 impl Http {
     /// A client of the service that the connector leads to.
-    pub(super) fn new(connector: Connector, bounds: Bounds) -> Self {
+    pub fn new(connector: Connector, bounds: Bounds) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(bounds.idle)
@@ -51,7 +52,7 @@ impl Http {
     }
 
     /// Sends the request and waits for the head of the answer. The deadline is for its body, too.
-    pub(super) async fn send(&self, mut request: Request<Full<Bytes>>, until: Instant) -> Result<Answer, Failure> {
+    pub async fn send(&self, mut request: Request<Full<Bytes>>, until: Instant) -> Result<Answer, Failure> {
         let connection = capture_connection(&mut request);
         let response = timeout_at(until, self.client.request(request)).await;
         if let Some(endpoint) = connect::endpoint(&connection) {
@@ -67,19 +68,22 @@ impl Http {
 }
 
 /// A request that may be sent more than once.
-pub(super) struct Outgoing {
-    pub(super) method: Method,
-    pub(super) uri: Uri,
+pub struct Outgoing {
+    /// Its method.
+    pub method: Method,
+    /// All of it: the connector knows where it leads.
+    pub uri: Uri,
     /// What every request of its service has.
-    pub(super) headers: Arc<HeaderMap>,
+    pub headers: Arc<HeaderMap>,
     /// And what this one has besides.
-    pub(super) own: Vec<(HeaderName, HeaderValue)>,
-    pub(super) body: Bytes,
+    pub own: Vec<(HeaderName, HeaderValue)>,
+    /// Its body, which may be sent again.
+    pub body: Bytes,
 }
 
 impl Outgoing {
     /// The request, with some more headers.
-    pub(super) fn with(&self, more: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> Request<Full<Bytes>> {
+    pub fn with(&self, more: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
@@ -90,9 +94,9 @@ impl Outgoing {
 }
 
 /// The head of an answer.
-pub(super) struct Answer {
+pub struct Answer {
     /// Its status.
-    pub(super) status: StatusCode,
+    pub status: StatusCode,
     response: Response<Incoming>,
     limit: usize,
     until: Instant,
@@ -100,12 +104,12 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Its headers.
-    pub(super) fn headers(&self) -> &HeaderMap {
+    pub fn headers(&self) -> &HeaderMap {
         self.response.headers()
     }
 
     /// What `parse` makes of the body of an answer that says yes.
-    pub(super) async fn read<T>(self, parse: impl FnOnce(&[u8]) -> Option<T>) -> Result<T, Failure> {
+    pub async fn read<T>(self, parse: impl FnOnce(&[u8]) -> Option<T>) -> Result<T, Failure> {
         let status = self.status;
         if !status.is_success() {
             return Err(Failure::status(status));
@@ -114,7 +118,7 @@ impl Answer {
     }
 
     /// The body, where it is within the limit.
-    pub(super) async fn body(self) -> Result<Secret<Vec<u8>>, Failure> {
+    pub async fn body(self) -> Result<Secret<Vec<u8>>, Failure> {
         let Self { status, mut response, limit, until } = self;
         let lost = |kind| Failure::answered(kind, status, true);
         let declared = response.body().size_hint().exact().and_then(|length| usize::try_from(length).ok());

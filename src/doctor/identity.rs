@@ -22,7 +22,7 @@ use crate::{
     identity::{Crest, Question, Seen},
     reset::{
         filter::{Filter, Literal},
-        ports::{AccountId, Change, Clock, Field, Resource, Revision, Secret},
+        ports::{AccountId, Change, Clock, Field, NewValue, Resource, Revision, Secret},
         process::{Process, StageSettings},
     },
     telemetry::metrics::Metrics,
@@ -224,7 +224,7 @@ async fn patch(sheet: &mut Sheet, judge: &Judge<'_>, canary: Option<&AccountId>)
     let Some(password) = throw_away() else {
         return sheet.skip("patch", "this machine has no randomness for a throw-away password");
     };
-    let change = Change { field: accounts.password, value: &password };
+    let change = Change { field: accounts.password, value: NewValue::Text(&password) };
     let revision = Revision(nobody());
     let asked = judge.store.ask(&Question::Patch(accounts.patch, &id, &revision, change)).await;
     let seen = match asked {

@@ -26,7 +26,8 @@ use crate::{
     reset::{
         filter::Filter,
         ports::{
-            Account, AccountId, Accounts, Caller, Change, Clock, Down, Field, Json, Patched, Resource, Revision, Secret,
+            Account, AccountId, Accounts, Caller, Change, Clock, Down, Field, Json, NewValue, Patched, Resource,
+            Revision, Secret,
         },
     },
     telemetry::metrics::Metrics,
@@ -253,8 +254,9 @@ fn fields(at: &Resource, want: &[Field]) -> String {
 /// What the object says of an account; `None` if it is not one.
 fn account(object: &Value, at: &Resource, want: &[Field]) -> Option<Account> {
     let attributes = want.iter().filter_map(|field| Some((field.clone(), Secret::new(text(object, field)?)))).collect();
+    let structures = want.iter().filter_map(|field| Some((field.clone(), structure(object, field)?))).collect();
     let revision = text(object, &Field::new(REV)).filter(|revision| is_entity_tag(revision)).map(Revision);
-    Some(Account { id: AccountId(text(object, &at.id_field)?), revision, attributes })
+    Some(Account { id: AccountId(text(object, &at.id_field)?), revision, attributes, structures })
 }
 
 fn text(object: &Value, field: &Field) -> Option<String> {
@@ -264,6 +266,12 @@ fn text(object: &Value, field: &Field) -> Option<String> {
         Value::Bool(bool) => Some(bool.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
+}
+
+/// A list or an object, as JSON: it may hold what an account answers to prove that it is itself.
+fn structure(object: &Value, field: &Field) -> Option<Secret> {
+    let value = object.pointer(&format!("/{}", field.as_str()))?;
+    matches!(value, Value::Array(_) | Value::Object(_)).then(|| Secret::new(value.to_string()))
 }
 
 /// Whether `If-Match` can say it. A revision that it cannot say is as good as none.
@@ -277,19 +285,29 @@ fn operations(changes: &[Change<'_>]) -> Result<Bytes, Failure> {
     struct Operation<'a> {
         operation: &'static str,
         field: String,
-        value: &'a str,
+        value: Written<'a>,
     }
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Written<'a> {
+        Text(&'a str),
+        Number(u32),
+    }
+    let long = |value: &Written<'_>| if let Written::Text(text) = value { text.len() } else { 0 };
     let operations: Vec<_> = changes
         .iter()
         .map(|change| Operation {
             operation: "replace",
             field: format!("/{}", change.field.as_str()),
-            value: change.value.expose(),
+            value: match change.value {
+                NewValue::Text(text) => Written::Text(text.expose()),
+                NewValue::Number(number) => Written::Number(number),
+            },
         })
         .collect();
     // JSON spells a byte in six at most.
     let room =
-        operations.iter().map(|operation| 64 + 6 * (operation.field.len() + operation.value.len())).sum::<usize>();
+        operations.iter().map(|operation| 64 + 6 * (operation.field.len() + long(&operation.value))).sum::<usize>();
     let mut body = Secret::of(Vec::with_capacity(room + 2));
     serde_json::to_writer(body.expose_mut(), &operations).map_err(|_| Failure::unsent(Kind::Request))?;
     Ok(body.into_bytes())

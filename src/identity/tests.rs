@@ -18,8 +18,8 @@ use crate::{
     reset::{
         filter::{Filter, Literal},
         ports::{
-            Account, AccountId, Accounts, Caller, Change, Clock, Down, Field, Patched, PolicyFailure, Resource,
-            Revision, Secret, Time,
+            Account, AccountId, Accounts, Caller, Change, Clock, Down, Field, NewValue, Patched, PolicyFailure,
+            Resource, Revision, Secret, Time,
         },
     },
     telemetry::metrics::Metrics,
@@ -121,7 +121,9 @@ async fn find(crest: &Crest) -> Result<Vec<Account>, Down> {
 
 async fn patch(crest: &Crest) -> Result<Patched, Down> {
     let (field, value) = (Field::new("/password"), Secret::new("pässw\"ord"));
-    crest.patch(&Caller::nobody(), &users(), &id("u1"), None, &[Change { field: &field, value: &value }]).await
+    crest
+        .patch(&Caller::nobody(), &users(), &id("u1"), None, &[Change { field: &field, value: NewValue::Text(&value) }])
+        .await
 }
 
 #[tokio::test]
@@ -159,7 +161,7 @@ async fn a_query_is_exactly_this() {
 async fn a_patch_is_exactly_this() {
     let (server, crest) = serving(Answer::json(200, &json!({ "_id": "u1" }))).await;
     let (field, value) = (Field::new("/password"), Secret::new("pässw\"or\\d\n"));
-    let change = Change { field: &field, value: &value };
+    let change = Change { field: &field, value: NewValue::Text(&value) };
     let revision = Revision("00a-1".to_owned());
     assert_eq!(
         crest.patch(&Caller::nobody(), &users(), &id("u1"), Some(&revision), &[change]).await,
@@ -233,6 +235,15 @@ async fn credentials_that_are_not_plain_are_spelled_as_idm_reads_them() {
 }
 
 #[tokio::test]
+async fn a_number_is_written_as_one() {
+    let (server, crest) = serving(Answer::json(200, &json!({ "_id": "u1" }))).await;
+    let field = Field::new("kbaLockout");
+    let change = Change { field: &field, value: NewValue::Number(3) };
+    assert_eq!(crest.patch(&Caller::nobody(), &users(), &id("u1"), None, &[change]).await, Ok(Patched::Done));
+    assert_eq!(server.only().body, r#"[{"operation":"replace","field":"/kbaLockout","value":3}]"#);
+}
+
+#[tokio::test]
 async fn an_account_is_what_was_asked() {
     let user = json!({
         "_id": "u1", "_rev": "7", "mail": "a@b", "age": 42, "active": true, "none": null, "list": ["a"],
@@ -244,6 +255,9 @@ async fn an_account_is_what_was_asked() {
         id: id("u1"),
         revision: Some(Revision("7".to_owned())),
         attributes: attributes.map(|(name, value)| (Field::new(name), Secret::new(value))).into(),
+        structures: [("list", r#"["a"]"#), ("object", "{}")]
+            .map(|(name, json)| (Field::new(name), Secret::new(json)))
+            .into(),
     };
     let (_server, crest) = serving(Answer::json(200, &user)).await;
     assert_eq!(crest.read(&Caller::nobody(), &users(), &id("u1"), &fields).await, Ok(Some(account())));

@@ -46,14 +46,16 @@ pub struct Account {
     pub id: AccountId,
     /// The revision that was read, where the store has revisions.
     pub revision: Option<Revision>,
-    /// The asked attributes that are there and are strings, numbers or booleans (as text); lists and objects are left out.
+    /// The asked attributes that are there and are strings, numbers or booleans, as text.
     pub attributes: BTreeMap<Field, Secret>,
+    /// Those that are lists or objects, as JSON.
+    pub structures: BTreeMap<Field, Secret>,
 }
 
 /// Which attributes there are, and nothing of what is in them.
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.attributes.keys()).finish()
+        f.debug_list().entries(self.attributes.keys().chain(self.structures.keys())).finish()
     }
 }
 
@@ -62,6 +64,11 @@ impl Account {
     pub fn text(&self, field: &Field) -> Option<&str> {
         self.attributes.get(field).map(|value| value.expose().as_str())
     }
+
+    /// The JSON of an attribute that is a list or an object, if the store gave one.
+    pub fn structure(&self, field: &Field) -> Option<&str> {
+        self.structures.get(field).map(|value| value.expose().as_str())
+    }
 }
 
 /// One attribute to replace.
@@ -69,7 +76,16 @@ pub struct Change<'a> {
     /// Which attribute.
     pub field: &'a Field,
     /// Its new value.
-    pub value: &'a Secret,
+    pub value: NewValue<'a>,
+}
+
+/// What an attribute is to be.
+#[derive(Clone, Copy)]
+pub enum NewValue<'a> {
+    /// A JSON string.
+    Text(&'a Secret),
+    /// A JSON number.
+    Number(u32),
 }
 
 /// One password rule that the store says was broken, in the terms that IDM's client renders.

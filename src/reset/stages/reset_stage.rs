@@ -14,8 +14,8 @@ use crate::reset::{
     error::Stop,
     flow::{Flow, Known, Tag},
     ports::{
-        Change, Claim, Down, Event, Field, LimitKey, Patched, PolicyFailure, Purpose, Reason, Resource, Revision, Rule,
-        Secret, Settled,
+        Change, Claim, Down, Event, Field, LimitKey, NewValue, Patched, PolicyFailure, Purpose, Reason, Resource,
+        Revision, Rule, Secret, Settled,
     },
     process::Reader,
     stage::{Cx, Next, Stage},
@@ -181,7 +181,7 @@ impl ResetStage {
         password: &Secret,
         cx: &Cx<'_>,
     ) -> Result<Patched, Down> {
-        let change = Change { field: &self.settings.password_field, value: password };
+        let change = Change { field: &self.settings.password_field, value: NewValue::Text(password) };
         cx.ports.accounts.patch(cx.caller, &self.settings.resource, &known.id, revision, &[change]).await
     }
 

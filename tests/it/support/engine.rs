@@ -19,7 +19,7 @@ use resetgate::{
         filter::Filter,
         ports::{
             About, Account, AccountId, Accounts, Change, Client, Clock, Decision, Down, Event, Events, Field, Full,
-            Job, LimitKey, Outbox, Patched, Reply, Resource, Revision, Rule, Secret, Share, Slot, Time,
+            Job, LimitKey, NewValue, Outbox, Patched, Reply, Resource, Revision, Rule, Secret, Share, Slot, Time,
         },
     },
 };
@@ -54,7 +54,8 @@ impl People {
             fields.push(("mail", format!("{name}@example.com")));
         }
         let attributes = fields.into_iter().map(|(name, value)| (Field::new(name), Secret::new(value))).collect();
-        Account { id: AccountId(name.to_owned()), revision: Some(Revision("1".to_owned())), attributes }
+        let (id, revision) = (AccountId(name.to_owned()), Some(Revision("1".to_owned())));
+        Account { id, revision, attributes, structures: BTreeMap::new() }
     }
 
     fn all(&self) -> Vec<Account> {
@@ -100,7 +101,8 @@ impl Accounts for People {
         breathe().await;
         let [change] = changes else { panic!("one change") };
         assert_eq!(change.field.as_str(), "password");
-        self.patches.lock().push(Patch { account: id.0.clone(), password: change.value.expose().to_owned() });
+        let NewValue::Text(password) = change.value else { panic!("a password") };
+        self.patches.lock().push(Patch { account: id.0.clone(), password: password.expose().to_owned() });
         breathe().await;
         Ok(Patched::Done)
     }

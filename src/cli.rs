@@ -119,7 +119,12 @@ pub fn load(config: &Path) -> Result<Config, ExitCode> {
 /// `resetgate check`
 pub fn check(config: &Path) -> ExitCode {
     match load(config) {
-        Ok(_) => say("ok"),
+        Ok(config) => {
+            for told in &config.told {
+                let _ = writeln!(io::stderr(), "note: {told}");
+            }
+            say("ok")
+        }
         Err(code) => code,
     }
 }

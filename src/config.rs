@@ -8,6 +8,7 @@ mod connections;
 mod edge;
 mod effective;
 mod endpoints;
+mod expressions;
 mod fault;
 mod identity;
 mod life;
@@ -99,6 +100,8 @@ pub struct Config {
     pub files: Vec<PathBuf>,
     /// All of it once more, to be shown: without secrets, and with what is set by default.
     pub effective: Effective,
+    /// What is as it should be, and not what one might think: which settings of IDM mean something else here.
+    pub told: Vec<Fault>,
 }
 
 impl Config {

@@ -88,7 +88,10 @@ impl Texts {
         let folder = self.path.parent().map(Path::to_owned).unwrap_or_default();
         let around = Surroundings { folder, env, texts: RefCell::new(self.clone()), files: RefCell::default() };
         let config = read_all(Section::root(table.get_ref(), &notes), &around);
-        let config = config.map(|config| Config { effective: effective(&notes, &config.texts), ..config });
+        let config = config.map(|config| {
+            let told = sorted(&self.path, notes.told.take());
+            Config { effective: effective(&notes, &config.texts), told, ..config }
+        });
         notes.syntax(&errors);
         let (faults, warnings) = (notes.faults.take(), notes.warnings.take());
         match config {
@@ -153,5 +156,6 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
         texts: around.texts.take(),
         files: around.files.take(),
         effective: Effective::default(),
+        told: Vec::new(),
     })
 }

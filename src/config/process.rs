@@ -8,6 +8,7 @@ use std::{
 use serde_json::{Value, value::RawValue};
 
 use super::{
+    expressions::Expressions,
     fault::{Fault, HIDDEN, line_of, shown},
     raw::Notes,
     units,
@@ -18,6 +19,9 @@ use crate::reset::process::{self, Process};
 pub(super) struct ProcessFile<'n> {
     /// None where it has faults, which are noted.
     pub(super) process: Option<Process>,
+    /// As written.
+    raw: Value,
+    /// As it is meant, without expressions.
     json: Value,
     path: PathBuf,
     text: String,
@@ -25,9 +29,23 @@ pub(super) struct ProcessFile<'n> {
 }
 
 /// Reads the text of a process file; all that is wrong or unwise in it is noted. None where it is not even JSON.
-pub(super) fn load<'n>(path: &Path, text: String, notes: &'n Notes<'n>) -> Option<ProcessFile<'n>> {
-    let mut file = ProcessFile { process: None, json: Value::Null, path: path.to_owned(), text, notes };
-    match Process::parse(&file.text) {
+pub(super) fn load<'n>(
+    path: &Path,
+    text: String,
+    expressions: &Expressions<'_>,
+    notes: &'n Notes<'n>,
+) -> Option<ProcessFile<'n>> {
+    let raw = serde_json::from_str(&text).unwrap_or_default();
+    let mut file = ProcessFile { process: None, raw, json: Value::Null, path: path.to_owned(), text, notes };
+    if let Err(fault) = serde_json::from_str::<Value>(&file.text) {
+        let rule = format!("must be JSON: {fault}");
+        notes.fault(file.place(process::Fault { pointer: String::new(), value: String::new(), rule }));
+        return None;
+    }
+    file.json = expressions.fill(file.raw.clone(), &mut |pointer, rule| {
+        notes.fault(file.at(pointer.to_owned(), rule));
+    });
+    match Process::of(&file.json) {
         Ok((process, warnings)) => {
             for warning in warnings {
                 // Of a key that nobody knows, nobody knows whether it is a secret.
@@ -37,8 +55,8 @@ pub(super) fn load<'n>(path: &Path, text: String, notes: &'n Notes<'n>) -> Optio
         }
         Err(faults) => faults.into_iter().for_each(|fault| notes.fault(file.place(fault))),
     }
-    file.json = serde_json::from_str(&file.text).ok()?;
     file.check_link();
+    file.tell();
     Some(file)
 }
 
@@ -57,7 +75,8 @@ impl ProcessFile<'_> {
 
     /// Whether it names a sender, right or wrong.
     pub(super) fn has_from(&self) -> bool {
-        self.email("from").is_some()
+        let stages = self.raw.get("stageConfigs").and_then(Value::as_array);
+        stages.into_iter().flatten().any(|stage| is_email(stage) && stage.get("from").is_some_and(Value::is_string))
     }
 
     fn check_link(&self) {
@@ -77,20 +96,54 @@ impl ProcessFile<'_> {
     /// A text of the mail stage and its pointer. What IDM should have filled in is a fault already.
     fn email(&self, key: &str) -> Option<(String, &str)> {
         let stages = self.json.get("stageConfigs")?.as_array()?;
-        let is_email = |stage: &Value| stage.get("name").and_then(Value::as_str) == Some("emailValidation");
         let (index, stage) = stages.iter().enumerate().find(|(_, stage)| is_email(stage))?;
         let text = stage.get(key)?.as_str()?.trim();
         let there = !text.is_empty() && !text.contains("&{");
         there.then(|| (format!("/stageConfigs/{index}/{key}"), text))
     }
 
+    /// What of the keys that say how tokens are kept is honoured, and what is there in place of the rest.
+    fn tell(&self) {
+        let tell = |pointer: &str, rule: &str| self.notes.tell(self.at(pointer.to_owned(), rule));
+        let Some(token) = self.json.get("snapshotToken").and_then(Value::as_object) else { return };
+        if token.contains_key("tokenExpiry") {
+            tell(
+                "/snapshotToken/tokenExpiry",
+                "is honoured: the asker's tokens live so many seconds; the mailed link lives reset.link_lifetime",
+            );
+        }
+        let replaced: Vec<_> = token.keys().map(String::as_str).filter(|key| *key != "tokenExpiry").collect();
+        if !replaced.is_empty() {
+            let replaced = replaced.join(", ");
+            let rule = format!(
+                "has {replaced}, in place of which each token is a JWT (HS256) whose state is sealed, by token.keys"
+            );
+            tell("/snapshotToken", &rule);
+        }
+        match self.json.get("storage") {
+            None | Some(Value::Null) => {}
+            Some(Value::String(storage)) if ["stateless", "local"].iter().any(|s| storage.eq_ignore_ascii_case(s)) => {
+                tell("/storage", "is replaced: a client carries the state; codes and tries are where codes.store says");
+            }
+            Some(_) => {
+                self.notes.warn(self.at("/storage".to_owned(), "is neither stateless nor local: IDM would not start"));
+            }
+        }
+    }
+
     fn at(&self, pointer: String, rule: &str) -> Fault {
-        let value = self.json.pointer(&pointer).map(Value::to_string).unwrap_or_default();
+        let value = self.raw.pointer(&pointer).map(Value::to_string).unwrap_or_default();
         self.place(process::Fault { pointer, value, rule: rule.to_owned() })
     }
 
-    /// Whole objects and lists are not shown: they are long, and may hold secrets.
+    /// Whole objects and lists are not shown: they are long, and may hold secrets. Of an expression it is shown how it is
+    /// written, for what it comes to may be a secret.
     fn place(&self, fault: process::Fault) -> Fault {
+        let (written, meant) = (self.raw.pointer(&fault.pointer), self.json.pointer(&fault.pointer));
+        let fault = match written.filter(|written| meant != Some(*written)) {
+            Some(written) if !fault.value.is_empty() => process::Fault { value: written.to_string(), ..fault },
+            _ => fault,
+        };
         let name = fault.pointer.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
         let secret = ["secret", "password", "key"].iter().any(|word| name.contains(word));
         let value = match fault.value.chars().next() {
@@ -101,6 +154,10 @@ impl ProcessFile<'_> {
         let line = line(&self.text, &fault.pointer);
         Fault { line, key: fault.pointer, value, ..Fault::of_file(&self.path, fault.rule) }
     }
+}
+
+fn is_email(stage: &Value) -> bool {
+    stage.get("name").and_then(Value::as_str) == Some("emailValidation")
 }
 
 /// The line of the value that a JSON pointer names, or of its nearest parent that is there.

@@ -27,13 +27,22 @@ pub(super) struct Notes<'t> {
     pub(super) faults: RefCell<Vec<Fault>>,
     /// What is unwise.
     pub(super) warnings: RefCell<Vec<Fault>>,
+    /// What is as it should be, and not what one might think.
+    pub(super) told: RefCell<Vec<Fault>>,
     /// What each key comes to.
     pub(super) effective: RefCell<Effective>,
 }
 
 impl<'t> Notes<'t> {
     pub(super) fn new(file: &'t Path, text: &'t str) -> Self {
-        Self { file, text, faults: RefCell::default(), warnings: RefCell::default(), effective: RefCell::default() }
+        Self {
+            file,
+            text,
+            faults: RefCell::default(),
+            warnings: RefCell::default(),
+            told: RefCell::default(),
+            effective: RefCell::default(),
+        }
     }
 
     /// Notes what is wrong.
@@ -44,6 +53,11 @@ impl<'t> Notes<'t> {
     /// Notes what is unwise.
     pub(super) fn warn(&self, fault: Fault) {
         self.warnings.borrow_mut().push(fault);
+    }
+
+    /// Notes what an operator may want to know.
+    pub(super) fn tell(&self, told: Fault) {
+        self.told.borrow_mut().push(told);
     }
 
     /// The syntax faults; what only follows from them (a value half read, a key not seen) is taken back.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     Rate, Reset,
+    expressions::Expressions,
     process::{self, ProcessFile},
     raw::Section,
     secret::Surroundings,
@@ -13,9 +14,10 @@ use super::{
 /// Reads the process file that the section names.
 pub(super) fn process_file<'n>(section: &mut Section<'n>, around: &Surroundings<'_>) -> Option<ProcessFile<'n>> {
     let notes = section.notes();
+    let expressions = Expressions::read(section, around);
     let (path, text) =
         section.required("process", |text| around.process(text).map(|found| (around.path(text), found)))?;
-    process::load(&path, text, notes)
+    process::load(&path, text, &expressions?, notes)
 }
 
 /// Reads the rest of it.

@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod process_files;
 mod reference;
 
 const GOOD: &str = r#"[upstream]

@@ -69,8 +69,16 @@ impl Process {
         let json: Value = serde_json::from_str(text).map_err(|e| {
             vec![Fault { pointer: String::new(), value: String::new(), rule: format!("must be JSON: {e}") }]
         })?;
+        Self::of(&json)
+    }
+
+    /// Reads what such a file holds.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn of(json: &Value) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
         let mut notes = Notes::default();
-        let process = read(&json, &mut notes);
+        let process = read(json, &mut notes);
         match process {
             Some(process) if notes.faults.is_empty() => Ok((process, notes.warnings)),
             _ => Err(notes.faults),
@@ -103,10 +111,19 @@ fn read(json: &Value, notes: &mut Notes) -> Option<Process> {
         return None;
     };
     unresolved("", json, notes);
+    let undefined: Vec<_> = notes.faults.drain(..).collect();
+    let process = read_all(top, notes);
+    // Of a value that is not known yet, all else that there is to say only follows from that.
+    notes.faults.retain(|fault| undefined.iter().all(|earlier| earlier.pointer != fault.pointer));
+    notes.faults.splice(0..0, undefined);
+    process
+}
+
+fn read_all(top: &Map<String, Value>, notes: &mut Notes) -> Option<Process> {
     let mut reader = Reader::new(top, String::new(), notes);
     let stages = reader.objects("stageConfigs");
     let token = reader.object("snapshotToken");
-    reader.ignore(&["storage"]);
+    reader.ignore(&["_id", "storage"]);
     reader.finish();
 
     let mut token_expiry = None;
@@ -140,6 +157,10 @@ fn read(json: &Value, notes: &mut Notes) -> Option<Process> {
 }
 
 fn read_stage(stage: &Map<String, Value>, pointer: &str, notes: &mut Notes) -> Option<StageSettings> {
+    if let Some(class) = stage.get("class").filter(|_| stage.get("name").is_none_or(Value::is_null)) {
+        notes.faults.push(of_class(pointer, class));
+        return None;
+    }
     let mut reader = Reader::new(stage, pointer.to_owned(), notes);
     let name = reader.text("name")?;
     reader.ignore(&["class"]);
@@ -163,13 +184,32 @@ fn read_stage(stage: &Map<String, Value>, pointer: &str, notes: &mut Notes) -> O
     settings
 }
 
+/// A stage that is called by the Java class of its settings, as IDM's own may be, and others must.
+fn of_class(pointer: &str, class: &Value) -> Fault {
+    const OWN: [(&str, &str); 6] = [
+        ("CaptchaStageConfig", "captcha"),
+        ("UserQueryConfig", "userQuery"),
+        ("ValidateActiveAccountConfig", "validateActiveAccount"),
+        ("VerifyEmailAccountConfig", "emailValidation"),
+        ("SecurityAnswerVerificationConfig", "kbaSecurityAnswerVerificationStage"),
+        ("ResetStageConfig", "resetStage"),
+    ];
+    let name = class.as_str().and_then(|class| class.rsplit('.').next()).unwrap_or_default();
+    let rule = match OWN.iter().find(|(own, _)| *own == name) {
+        Some((_, stage)) => format!("must be \"name\": \"{stage}\": that class is IDM's own, which it is short for"),
+        None => "is a stage in Java, which only IDM can run: leave it out, or keep IDM's own reset".to_owned(),
+    };
+    fault(&format!("{pointer}/class"), Some(class), &rule)
+}
+
 fn unresolved(pointer: &str, value: &Value, notes: &mut Notes) {
     match value {
         Value::String(text) if text.contains("&{") => {
             notes.faults.push(fault(
                 pointer,
                 Some(value),
-                "must not hold an unresolved &{…}: IDM fills it in, resetgate cannot",
+                "must not hold a &{…} that nobody defines: set it in the environment (a.b is A_B there) or in a file of \
+                 reset.properties, or give it a default (&{a.b|x})",
             ));
         }
         Value::Array(items) => {
@@ -244,6 +284,9 @@ impl<'a, 'n> Reader<'a, 'n> {
     /// A text that may be missing.
     pub fn optional_text(&mut self, key: &'static str) -> Option<String> {
         let value = self.value(key)?;
+        if value.get("$crypto").is_some() {
+            self.fault(key, "is encrypted with IDM's own keys: put a &{…} in its place, and define that here");
+        }
         value.as_str().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 

@@ -3,6 +3,7 @@
 mod codes;
 mod estate;
 mod inside;
+mod letters;
 mod reload;
 mod trail;
 mod watch;

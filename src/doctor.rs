@@ -11,6 +11,7 @@ mod codes;
 mod gate;
 mod identity;
 mod letters;
+mod mail_service;
 mod place;
 mod reach;
 mod relay;
@@ -27,7 +28,7 @@ use self::sheet::Sheet;
 pub use self::sheet::{Line, Outcome};
 use crate::{
     clock::SystemClock,
-    config::{Config, Fault},
+    config::{Config, Fault, Transport},
     keys::install_crypto,
     reset::ports::Clock,
     telemetry::metrics::Metrics,
@@ -76,7 +77,10 @@ pub async fn examine(
             identity::examine(sheet, &config, questions.canary.as_deref(), &clock, &metrics).await;
         }),
         in_time(&mut codes, async |sheet| codes::examine(sheet, &config.codes.store, &clock).await),
-        in_time(&mut mail, async |sheet| relay::examine(sheet, &config, to, now).await),
+        in_time(&mut mail, async |sheet| match config.mail.transport {
+            Transport::Idm => mail_service::examine(sheet, &config, to, &clock, &metrics).await,
+            Transport::Smtp(_) | Transport::File(_) => relay::examine(sheet, &config, to, now).await,
+        }),
         in_time(&mut gate, async |sheet| gate::examine(sheet, &config, spare, questions.gate.as_ref()).await),
     );
     let sheets = [start, listen, files, upstream, identity, codes, letters, mail, gate];

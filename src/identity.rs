@@ -11,7 +11,7 @@ mod health;
 mod oauth2;
 mod policy;
 
-pub use crest::{Crest, Question, Seen, Unanswered};
+pub use crest::{Action, Crest, Question, Seen, Unanswered};
 pub use health::{Health, Outcome};
 
 use crate::outbound;

@@ -1,13 +1,15 @@
 //! Mail, off the request path: an outbox with a bounded number of places, the letter that is written when its turn
-//! comes, and a carrier that takes it away: an SMTP relay or, for development, a folder.
+//! comes, and a carrier that takes it away: an SMTP relay, IDM's own mail service or, for development, a folder.
 //!
 //! What it promises: a mail is tried until a carrier has taken it, refused it for good, or its link is dead. It is
 //! delivered twice only if the relay took it and the answer was lost on the way (connection broken, deadline passed);
-//! both copies then bear the same `Message-ID`. What is queued lives in memory, and is lost with the process.
+//! both copies then bear the same `Message-ID`. IDM's mail service knows no such names, so there a letter whose fate is
+//! unknown is sent twice more at most, and later. What is queued lives in memory, and is lost with the process.
 //!
 //! What it never tells, to logs or to anyone else: the address, the link, the subject, the relay's words.
 
 mod folder;
+mod idm;
 mod language;
 pub mod letter;
 mod outbox;
@@ -17,8 +19,9 @@ pub mod trial;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lettre::Message;
 
+pub use self::idm::Service;
+use self::letter::Written;
 use crate::{
     config,
     reset::{
@@ -48,24 +51,32 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("TLS for the mail relay cannot be set up")]
     Tls,
+    /// Nobody said where IDM's own mail service is.
+    #[error("the process has no emailServiceUrl")]
+    Service,
     /// The folder cannot be used.
     #[error("the mail folder cannot be used: {0}")]
     Folder(#[source] std::io::Error),
 }
 
 /// Starts the outbox and its worker, which ends with the outbox. With `digits`, a letter has a code to type beside its
-/// link. To be called inside the runtime.
+/// link. `service` is IDM's own, for the transport that goes by it. To be called inside the runtime.
 pub fn start(
     config: &config::Mail,
     email: &EmailSettings,
     digits: bool,
+    service: Option<Arc<dyn Service>>,
     limits: Arc<dyn Limits>,
     clock: Arc<dyn Clock>,
     events: Arc<dyn Events>,
 ) -> Result<Arc<dyn Outbox>, StartError> {
-    let letters = letter::Letters::new(&config.from, email, digits)?;
+    let letters = letter::Letters::new(config.from.as_deref(), email, digits)?;
     let carrier: Box<dyn Carrier> = match &config.transport {
         config::Transport::Smtp(relay) => Box::new(smtp::Relay::new(relay, config.helo.as_deref(), smtp::DEADLINE)?),
+        config::Transport::Idm => {
+            let service = service.ok_or(StartError::Service)?;
+            Box::new(idm::Idm::new(service, config.from.clone(), email.mime_type.clone()))
+        }
         config::Transport::File(path) => Box::new(folder::Folder::new(path.clone()).map_err(StartError::Folder)?),
     };
     let world = outbox::World { letters, carrier, limits, clock, events, random: outbox::random };
@@ -75,8 +86,8 @@ pub fn start(
 /// What takes letters away. Every call ends within a deadline of the carrier's own.
 #[async_trait]
 trait Carrier: Send + Sync {
-    /// Hands one letter over. `id` names it, the same at every attempt.
-    async fn carry(&self, id: &str, letter: &Message) -> Outcome;
+    /// Hands one letter over.
+    async fn carry(&self, letter: &Written) -> Outcome;
     /// Whether a letter could be handed over now, as far as can be told without one.
     async fn probe(&self) -> Result<(), Trouble>;
 }
@@ -88,8 +99,10 @@ enum Outcome {
     Taken,
     /// It will never be taken: trying again makes no sense.
     Refused(Trouble),
-    /// It was not taken now, or nobody knows.
+    /// It was not taken now; or nobody knows, and whoever gets it twice can tell that it is the same.
     Failed(Trouble),
+    /// Nobody knows, and a second one would be told from the first by nothing.
+    Unknown(Trouble),
 }
 
 /// What went wrong, in words that are ours: a relay's own may hold the address.

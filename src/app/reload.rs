@@ -18,7 +18,7 @@ use super::{
     StartError,
     codes::Codes,
     estate::{self, Estate, Names},
-    settings,
+    letters, settings,
 };
 use crate::{
     config::{Config, Effective},
@@ -215,8 +215,10 @@ async fn make(
     config.mail.later = config.later_places();
     let email = config.reset.process.email().ok_or(StartError::NoMailStage)?;
     let digits = config.codes.digits.is_some();
-    let outbox = mail::start(&config.mail, email, digits, Arc::clone(&limits), Arc::clone(clock), Arc::clone(events))?;
     let accounts = Arc::new(Crest::new(&config.identity, Arc::clone(clock), Arc::clone(metrics))?);
+    let service = letters::service(&accounts, &config.reset.process);
+    let (limited, timed, noted) = (Arc::clone(&limits), Arc::clone(clock), Arc::clone(events));
+    let outbox = mail::start(&config.mail, email, digits, service, limited, timed, noted)?;
     let ports = Ports {
         accounts: accounts.clone(),
         flows: codes.flows(),

@@ -15,8 +15,8 @@ use super::{
 pub struct Mail {
     /// How mail leaves.
     pub transport: Transport,
-    /// The sender: one mailbox.
-    pub from: String,
+    /// The sender: one mailbox. None only where IDM's own mail service is to say.
+    pub from: Option<String>,
     /// `EHLO` name, where not the host's own.
     pub helo: Option<String>,
     /// Mails waiting, decoys included.
@@ -30,6 +30,8 @@ pub struct Mail {
 pub enum Transport {
     /// Over SMTP.
     Smtp(Smtp),
+    /// By IDM's own mail service, where the process file says that it is.
+    Idm,
     /// Into a folder, one file (0600) a mail: for development.
     File(PathBuf),
 }
@@ -85,18 +87,21 @@ pub(super) fn mail(
     let transport = section.or("transport", "smtp://127.0.0.1:25", |text| match text.strip_prefix("file:") {
         Some("") => Err("must name a folder after file:".to_owned()),
         Some(dir) => around.place(dir).map(Way::File),
+        None if text == "idm" => Ok(Way::Idm),
         None => units::relay(text).map(|(tls, host, port)| Way::Smtp(tls, host, port)),
     });
     let transport = match transport {
         Some(Way::File(dir)) => {
             section.warn("transport", "sends no mail: it is for development");
-            section.means("allow_plaintext", None);
-            for key in ["username", "password", "ca", "helo", "allow_plaintext"] {
-                if section.has(key) {
-                    section.fault(key, "means nothing with a file: transport");
-                }
-            }
+            of_a_relay(&section, "a file: transport");
             Some(Transport::File(dir))
+        }
+        Some(Way::Idm) => {
+            of_a_relay(&section, "transport = \"idm\", which asks as identity.auth");
+            if process.is_some_and(|process| !process.has_mail_service()) {
+                section.fault("transport", "needs emailServiceUrl in the process file's emailValidation stage");
+            }
+            Some(Transport::Idm)
         }
         Some(Way::Smtp(tls, host, port)) => {
             if tls == SmtpTls::None {
@@ -115,14 +120,18 @@ pub(super) fn mail(
     };
     let from = match section.optional("from", units::mailbox) {
         Some(None) => {
-            let from = process.and_then(ProcessFile::from);
             // Without a process file nobody knows yet whether this one is missing.
-            if process.is_some_and(|process| !process.has_from()) {
+            let missing = process.is_some_and(|process| !process.has_from());
+            let idm_says = matches!(transport, Some(Transport::Idm));
+            if missing && !idm_says {
                 section.fault("from", &format!("{MISSING}, here or in the process file's emailValidation stage"));
             }
-            from
+            match process.and_then(ProcessFile::from) {
+                None if !(missing && idm_says) => None,
+                from => Some(from),
+            }
         }
-        from => from.flatten(),
+        from => from,
     };
     let helo = section.optional("helo", |text| {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
@@ -134,8 +143,19 @@ pub(super) fn mail(
     Some(Mail { transport: transport?, from: from?, helo: helo?, capacity, later: capacity })
 }
 
+/// What only a relay has.
+fn of_a_relay(section: &Section<'_>, with: &str) {
+    section.means("allow_plaintext", None);
+    for key in ["username", "password", "ca", "helo", "allow_plaintext"] {
+        if section.has(key) {
+            section.fault(key, &format!("means nothing with {with}"));
+        }
+    }
+}
+
 enum Way {
     File(PathBuf),
+    Idm,
     Smtp(SmtpTls, url::Host, u16),
 }
 

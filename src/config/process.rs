@@ -79,6 +79,15 @@ impl ProcessFile<'_> {
         stages.into_iter().flatten().any(|stage| is_email(stage) && stage.get("from").is_some_and(Value::is_string))
     }
 
+    /// Whether it names IDM's mail service, right or wrong: what is wrong is noted.
+    pub(super) fn has_mail_service(&self) -> bool {
+        let Some((pointer, path)) = self.email("emailServiceUrl") else { return false };
+        if !process::is_path(path.trim().trim_matches('/')) {
+            self.notes.fault(self.at(pointer, "must be a relative path such as external/email"));
+        }
+        true
+    }
+
     fn check_link(&self) {
         let Some((pointer, link)) = self.email("verificationLink") else { return };
         match units::link(link) {

@@ -144,7 +144,7 @@ fn a_good_file_with_the_defaults() {
     assert_eq!(config.limits.start_total, rate(1200, 60));
     assert_eq!(config.limits.mail_per_account, rate(3, 3600));
     assert_eq!(config.limits.mail_total, rate(120, 60));
-    assert_eq!((config.mail.from.as_str(), config.mail.capacity), ("help@example.com", 10_000));
+    assert_eq!((config.mail.from.as_deref(), config.mail.capacity), (Some("help@example.com"), 10_000));
     assert!(matches!(&config.mail.transport, Transport::Smtp(smtp) if smtp.host == "127.0.0.1" && smtp.port == 25));
     assert_eq!(config.limits.capacity, 420_000);
     assert_eq!((config.reset.max_in_flight, config.identity.max_concurrent), (4096, 256));
@@ -614,7 +614,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "mail",
         r#"transport = "ftp://x""#,
-        r#"mail.transport = "ftp://x": must be smtp://host:port, smtp+starttls://host:port, smtps://host:port or file:dir"#,
+        r#"mail.transport = "ftp://x": must be smtp://host:port, smtp+starttls://host:port, smtps://host:port, idm or file:dir"#,
     ),
     (
         "mail",
@@ -632,6 +632,11 @@ const BAD: &[(&str, &str, &str)] = &[
         "mail",
         "ca = \"keys/smtp\"\ntransport = \"smtps://relay\"",
         r#"mail.ca = "keys/smtp": must name a PEM certificate"#,
+    ),
+    (
+        "mail",
+        "helo = \"me\"\ntransport = \"idm\"",
+        r#"mail.helo = "me": means nothing with transport = "idm", which asks as identity.auth"#,
     ),
     ("mail", r#"helo = "a b""#, r#"mail.helo = "a b": must be a host name or [address]"#),
     (
@@ -1061,11 +1066,11 @@ fn a_process_file_that_is_not_json_has_its_line() {
 fn who_sends_is_the_configurations_word_and_else_the_process_files() {
     let folder = Folder::new();
     let silent = GOOD.replace("from = \"help@example.com\"\n", "");
-    assert_eq!(folder.good(&silent).mail.from, "Example Help Desk <helpdesk@example.com>");
+    assert_eq!(folder.good(&silent).mail.from.unwrap(), "Example Help Desk <helpdesk@example.com>");
 
     let from = "\"from\": \"Example Help Desk <helpdesk@example.com>\"";
     folder.put("selfservice-reset.json", &PROCESS.replace(from, "\"from\": \"nobody\""));
-    assert_eq!(folder.good(GOOD).mail.from, "help@example.com");
+    assert_eq!(folder.good(GOOD).mail.from.unwrap(), "help@example.com");
     assert_eq!(
         folder.faults(&silent),
         [
@@ -1076,6 +1081,35 @@ fn who_sends_is_the_configurations_word_and_else_the_process_files() {
     folder.put("selfservice-reset.json", &PROCESS.replace(&format!("{from},"), ""));
     let rule = "mail.from: must be set, here or in the process file's emailValidation stage";
     assert_eq!(folder.faults(&silent), [format!("x.toml:{}: {rule}", line_in(&silent, "[mail]"))]);
+}
+
+#[test]
+fn idm_s_own_mail_service_is_the_process_file_s_and_may_know_who_sends() {
+    let folder = Folder::new();
+    let idm = GOOD.replace("[mail]\n", "[mail]\ntransport = \"idm\"\n");
+    let mail = folder.good(&idm).mail;
+    assert!(matches!(mail.transport, Transport::Idm));
+    assert_eq!(mail.from.as_deref(), Some("help@example.com"));
+
+    let silent = idm.replace("from = \"help@example.com\"\n", "");
+    let from = "\"from\": \"Example Help Desk <helpdesk@example.com>\"";
+    folder.put("selfservice-reset.json", &PROCESS.replace(&format!("{from},"), ""));
+    assert_eq!(folder.good(&silent).mail.from, None);
+    folder.put("selfservice-reset.json", &PROCESS.replace(from, "\"from\": \"nobody\""));
+    assert_eq!(folder.faults(&silent).len(), 1);
+
+    let at = line_in(PROCESS, "emailServiceUrl");
+    let rule = "must be a relative path such as external/email";
+    for wrong in ["https://mail.example/send", "external/../email", "a//b"] {
+        folder.put("selfservice-reset.json", &PROCESS.replace("external/email", wrong));
+        assert!(folder.faults(&idm)[0].starts_with(&format!("selfservice-reset.json:{at}: /stageConfigs/3/email")));
+        assert!(folder.faults(&idm)[0].ends_with(rule), "{wrong}");
+        // Where mail does not go there, it means nothing.
+        folder.good(GOOD);
+    }
+    folder.put("selfservice-reset.json", &PROCESS.replace("\"emailServiceUrl\": \"external/email\",", ""));
+    let rule = "mail.transport = \"idm\": needs emailServiceUrl in the process file's emailValidation stage";
+    assert_eq!(folder.faults(&idm), [format!("x.toml:{}: {rule}", line_in(&idm, "transport = "))]);
 }
 
 #[test]

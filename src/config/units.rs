@@ -209,7 +209,7 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
 
 /// `smtp://host:port`, `smtp+starttls://host`, `smtps://host`.
 pub(super) fn relay(text: &str) -> Result<(SmtpTls, Host, u16), String> {
-    const RULE: &str = "must be smtp://host:port, smtp+starttls://host:port, smtps://host:port or file:dir";
+    const RULE: &str = "must be smtp://host:port, smtp+starttls://host:port, smtps://host:port, idm or file:dir";
     let (scheme, rest) = text.split_once("://").ok_or(RULE)?;
     let (tls, port) = match scheme {
         "smtp" => (SmtpTls::None, 25),

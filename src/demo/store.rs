@@ -3,6 +3,7 @@
 
 mod caller;
 mod echo;
+mod email;
 mod filter;
 mod idm;
 mod managed;
@@ -15,7 +16,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use self::{caller::SERVICE_USER, people::User};
+pub use self::{caller::SERVICE_USER, email::Sent, people::User};
 use self::{idm::Idm, people::Password};
 use super::http;
 
@@ -28,7 +29,7 @@ pub struct Store {
 
 impl Store {
     /// Starts a store that holds the demo's [`accounts`]. [`SERVICE_USER`] with that password may query, read and patch
-    /// them; nobody else may.
+    /// them, and send letters; nobody else may.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
@@ -64,6 +65,16 @@ impl Store {
     /// The `_queryFilter`s asked for, decoded from the URL but else as sent; the last 1000, oldest first.
     pub fn queries(&self) -> Vec<String> {
         self.idm.queries()
+    }
+
+    /// What the mail service was asked to send; the last 1000, oldest first.
+    pub fn letters(&self) -> Vec<Sent> {
+        self.idm.letters.sent()
+    }
+
+    /// From now on the mail service answers so, in CREST's manner, and sends nothing; `None`: it does its work.
+    pub fn answer_letters(&self, answer: Option<(u16, &str)>) {
+        self.idm.letters.answer(answer);
     }
 
     /// How often something asked it for the reset path, which a gate in front must never let through.

@@ -4,7 +4,7 @@
 mod answer;
 mod canary;
 mod floor;
-mod rules;
+pub(super) mod rules;
 mod token;
 
 use std::sync::Arc;

@@ -32,6 +32,8 @@ const STEPS: [(Step, &str); 6] = [
 pub(super) async fn examine(sheet: &mut Sheet, config: &Config, to: Option<(&str, &str)>, now: Time) {
     let relay = match &config.mail.transport {
         Transport::Smtp(relay) => relay,
+        // Asked as the store is.
+        Transport::Idm => return,
         Transport::File(path) => {
             match writable(path) {
                 Ok(()) => sheet.ok("folder", format!("{} takes files", path.display())),

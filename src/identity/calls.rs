@@ -37,6 +37,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_secs(60);
 /// For each call under way, so many may wait for a turn.
 const WAITING: usize = 4;
+/// Said where the service user may not send letters.
+const NO_MAIL: &str = "the service user may not use IDM's mail service: it needs the action send on emailServiceUrl";
 /// The longest answer.
 const ANSWER: usize = 256 * 1024;
 
@@ -112,6 +114,11 @@ impl Calls {
         Health { breaker: self.breaker.state(), addresses, up, calls: self.outcomes.outcome() }
     }
 
+    /// How long a call may take.
+    pub(super) const fn longest(&self) -> Duration {
+        self.bounds.call
+    }
+
     /// Calls under way.
     pub(super) fn under_way(&self) -> usize {
         self.most.saturating_sub(self.turns.available_permits())
@@ -174,7 +181,9 @@ impl<'a> Call<'a> {
             }
         }
         let asked = self.ask(request, begun + bounds.call).await;
-        if let Some(failed) = outcome(&asked) {
+        // What a relay behind IDM's mail service does says nothing of the store.
+        let of_the_store = self.name != Name::Mail || !asked.as_ref().is_ok_and(|a| a.answer.status.is_server_error());
+        if let Some(failed) = outcome(&asked).filter(|_| of_the_store) {
             breaker.note(failed);
         }
         asked
@@ -217,7 +226,11 @@ impl<'a> Call<'a> {
     }
 
     fn span(&self, request: &Outgoing) -> Option<Box<dyn Span>> {
-        let method = if request.method == Method::PATCH { "PATCH" } else { "GET" };
+        let method = match request.method {
+            Method::PATCH => "PATCH",
+            Method::POST => "POST",
+            _ => "GET",
+        };
         Some(self.trace.as_ref()?.begin(Errand::Call { name: self.name.as_str(), method }))
     }
 
@@ -225,14 +238,22 @@ impl<'a> Call<'a> {
     pub(super) fn ended<T>(&self, ended: Result<T, Failure>) -> Result<T, Down> {
         let failed = ended.as_ref().err().map(|failure| failure.kind);
         self.calls.metrics.called(self.name, failed, self.began.elapsed());
-        self.calls.outcomes.note(self.name, ended.as_ref().err());
+        let answered = |failure: &Failure| failure.status.is_some_and(|status| !matches!(status.as_u16(), 401 | 403));
+        // A letter that is not taken is the relay's doing, mostly; the outbox knows of it.
+        if self.name != Name::Mail || !ended.as_ref().is_err_and(answered) {
+            self.calls.outcomes.note(self.name, ended.as_ref().err());
+        }
         ended.map_err(|failure| self.failed(failure))
     }
 
     fn failed(&self, failure: Failure) -> Down {
         let Calls { said, clock, began, credentials, .. } = self.calls;
         let throttle = said.get(self.name as usize).and_then(|kinds| kinds.get(failure.kind as usize));
-        let unknown = failure.status == Some(StatusCode::UNAUTHORIZED);
+        let hint = match (self.name, failure.status) {
+            (_, Some(StatusCode::UNAUTHORIZED)) => Some(credentials.hint()),
+            (Name::Mail, Some(StatusCode::FORBIDDEN)) => Some(NO_MAIL),
+            _ => failure.hint,
+        };
         if let Some(skipped) = throttle.and_then(|throttle| throttle.pass(clock.now().since(*began))) {
             tracing::warn!(
                 call = self.name.as_str(),
@@ -240,7 +261,7 @@ impl<'a> Call<'a> {
                 status = failure.status.map(|status| status.as_u16()),
                 sent = failure.sent,
                 transaction = self.id,
-                hint = if unknown { Some(credentials.hint()) } else { failure.hint },
+                hint,
                 skipped = Some(skipped).filter(|n| *n > 0),
                 "the identity store failed"
             );

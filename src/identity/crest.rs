@@ -1,5 +1,6 @@
 //! IDM, and whatever else speaks ForgeRock's Common REST.
 
+mod actions;
 mod questions;
 
 use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc};
@@ -13,8 +14,12 @@ use http::{
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
-pub use self::questions::{Question, Seen, Unanswered};
+pub use self::{
+    actions::Action,
+    questions::{Question, Seen, Unanswered},
+};
 use super::{
     Health, Unusable,
     calls::{Call, Calls, Name},
@@ -48,6 +53,8 @@ pub struct Crest {
     calls: Calls,
     headers: Arc<HeaderMap>,
     base: String,
+    /// Letters that may be under way.
+    letters: Semaphore,
 }
 
 impl Crest {
@@ -76,7 +83,8 @@ impl Crest {
         headers.insert(NO_SESSION, HeaderValue::from_static("true"));
         let base = config.endpoints.url.as_str().trim_end_matches('/').to_owned();
         Uri::try_from(&base).map_err(|_| outbound::Unusable::Url)?;
-        Ok(Self { calls, headers: Arc::new(headers), base })
+        let letters = Semaphore::new(actions::most(config.max_concurrent));
+        Ok(Self { calls, headers: Arc::new(headers), base, letters })
     }
 
     async fn look_up(
@@ -174,12 +182,14 @@ impl Crest {
 
     /// A request to the resource, or to one account in it.
     fn request(&self, method: Method, at: &Resource, segment: Option<&str>, query: &str) -> Result<Outgoing, Failure> {
-        let mut uri = format!("{}/{}", self.base, at.path);
-        if let Some(segment) = segment {
-            uri.push('/');
-            uri.push_str(segment);
+        match segment {
+            Some(segment) => self.below(method, &format!("{}/{segment}", at.path), query),
+            None => self.below(method, &at.path, query),
         }
-        uri.push_str(query);
+    }
+
+    fn below(&self, method: Method, path: &str, query: &str) -> Result<Outgoing, Failure> {
+        let uri = format!("{}/{path}{query}", self.base);
         let uri = Uri::try_from(uri).map_err(|_| Failure::unsent(Kind::Request))?;
         Ok(Outgoing { method, uri, headers: Arc::clone(&self.headers), own: Vec::new(), body: Bytes::new() })
     }

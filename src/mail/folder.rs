@@ -7,10 +7,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use lettre::Message;
 use tokio::{fs, io::AsyncWriteExt};
 
-use super::{Carrier, Outcome, Trouble};
+use super::{Carrier, Outcome, Trouble, letter::Written};
 use crate::reset::ports::Secret;
 
 /// Where the files go.
@@ -54,8 +53,9 @@ impl Folder {
 
 #[async_trait]
 impl Carrier for Folder {
-    async fn carry(&self, id: &str, letter: &Message) -> Outcome {
-        match self.write(id, Secret::of(letter.formatted()).expose()).await {
+    async fn carry(&self, letter: &Written) -> Outcome {
+        let Ok(message) = letter.message() else { return Outcome::Refused(Trouble::new("letter")) };
+        match self.write(&letter.id, Secret::of(message.formatted()).expose()).await {
             Ok(()) => Outcome::Taken,
             Err(_) => Outcome::Failed(Trouble::new("file")),
         }

@@ -4,16 +4,11 @@
 //! has a text and an HTML part; the one that the process file does not have is made from the one that it has, once, at
 //! start. Nothing that a client sent gets into a letter, but for the link.
 
-use std::time::{Duration, UNIX_EPOCH};
+mod written;
 
-use lettre::{
-    Address, Message,
-    message::{
-        Mailbox, MultiPart,
-        header::{HeaderName, HeaderValue},
-    },
-};
+use lettre::{Address, message::Mailbox};
 
+pub use self::written::Written;
 pub use super::language::choose;
 use super::{
     StartError,
@@ -44,12 +39,15 @@ const MAX_ADDRESS: usize = 254;
 
 /// The letters of one process.
 pub struct Letters {
-    from: Mailbox,
+    /// None only where IDM's own mail service may have one.
+    from: Option<Mailbox>,
     subjects: Vec<(String, String)>,
     bodies: Vec<(String, Body)>,
     /// Whether the link must be escaped in the HTML part: where that part is ours, but not where it is the process
     /// file's, whose authors know IDM, which escapes nothing.
     escape: bool,
+    /// Whether the process file's own texts are the HTML part.
+    html: bool,
 }
 
 /// Both parts of a body, ready but for the private characters.
@@ -65,27 +63,23 @@ pub struct Unwritable;
 
 impl Letters {
     /// Prepares the letters of a process. With `digits`, each tells the code to type, wanted by the body or not.
-    pub fn new(from: &str, settings: &EmailSettings, digits: bool) -> Result<Self, StartError> {
-        let from: Mailbox = from.parse().map_err(|_| StartError::From)?;
-        let name_is_clean = from.name.as_ref().is_none_or(|name| !name.contains(char::is_control));
-        if !name_is_clean || address(from.email.as_ref()).is_none() {
-            return Err(StartError::From);
-        }
+    pub fn new(from: Option<&str>, settings: &EmailSettings, digits: bool) -> Result<Self, StartError> {
+        let from = from.map(sender).transpose()?;
         if settings.subjects.is_empty() || settings.messages.is_empty() {
             return Err(StartError::NoText);
         }
         let subjects = settings.subjects.iter().map(|(tag, text)| (tag.clone(), one_line(text))).collect();
         let bodies = settings.messages.iter().map(|(tag, text)| (tag.clone(), Body::new(tag, text, settings, digits)));
-        Ok(Self { from, subjects, bodies: bodies.collect(), escape: !settings.html })
+        Ok(Self { from, subjects, bodies: bodies.collect(), escape: !settings.html, html: settings.html })
     }
 
     /// Who sends them.
-    pub fn sender(&self) -> &Address {
-        &self.from.email
+    pub fn sender(&self) -> Option<&Address> {
+        self.from.as_ref().map(|from| &from.email)
     }
 
     /// Writes the letter for `job` as of `now`. `id` makes its `Message-ID`: letters, digits, `.` and `-`.
-    pub fn write(&self, job: &Job, now: Time, id: &str) -> Result<Message, Unwritable> {
+    pub fn write(&self, job: &Job, now: Time, id: &str) -> Result<Written, Unwritable> {
         let to = address(job.to.expose()).ok_or(Unwritable)?;
         let (_, subject) = choose(&self.subjects, &job.languages).ok_or(Unwritable)?;
         let (tag, body) = choose(&self.bodies, &job.languages).ok_or(Unwritable)?;
@@ -94,20 +88,23 @@ impl Letters {
         let link = Secret::new(job.link.expose().chars().filter(|c| !c.is_control()).collect::<String>());
         let in_html = Secret::new(if self.escape { escaped(link.expose()) } else { link.expose().clone() });
         let known = Known { tag, minutes, code: job.code.expose() };
-        Message::builder()
-            .from(self.from.clone())
-            .to(Mailbox::new(None, to))
-            .subject(subject.as_str())
-            .date(UNIX_EPOCH + Duration::from_secs(now.secs()))
-            .message_id(Some(format!("<{id}@{}>", self.from.email.domain())))
-            .raw_header(constant(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated"))
-            .raw_header(constant(HeaderName::new_from_ascii_str("X-Auto-Response-Suppress"), "All"))
-            .multipart(MultiPart::alternative_plain_html(
-                known.filled(&body.text, link.expose()),
-                known.filled(&body.html, in_html.expose()),
-            ))
-            .map_err(|_| Unwritable)
+        Ok(Written {
+            id: id.to_owned(),
+            date: now,
+            from: self.from.clone(),
+            to,
+            subject: subject.clone(),
+            text: Secret::new(known.filled(&body.text, link.expose())),
+            html: Secret::new(known.filled(&body.html, in_html.expose())),
+            is_html: self.html,
+        })
     }
+}
+
+fn sender(text: &str) -> Result<Mailbox, StartError> {
+    let from: Mailbox = text.parse().map_err(|_| StartError::From)?;
+    let name_is_clean = from.name.as_ref().is_none_or(|name| !name.contains(char::is_control));
+    if name_is_clean && address(from.email.as_ref()).is_some() { Ok(from) } else { Err(StartError::From) }
 }
 
 /// The text as exactly one address that mail can be sent to: no display name, no list, no quotes, no control
@@ -252,10 +249,6 @@ fn clean(text: &str) -> String {
 /// The text without line ends or other control characters: a header must not end early.
 fn one_line(text: &str) -> String {
     text.split(char::is_control).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
-}
-
-fn constant(name: HeaderName, value: &str) -> HeaderValue {
-    HeaderValue::new(name, value.to_owned())
 }
 
 #[cfg(test)]

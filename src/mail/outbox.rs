@@ -39,6 +39,10 @@ const HANDS: usize = 4;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// So often may a letter be sent whose fate is unknown; the next attempt is as late as after so many more.
+const MOST_UNKNOWN: u32 = 3;
+const LONG_BEFORE: u32 = 4;
+
 /// What a pace that denies without a time is taken to mean; also the least that anyone is told to wait.
 const LEAST_WAIT: Duration = Duration::from_secs(1);
 
@@ -168,7 +172,7 @@ struct Desk {
 impl Desk {
     fn enter(&self, what: What, until: Time, place: Place) {
         let now = self.world.clock.now();
-        self.put(Entry { due: now, until, attempts: 0, what, place });
+        self.put(Entry { due: now, until, attempts: 0, unknown: 0, what, place });
     }
 
     fn put(&self, entry: Entry) {
@@ -276,6 +280,12 @@ impl Desk {
                 }
                 Outcome::Refused(trouble) => self.drop_letter(letter, trouble),
                 Outcome::Failed(trouble) => self.again(entry, trouble),
+                Outcome::Unknown(trouble) if entry.unknown + 1 >= MOST_UNKNOWN => self.drop_letter(letter, trouble),
+                Outcome::Unknown(trouble) => {
+                    // It may well be there: its reader has time to see it before another comes.
+                    let attempts = entry.attempts.saturating_add(LONG_BEFORE);
+                    self.again(Entry { unknown: entry.unknown + 1, attempts, ..entry }, trouble);
+                }
             },
             What::Decoy => {
                 if self.pretend().await {
@@ -294,7 +304,9 @@ impl Desk {
                 None,
                 match &outcome {
                     Outcome::Taken => None,
-                    Outcome::Refused(trouble) | Outcome::Failed(trouble) => Some(trouble.class),
+                    Outcome::Refused(trouble) | Outcome::Failed(trouble) | Outcome::Unknown(trouble) => {
+                        Some(trouble.class)
+                    }
                 },
             );
         }
@@ -306,13 +318,13 @@ impl Desk {
         let Ok(message) = self.world.letters.write(&letter.job, begun, &letter.id) else {
             return Outcome::Refused(Trouble::new("letter"));
         };
-        let outcome = self.world.carrier.carry(&letter.id, &message).await;
+        let outcome = self.world.carrier.carry(&message).await;
         let took = self.world.clock.now().since(begun);
         let mut health = self.health.lock();
         match &outcome {
             // Who refuses one mail for good is in good health.
             Outcome::Taken | Outcome::Refused(_) => health.well(took),
-            Outcome::Failed(trouble) => health.ill(took, *trouble),
+            Outcome::Failed(trouble) | Outcome::Unknown(trouble) => health.ill(took, *trouble),
         }
         outcome
     }

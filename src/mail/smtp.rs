@@ -21,7 +21,7 @@ use lettre::{
 use tokio::time::timeout;
 
 pub use self::trial::{Dialogue, Step, Wrong};
-use super::{Carrier, Outcome, StartError, Trouble};
+use super::{Carrier, Outcome, StartError, Trouble, letter::Written};
 use crate::{
     config::{Smtp, SmtpTls},
     reset::ports::Secret,
@@ -110,10 +110,11 @@ impl Relay {
 
 #[async_trait]
 impl Carrier for Relay {
-    async fn carry(&self, _: &str, letter: &Message) -> Outcome {
+    async fn carry(&self, letter: &Written) -> Outcome {
+        let Ok(message) = letter.message() else { return Outcome::Refused(Trouble::new("letter")) };
         // Past the deadline the connection is dropped wherever it is. If that is after the message and before its
         // answer, the relay may have taken it: the one case of a mail that goes out twice.
-        let Ok((outcome, connection)) = timeout(self.deadline, self.hand_over(letter)).await else {
+        let Ok((outcome, connection)) = timeout(self.deadline, self.hand_over(&message)).await else {
             return Outcome::Failed(Trouble::new("deadline"));
         };
         if let Some(connection) = connection {

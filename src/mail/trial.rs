@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use mail_parser::{MessageParser, PartType};
 
 pub use super::smtp::{Dialogue, Step, Wrong};
 use super::{
-    StartError,
+    StartError, idm,
     letter::{CODE_TOKEN, Letters, MINUTES_TOKEN, address, choose, escaped},
     outbox, smtp,
 };
@@ -45,7 +46,7 @@ pub fn render(
     link: &str,
     now: Time,
 ) -> Result<Vec<Rendered>, StartError> {
-    let letters = Letters::new(&config.from, email, digits.is_some())?;
+    let letters = Letters::new(config.from.as_deref(), email, digits.is_some())?;
     let mut languages: Vec<&String> = Vec::new();
     for (tag, _) in email.subjects.iter().chain(&email.messages) {
         if !languages.iter().any(|known| same(known, tag)) {
@@ -55,13 +56,17 @@ pub fn render(
     let code = "7".repeat(digits.unwrap_or_default().try_into().unwrap_or_default());
     let render = |language: &String| {
         let mut faults = Vec::new();
-        let bytes = match letters.write(&job(NOBODY, link, &code, language, now), now, "trial") {
-            Ok(letter) => {
+        let bytes = match letters.write(&job(NOBODY, link, &code, language, now), now, "trial").map(|mut letter| {
+            // Where IDM says who sends it, any sender will do to look at it.
+            letter.from = letter.from.or_else(|| NOBODY.parse().ok());
+            letter.message()
+        }) {
+            Ok(Ok(letter)) => {
                 let text = letter.formatted();
                 faults.extend(read(&text, email, link, &code).into_iter().map(str::to_owned));
                 text.len()
             }
-            Err(_) => {
+            Ok(Err(_)) | Err(_) => {
                 faults.push("cannot be written".to_owned());
                 0
             }
@@ -89,16 +94,33 @@ pub async fn relay(
     to: Option<(&str, &str)>,
     now: Time,
 ) -> Result<Dialogue, StartError> {
-    let letters = Letters::new(&config.from, email, false)?;
-    let sender = letters.sender().clone();
+    let letters = Letters::new(config.from.as_deref(), email, false)?;
+    let sender = letters.sender().ok_or(StartError::From)?.clone();
     let id = format!("{:016x}", outbox::random());
     let letter = to.map(|(to, link)| {
         let language = email.messages.first().map(|(tag, _)| tag.as_str()).unwrap_or_default();
-        letters.write(&job(to, link, "", language, now), now, &id).map_err(|_| StartError::Recipient)
+        let letter = letters.write(&job(to, link, "", language, now), now, &id);
+        letter.and_then(|letter| letter.message()).map_err(|_| StartError::Recipient)
     });
     let letter = letter.transpose()?;
     let relay = smtp::Relay::new(relay, config.helo.as_deref(), smtp::DEADLINE)?;
     Ok(relay.try_out(&sender, letter.as_ref()).await)
+}
+
+/// What IDM's mail service is asked to send: to that address a letter whose link leads nowhere; or to nobody one that
+/// nobody sends, which it can only refuse.
+///
+/// # Errors
+/// If the letter cannot be written.
+pub fn for_idm(config: &Mail, email: &EmailSettings, to: Option<(&str, &str)>, now: Time) -> Result<Bytes, StartError> {
+    let Some((to, link)) = to else {
+        const NOTHING: &[u8] = br#"{"to":"","from":"nobody at all","subject":"","type":"text/plain","body":""}"#;
+        return Ok(Bytes::from_static(NOTHING));
+    };
+    let letters = Letters::new(config.from.as_deref(), email, false)?;
+    let language = email.messages.first().map(|(tag, _)| tag.as_str()).unwrap_or_default();
+    let letter = letters.write(&job(to, link, "", language, now), now, "trial").map_err(|_| StartError::Recipient)?;
+    idm::body(&letter, config.from.as_deref(), email.mime_type.as_deref()).ok_or(StartError::Recipient)
 }
 
 /// Whether mail can be sent there.

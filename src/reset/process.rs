@@ -12,9 +12,11 @@ use super::{
     stages::{email_validation, parameters, reset_stage, user_query, validate_active_account},
 };
 
+pub use self::service::is_path;
 pub use super::stages::email_validation::Settings as EmailSettings;
 
 mod order;
+mod service;
 
 /// One thing wrong, or unwise, in the process file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -327,11 +329,7 @@ impl<'a, 'n> Reader<'a, 'n> {
     /// A kind of account: `identityServiceUrl`.
     pub fn resource(&mut self, key: &'static str, id_field: Option<Field>) -> Option<Resource> {
         let path = self.text(key)?.trim_matches('/').to_owned();
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~' | ':');
-        if path
-            .split('/')
-            .any(|segment| segment.is_empty() || matches!(segment, "." | "..") || !segment.chars().all(plain))
-        {
+        if !is_path(&path) {
             self.fault(key, "must be a relative path such as managed/user");
             return None;
         }

@@ -150,6 +150,7 @@ names! {
         Find => "find",
         Read => "read",
         Patch => "patch",
+        Mail => "mail",
     }
 }
 

@@ -537,6 +537,48 @@ async fn a_letter_to_whom_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn idm_s_own_mail_service_is_asked_for_nothing_it_could_send() {
+    let of = |status: u16, message: &'static str| {
+        Right::with(move |seen| {
+            (seen.target() == "/openidm/external/email?_action=send&waitForCompletion=false").then(|| {
+                assert_eq!(seen.method(), "POST");
+                let body: Value = serde_json::from_slice(&seen.body).unwrap();
+                match body["to"].as_str().unwrap() {
+                    "" => store::error(status, message),
+                    to => {
+                        assert_eq!(to, "operator@example.com");
+                        store::answer(200, &serde_json::json!({"status": "OK"}))
+                    }
+                }
+            })
+        })
+    };
+    let files = |right: &Right| whole(&Plan { mail: "transport = \"idm\"".into(), ..right.plan() });
+    let right = of(400, "Bad To: email address").await;
+    let told = Told::of(&files(&right), &[]).await;
+    told.has("mail.service", "ok", "nothing was sent", "");
+    assert_eq!(told.wrong(), ["identity.canary"], "{}", told.text);
+    let told = Told::of(&files(&right), &["--mail-to", "operator@example.com"]).await;
+    told.has("mail.letter", "ok", "sent", "");
+    for (status, seen, cure) in [
+        (
+            403,
+            "may not send mail",
+            r#"{"pattern": "external/email", "roles": "internal/role/resetgate", "methods": "action", "actions": "send"}"#,
+        ),
+        (404, "no such service", "emailServiceUrl"),
+        (500, "it answers 500", "external.email.json"),
+    ] {
+        let right = of(status, "no").await;
+        Told::of(&files(&right), &[]).await.fails("mail.service", seen, cure);
+    }
+    let right = Right::start().await;
+    let nobody =
+        Plan { identity: format!("http://{NOBODY}/openidm"), mail: "transport = \"idm\"".into(), ..right.plan() };
+    Told::of(&whole(&nobody), &[]).await.has("mail.service", "skip", "IDM cannot be asked", "");
+}
+
+#[tokio::test]
 async fn links_and_letters_that_nobody_can_use() {
     let right = Right::start().await;
     let files = right.files();

@@ -20,6 +20,7 @@ mod layers;
 mod limits;
 mod limits_server;
 mod mail;
+mod mail_service;
 mod metrics;
 mod panics;
 mod passing;

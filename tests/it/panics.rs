@@ -150,7 +150,8 @@ async fn parts(config: &config::Config, limits: Arc<dyn Limits>) -> Parts {
     let events: Arc<dyn Events> = Arc::new(Recorder::new(Arc::clone(&metrics), Arc::clone(&clock), Trail::off()));
     let email = config.reset.process.email().unwrap();
     let outbox =
-        mail::start(&config.mail, email, false, Arc::clone(&limits), Arc::clone(&clock), Arc::clone(&events)).unwrap();
+        mail::start(&config.mail, email, false, None, Arc::clone(&limits), Arc::clone(&clock), Arc::clone(&events))
+            .unwrap();
     let rules = Rules::of(config);
     let ports = Ports {
         accounts: Arc::new(Crest::new(&config.identity, Arc::clone(&clock), Arc::clone(&metrics)).unwrap()),

@@ -27,7 +27,7 @@ fn that_of_openidm_4_works_as_it_is() {
     let (config, warnings) = with(OPENIDM_4, "").unwrap();
     assert!(warnings.is_empty(), "{warnings:?}");
     assert_eq!(config.reset.process.token_expiry.as_secs(), 1800);
-    assert_eq!(config.mail.from, "helpdesk@example.org");
+    assert_eq!(config.mail.from.as_deref(), Some("helpdesk@example.org"));
     let expected = [
         "32: /snapshotToken = …: has type, keyPairAlgorithm, keyPairSize, jweAlgorithm, encryptionMethod, jwsAlgorithm, \
          in place of which each token is a JWT (HS256) whose state is sealed, by token.keys",
@@ -44,7 +44,7 @@ fn expressions_are_filled_in_from_a_properties_file() {
     assert!(warnings.is_empty(), "{warnings:?}");
     let process = &config.reset.process;
     assert_eq!(process.token_expiry.as_secs(), 600);
-    assert_eq!(config.mail.from, "helpdesk@example.org");
+    assert_eq!(config.mail.from.as_deref(), Some("helpdesk@example.org"));
     let email = process.email().unwrap();
     assert_eq!(email.verification_link, "https://id.example.org:443/#/passwordreset/");
     assert_eq!(email.subjects[0].1, "Choose a new password at id.example.org");

@@ -17,6 +17,7 @@ use url::form_urlencoded;
 use super::{
     caller::Caller,
     echo::echo,
+    email::{self, Letters},
     managed,
     people::{Password, People},
     policy,
@@ -38,6 +39,7 @@ pub(super) struct Idm {
     patches: AtomicU64,
     stock_reset_hits: AtomicU64,
     queries: Mutex<VecDeque<String>>,
+    pub(super) letters: Letters,
 }
 
 impl Idm {
@@ -49,6 +51,7 @@ impl Idm {
             patches: AtomicU64::new(0),
             stock_reset_hits: AtomicU64::new(0),
             queries: Mutex::default(),
+            letters: Letters::default(),
         }
     }
 
@@ -93,6 +96,7 @@ impl Idm {
         match path.as_slice() {
             ["openidm", "managed", "user"] => managed::collection(&self, &request),
             ["openidm", "managed", "user", id] => managed::account(&self, id, request).await,
+            ["openidm", "external", "email"] => email::service(&self, request).await,
             ["openidm", "policy", "selfservice", "reset"] => policy_resource(request).await,
             ["openidm", "authentication"] => self.authentication(&request),
             ["openidm", "info", what] if read => info(what),
@@ -221,7 +225,7 @@ pub(super) fn parameter(request: &Request<Incoming>, name: &str) -> Result<Optio
     Ok(value)
 }
 
-fn action(request: &Request<Incoming>) -> Option<String> {
+pub(super) fn action(request: &Request<Incoming>) -> Option<String> {
     parameter(request, "_action").ok().flatten()
 }
 

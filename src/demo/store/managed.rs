@@ -31,7 +31,7 @@ pub(super) async fn account(idm: &Idm, id: &str, request: Request<Incoming>) -> 
     answer.unwrap_or_else(|refusal| *refusal)
 }
 
-fn allowed(idm: &Idm, request: &Request<Incoming>) -> Result<(), Refusal> {
+pub(super) fn allowed(idm: &Idm, request: &Request<Incoming>) -> Result<(), Refusal> {
     match Caller::of(request.headers(), idm) {
         Caller::Service => Ok(()),
         Caller::Anonymous | Caller::Person(_) => Err(forbidden().into()),

@@ -5,6 +5,11 @@ use crate::reset::ports::{Field, Resource};
 /// The role that the rules give rights to; the README's own name for it.
 const ROLE: &str = "internal/role/resetgate";
 
+/// The rule for IDM's own mail service.
+pub(in crate::doctor) fn of_mail(path: &str) -> String {
+    format!(r#"{{"pattern": "{path}", "roles": "{ROLE}", "methods": "action", "actions": "send"}}"#)
+}
+
 /// What the service user must be allowed.
 pub(super) enum Right<'a> {
     /// To find an account.

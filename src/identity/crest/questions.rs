@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Crest, account, segment};
+use super::{Action, Crest, account, segment};
 use crate::{
     identity::calls::Name,
     outbound::{Failure, Kind, Outgoing},
@@ -30,6 +30,8 @@ pub enum Question<'a> {
     Read(&'a Resource, &'a AccountId, &'a [Field]),
     /// As it sets a password.
     Patch(&'a Resource, &'a AccountId, &'a Revision, Change<'a>),
+    /// As a letter is sent by IDM's own mail service.
+    Act(&'a Action<'a>, Bytes),
     /// Whatever is at that URL of the store's own host, asked as the service user.
     Get(&'a Url),
 }
@@ -73,6 +75,7 @@ impl Crest {
                 let change = std::slice::from_ref(change);
                 (Name::Patch, named(id).and_then(|id| self.patching(at, &id, Some(revision), change)))
             }
+            Question::Act(action, body) => (Name::Mail, self.acting(action, body.clone())),
             Question::Get(url) => (Name::Read, self.getting(url)),
         };
         let request = request?;

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::*;
@@ -16,7 +18,10 @@ pub(in crate::mail) fn settings(html: bool, subjects: &[(&str, &str)], messages:
         subjects: entries(subjects),
         messages: entries(messages),
         link_token: "%link%".to_owned(),
+        mime_type: html.then(|| "text/html".to_owned()),
         html,
+        service: Some("external/email".to_owned()),
+        parameters: Vec::new(),
     }
 }
 
@@ -36,8 +41,8 @@ fn job(languages: &str) -> Job {
 const NOW: Time = Time::from_millis(1_700_000_000_000);
 
 fn written(settings: &EmailSettings, job: &Job) -> Read {
-    let letters = Letters::new("Example Accounts <info@example.com>", settings, false).unwrap();
-    read(&letters.write(job, NOW, "1.ab").unwrap().formatted())
+    let letters = Letters::new(Some("Example Accounts <info@example.com>"), settings, false).unwrap();
+    read(&letters.write(job, NOW, "1.ab").unwrap().message().unwrap().formatted())
 }
 
 /// A letter as a mail program sees it.
@@ -269,10 +274,10 @@ fn an_address_is_exactly_one_address() {
 fn the_sender_is_exactly_one_mailbox() {
     let settings = settings(false, &[("en", "R")], &[("en", "%link%")]);
     for good in ["info@example.com", "Example <info@example.com>", "\"Example, Inc.\" <info@example.com>"] {
-        assert!(Letters::new(good, &settings, false).is_ok(), "{good}");
+        assert!(Letters::new(Some(good), &settings, false).is_ok(), "{good}");
     }
     for bad in ["", "info", "a@example.com, b@example.com", "info@example.com\r\nBcc: x@example.com", "X <a@b.c> y"] {
-        assert!(matches!(Letters::new(bad, &settings, false), Err(StartError::From)), "{bad:?}");
+        assert!(matches!(Letters::new(Some(bad), &settings, false), Err(StartError::From)), "{bad:?}");
     }
 }
 
@@ -284,8 +289,8 @@ proptest::proptest! {
             let letter = written(&settings(html, &[("en", "R")], &[("en", &template)]), &job);
             assert!(letter.text.contains(LONG_LINK));
             job.to = Secret::new(to.as_str());
-            let letters = Letters::new("info@example.com", &settings(html, &[("en", "R")], &[("en", &template)]), false).unwrap();
-            if let Ok(message) = letters.write(&job, NOW, "1") {
+            let letters = Letters::new(Some("info@example.com"), &settings(html, &[("en", "R")], &[("en", &template)]), false).unwrap();
+            if let Ok(message) = letters.write(&job, NOW, "1").and_then(|letter| letter.message()) {
                 assert_eq!(message.envelope().to().len(), 1);
                 if message.formatted().is_ascii() {
                     read(&message.formatted());
@@ -299,8 +304,8 @@ proptest::proptest! {
 fn digits_are_told_where_the_body_does_not_tell_them() {
     let written = |html, message, digits| {
         let settings = settings(html, &[("de", "R")], &[("de", message)]);
-        let letters = Letters::new("info@example.com", &settings, digits).unwrap();
-        read(&letters.write(&job(""), NOW, "1.ab").unwrap().formatted())
+        let letters = Letters::new(Some("info@example.com"), &settings, digits).unwrap();
+        read(&letters.write(&job(""), NOW, "1.ab").unwrap().message().unwrap().formatted())
     };
     for html in [false, true] {
         let told = written(html, "Hier: %link%", true);

@@ -17,6 +17,8 @@ pub(super) struct Entry {
     pub(super) until: Time,
     /// How many attempts failed.
     pub(super) attempts: u32,
+    /// How many of them nobody knows the end of.
+    pub(super) unknown: u32,
     pub(super) what: What,
     /// Freed with the entry.
     pub(super) place: Place,

@@ -11,7 +11,10 @@ use super::*;
 use crate::{
     config::{self, Smtp, SmtpTls, Transport},
     mail::{
-        letter::tests::{read, settings},
+        letter::{
+            Written,
+            tests::{read, settings},
+        },
         smtp,
     },
     reset::{
@@ -122,7 +125,7 @@ impl Rig {
             Smtp { host: "127.0.0.1".to_owned(), port: relay.port(), tls: SmtpTls::None, ca: None, credentials };
         let carrier = smtp::Relay::new(&config, Some("reset.example.com"), Duration::from_millis(500)).unwrap();
         let world = World {
-            letters: Letters::new("info@example.com", settings, false).unwrap(),
+            letters: Letters::new(Some("info@example.com"), settings, false).unwrap(),
             carrier: Box::new(carrier),
             limits: pace.clone(),
             clock: clock.clone(),
@@ -244,6 +247,46 @@ async fn mails_leave_in_order_at_the_pace_and_wait_for_no_decoy() {
     }
     rig.clock.advance(1_000);
     rig.free_becomes(9).await;
+}
+
+/// Takes letters, and never says so.
+struct Silent(Arc<Mutex<Vec<u64>>>, Arc<ManualClock>);
+
+#[async_trait]
+impl Carrier for Silent {
+    async fn carry(&self, _: &Written) -> Outcome {
+        self.0.lock().push((self.1.now().millis() - START) / 1000);
+        Outcome::Unknown(Trouble::new("timeout"))
+    }
+    async fn probe(&self) -> Result<(), Trouble> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_letter_whose_fate_is_unknown_is_sent_twice_more_at_most_and_later() {
+    let Rig { clock, pace, events, relay: _relay, postbox } = Rig::new(1).await;
+    drop(postbox);
+    let times = Arc::new(Mutex::default());
+    let world = World {
+        letters: Letters::new(None, &settings(false, &[("en", "Reset")], &[("en", "%link%")]), false).unwrap(),
+        carrier: Box::new(Silent(Arc::clone(&times), clock.clone())),
+        limits: pace.clone(),
+        clock: clock.clone(),
+        events: events.clone(),
+        random: || 0,
+    };
+    let rig = Rig { relay: Double::up().await, postbox: Postbox::start(world, 2, 1), clock, pace, events };
+    rig.send(1, "jane@example.org", LIFE);
+    for (seconds, expected) in [(0, vec![0]), (15, vec![0]), (1, vec![0, 16]), (29, vec![0, 16]), (1, vec![0, 16, 46])]
+    {
+        rig.clock.advance(seconds * 1000);
+        eventually(|| times.lock().len() == expected.len()).await;
+        settle().await;
+        assert_eq!(*times.lock(), expected);
+    }
+    rig.events.wait(&[delayed(1), delayed(1), dropped(1)]).await;
+    rig.free_becomes(2).await;
 }
 
 #[tokio::test]
@@ -553,7 +596,7 @@ async fn a_folder_gets_one_file_a_mail_that_nobody_else_reads() {
     let folder = place.path().join("new/mails");
     let config = config::Mail {
         transport: Transport::File(folder.clone()),
-        from: "info@example.com".to_owned(),
+        from: Some("info@example.com".to_owned()),
         helo: None,
         capacity: 5,
         later: 5,
@@ -562,7 +605,7 @@ async fn a_folder_gets_one_file_a_mail_that_nobody_else_reads() {
     let clock = Arc::new(ManualClock(watch::Sender::new(START)));
     let events = Arc::new(Noted(watch::Sender::new(Vec::new())));
     let outbox =
-        crate::mail::start(&config, &settings, false, Arc::new(Pace::default()), clock.clone(), events.clone())
+        crate::mail::start(&config, &settings, false, None, Arc::new(Pace::default()), clock.clone(), events.clone())
             .unwrap();
     for account in 1..=2 {
         outbox.reserve(Share::First).ok().unwrap().send(Job {
@@ -591,7 +634,7 @@ async fn a_folder_gets_one_file_a_mail_that_nobody_else_reads() {
     assert!(!outbox.deliverable("jane@example.org,bob@example.org"));
     std::fs::write(place.path().join("file"), "").unwrap();
     let config = config::Mail { transport: Transport::File(place.path().join("file/x")), ..config };
-    let failed = crate::mail::start(&config, &settings, false, Arc::new(Pace::default()), clock, events);
+    let failed = crate::mail::start(&config, &settings, false, None, Arc::new(Pace::default()), clock, events);
     assert!(matches!(failed.err(), Some(crate::mail::StartError::Folder(_))));
 }
 

@@ -82,7 +82,7 @@ fn unknown_keys_are_warned_of() {
 fn every_fault_is_reported() {
     let found = faults(|file| {
         file["stageConfigs"][1].as_object_mut().unwrap().remove("identityEmailField");
-        file["stageConfigs"][3]["mimeType"] = json!("text/xml");
+        file["stageConfigs"][3]["mimeType"] = json!("text/rtf");
         file["stageConfigs"][4]["identityServiceUrl"] = json!("../user");
         file["snapshotToken"]["tokenExpiry"] = json!(0);
     });
@@ -94,6 +94,29 @@ fn every_fault_is_reported() {
         "/stageConfigs/4/identityServiceUrl",
     ];
     assert_eq!(pointers, expected);
+}
+
+#[test]
+fn a_letter_s_type_and_the_mail_service_are_idm_s() {
+    let email = |change: fn(&mut Value)| {
+        let mut file = whole();
+        change(&mut file["stageConfigs"][3]);
+        Process::parse(&file.to_string()).unwrap().0.email().unwrap().clone()
+    };
+    let usual = email(|_| {});
+    assert_eq!((usual.mime_type.as_deref(), usual.service.as_deref()), (Some("text/html"), Some("external/email")));
+    assert_eq!(usual.parameters, [("waitForCompletion".to_owned(), "false".to_owned())]);
+    let xml = email(|email| email["mimeType"] = json!("text/xml"));
+    assert!(xml.html && xml.mime_type.as_deref() == Some("text/xml"));
+    let plain = email(|email| email["mimeType"] = json!(null));
+    assert!(!plain.html && plain.mime_type.is_none());
+    let some = email(|email| email["emailServiceParameters"] = json!({"a": 1, "b": "x y", "c": null}));
+    assert_eq!(some.parameters, [("a", "1"), ("b", "x y")].map(|(name, text)| (name.to_owned(), text.to_owned())));
+    assert_eq!(email(|email| email["emailServiceParameters"] = json!(null)).parameters, []);
+    for wrong in [json!("x"), json!({"a": []}), json!({"_action": "sendTemplate"}), json!({"": "x"})] {
+        let change = |file: &mut Value| file["stageConfigs"][3]["emailServiceParameters"] = wrong;
+        assert_fault(change, "/stageConfigs/3/emailServiceParameters", "an object of texts, numbers, true and false");
+    }
 }
 
 #[test]

@@ -34,8 +34,14 @@ pub struct Settings {
     pub messages: Vec<(String, String)>,
     /// What stands for the link in a body.
     pub link_token: String,
-    /// Whether the bodies are HTML (`mimeType`); plain text otherwise.
+    /// `mimeType`, where there is one: what IDM's own mail service is told.
+    pub mime_type: Option<String>,
+    /// Whether the bodies are HTML, or XML, which IDM sends as well; plain text otherwise.
     pub html: bool,
+    /// `emailServiceUrl`: IDM's own mail service, below the store's base URL. Judged only where mail goes there.
+    pub service: Option<String>,
+    /// `emailServiceParameters`: what it is asked with, as a query.
+    pub parameters: Vec<(String, String)>,
 }
 
 impl Settings {
@@ -45,24 +51,30 @@ impl Settings {
         let messages = reader.translations("messageTranslations");
         let link_token = reader.text("verificationLinkToken");
         let from = reader.optional_text("from");
-        let mime_type = reader.optional_text("mimeType").unwrap_or_else(|| "text/plain".to_owned());
-        if !matches!(mime_type.as_str(), "text/plain" | "text/html") {
-            reader.fault("mimeType", "must be text/plain or text/html");
+        let mime_type = reader.optional_text("mimeType");
+        let kind = mime_type.as_deref().unwrap_or("text/plain").to_ascii_lowercase();
+        if !matches!(kind.as_str(), "text/plain" | "text/html" | "text/xml") {
+            reader.fault("mimeType", "must be text/plain, text/html or text/xml");
         }
         if let (Some(messages), Some(token)) = (&messages, &link_token)
             && let Some((tag, _)) = messages.iter().find(|(_, text)| !text.contains(token))
         {
             reader.fault("messageTranslations", &format!("must hold {token} in every language, and does not in {tag}"));
         }
-        // `subject` and `message` are dead in IDM too; the mail goes out over SMTP, not through IDM's mail service.
-        reader.ignore(&["identityEmailField", "emailServiceUrl", "emailServiceParameters", "subject", "message"]);
+        let service = reader.optional_text("emailServiceUrl").map(|text| text.trim_matches('/').to_owned());
+        let parameters = reader.parameters("emailServiceParameters");
+        // `subject` and `message` are dead in IDM too.
+        reader.ignore(&["identityEmailField", "subject", "message"]);
         Some(Self {
             verification_link: verification_link?,
             from,
             subjects: subjects?,
             messages: messages?,
             link_token: link_token?,
-            html: mime_type == "text/html",
+            html: kind != "text/plain",
+            mime_type,
+            service,
+            parameters: parameters?,
         })
     }
 }

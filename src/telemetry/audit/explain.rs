@@ -89,6 +89,13 @@ fn relay(reason: &str) -> String {
         "tls" => "TLS to the relay failed",
         "auth" => "the relay does not accept the credentials",
         "file" => "it could not be put into the folder",
+        "refused" => "IDM's mail service says that nothing can be sent to that address",
+        "not-allowed" => "the service user may not use IDM's mail service",
+        "no-service" => "IDM's mail service is not where emailServiceUrl says",
+        "service" => "IDM's mail service could not send it; IDM's own log says why",
+        "open" => "IDM is left alone: too many calls had failed",
+        "busy" => "too many letters were under way to IDM",
+        "timeout" => "IDM's mail service was too slow",
         other => return format!("the relay broke off ({other})"),
     }
     .to_owned()

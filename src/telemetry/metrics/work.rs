@@ -30,6 +30,8 @@ pub enum IdentityCall {
     Read,
     /// Setting a password.
     Patch,
+    /// Sending a letter by its own mail service.
+    Mail,
 }
 
 /// How one failed.
@@ -82,7 +84,7 @@ impl CallFailure {
 pub(super) struct Work {
     steps: IntCounterVec,
     step_times: HistogramVec,
-    calls: [Histogram; 3],
+    calls: [Histogram; IdentityCall::ALL],
     call_failures: IntCounterVec,
     deliveries: Histogram,
 }
@@ -102,7 +104,8 @@ impl Work {
         let calls = HistogramVec::new(buckets("identity_call_duration_seconds", help, CALL_SECONDS), &["call"])?;
         register(r, &calls)?;
         let of = |what| calls.get_metric_with_label_values(&[call(what)]);
-        let calls = [of(IdentityCall::Find)?, of(IdentityCall::Read)?, of(IdentityCall::Patch)?];
+        let calls =
+            [of(IdentityCall::Find)?, of(IdentityCall::Read)?, of(IdentityCall::Patch)?, of(IdentityCall::Mail)?];
         let help = "Calls to the identity store that failed";
         let kinds = [("call", CALLS), ("kind", CALL_FAILURES)];
         let call_failures = family(r, "identity_call_failures", help, &kinds)?;
@@ -124,11 +127,12 @@ impl Metrics {
 
     /// Counts a call to the identity store.
     pub fn called(&self, what: IdentityCall, failed: Option<CallFailure>, took: Duration) {
-        let [find, read, patch] = &self.work.calls;
+        let [find, read, patch, mail] = &self.work.calls;
         let times = match what {
             IdentityCall::Find => find,
             IdentityCall::Read => read,
             IdentityCall::Patch => patch,
+            IdentityCall::Mail => mail,
         };
         times.observe(took.as_secs_f64());
         if let Some(how) = failed {

@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) token: &'static str,
     pub(crate) codes: &'static str,
     pub(crate) mail: &'static str,
+    /// In the place of the mailbox and the usual sender, where it says something.
+    pub(crate) transport: &'static str,
     /// From `[audit]` on.
     pub(crate) audit: &'static str,
     pub(crate) edge: &'static str,
@@ -73,6 +75,7 @@ impl Default for Plan {
             token: "ephemeral = true",
             codes: "",
             mail: "",
+            transport: "",
             audit: "[audit]\nto = \"off\"",
             edge: "",
             store: "",
@@ -342,8 +345,7 @@ process = "selfservice-reset.json"
 [drain]
 linger = "0s"
 [mail]
-transport = "smtp://{smtp}"
-from = "info@example.com"
+{transport}
 {mail}
 {audit}
 "#,
@@ -358,6 +360,10 @@ from = "info@example.com"
         token = plan.token,
         codes = plan.codes,
         limits = plan.limits,
+        transport = match plan.transport {
+            "" => format!("transport = \"smtp://{smtp}\"\nfrom = \"info@example.com\""),
+            other => other.to_owned(),
+        },
         mail = plan.mail,
         tracing = plan.tracing,
         audit = plan.audit,

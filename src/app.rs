@@ -289,6 +289,8 @@ pub const fn settings(config: &Config) -> Settings {
         digits: config.codes.digits,
         crest_ids: config.reset.crest_ids,
         reveal_unknown_accounts: config.reset.reveal_unknown_accounts,
+        case_sensitive: config.reset.case_sensitive,
+        each_of_a_mailbox: config.reset.each_of_a_mailbox,
     }
 }
 

@@ -16,6 +16,7 @@ mod limits;
 mod listen;
 mod log;
 mod mail;
+mod messages;
 mod plaintext;
 mod process;
 mod raw;
@@ -48,6 +49,7 @@ pub use self::{
     limits::{LimitName, Limits, Override, Rate},
     log::{Access, ClientLog, Log, LogFormat},
     mail::{Mail, Smtp, SmtpTls, Transport},
+    messages::{MESSAGES, Messages},
     redis::{Redis, RedisKind, Server, Store},
     secret::named_key,
     server_tls::{ClientCerts, ServerTls},
@@ -313,6 +315,12 @@ pub struct Reset {
     pub crest_ids: bool,
     /// IDM's own behaviour: an unknown account is told.
     pub reveal_unknown_accounts: bool,
+    /// `reset.case_sensitive`: the store tells `A` from `a`, so it is asked for what was typed or that in lower case.
+    pub case_sensitive: bool,
+    /// `reset.shared_mailbox`: of several accounts with one mail address, each gets a link.
+    pub each_of_a_mailbox: bool,
+    /// `[reset.messages]`
+    pub messages: Messages,
     /// `[reset.cors] origins`: pages of other sites that may post, such as `https://login.example.com`.
     pub cors_origins: Vec<String>,
     /// Submits at work at a time.

@@ -12,6 +12,7 @@ mod head;
 mod headers;
 mod in_flight;
 mod intercept;
+mod kinder;
 mod origin;
 mod passage;
 mod passing;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Rate, Reset,
     expressions::Expressions,
+    messages::messages,
     process::{self, ProcessFile},
     raw::Section,
     secret::Surroundings,
@@ -37,9 +38,13 @@ pub(super) fn reset(
     if reveal_unknown_accounts {
         section.warn("reveal_unknown_accounts", "tells strangers who has an account");
     }
+    let case_sensitive = section.flag("case_sensitive");
+    let sharing = [("none", false), ("each", true)];
+    let each_of_a_mailbox = section.or("shared_mailbox", "none", |text| units::one_of(text, &sharing));
     if let Some(life) = link_lifetime {
         check_reach(&section, life, mail_gap, mail_per_account);
     }
+    let messages = messages(section.section("messages"));
     let mut cors = section.section("cors");
     let cors_origins = cors.list("origins", &[], units::origin);
     cors.finish();
@@ -53,6 +58,9 @@ pub(super) fn reset(
         mail_gap: mail_gap?,
         crest_ids,
         reveal_unknown_accounts,
+        case_sensitive,
+        each_of_a_mailbox: each_of_a_mailbox?,
+        messages: messages?,
         cors_origins: cors_origins?,
         max_in_flight: usize::try_from(max_in_flight?).ok()?,
     })

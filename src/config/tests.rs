@@ -33,6 +33,7 @@ hash_key = "file:keys/audit"
 [drain]
 [reload]
 [upgrade]
+[reset.messages]
 "#;
 const PROCESS: &str = include_str!("../../conf/selfservice-reset.json");
 const CURRENT: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
@@ -1332,7 +1333,7 @@ fn the_reference_has_every_key_and_says_its_default() {
     let misspelt: String =
         misspelt.lines().chain(["[upstream.health]", "[upstream.tls]", "[tracing.tls]"]).map(header).collect();
     let faults = folder.faults(&format!("zzz = 1\n{misspelt}"));
-    assert_eq!(faults.len(), 22, "{faults:#?}");
+    assert_eq!(faults.len(), 23, "{faults:#?}");
     let mut kinds = Vec::new();
     for kind in ["basic", "bearer", "oauth2"] {
         let auth = format!("auth = {{ kind = \"{kind}\", tls = {{ zzz = 1 }}, zzz = 1 }}");
@@ -1349,7 +1350,7 @@ fn the_reference_has_every_key_and_says_its_default() {
         };
         assert!(
             reference.lines().any(told)
-                || ["auth", "breaker", "cors", "override", "health", "tls"].contains(&name.as_str()),
+                || ["auth", "breaker", "cors", "messages", "override", "health", "tls"].contains(&name.as_str()),
             "{name}"
         );
     }

@@ -93,19 +93,20 @@ impl Crest {
         at: &Resource,
         filter: &Filter,
         want: &[Field],
+        most: usize,
     ) -> Result<Vec<Account>, Failure> {
         #[derive(Deserialize)]
         struct Page {
             result: Vec<Secret<Json>>,
         }
-        let answered = call.send(&self.query(at, filter, want)?, || self.nobody(at)).await?;
+        let answered = call.send(&self.query(at, filter, want, most)?, || self.nobody(at)).await?;
         answered
             .answer
             .read(|body| {
                 let page: Page = serde_json::from_slice(body).ok()?;
                 // Not every store heeds the page size. One without an id spoils the page: left out, it would make the
-                // other look like the only one.
-                page.result.iter().take(2).map(|object| account(&object.expose().0, at, want)).collect()
+                // others look like all there are.
+                page.result.iter().take(most).map(|object| account(&object.expose().0, at, want)).collect()
             })
             .await
     }
@@ -154,10 +155,15 @@ impl Crest {
         }
     }
 
-    fn query(&self, at: &Resource, filter: &Filter, want: &[Field]) -> Result<Outgoing, Failure> {
+    fn query(&self, at: &Resource, filter: &Filter, want: &[Field], most: usize) -> Result<Outgoing, Failure> {
         let filter = filter.to_crest();
         let filter = encode(&filter);
-        self.request(Method::GET, at, None, &format!("?_queryFilter={filter}&_fields={}&_pageSize=2", fields(at, want)))
+        self.request(
+            Method::GET,
+            at,
+            None,
+            &format!("?_queryFilter={filter}&_fields={}&_pageSize={most}", fields(at, want)),
+        )
     }
 
     fn reading(&self, at: &Resource, segment: &str, want: &[Field]) -> Result<Outgoing, Failure> {
@@ -211,10 +217,11 @@ impl Accounts for Crest {
         at: &Resource,
         filter: &Filter,
         want: &[Field],
+        most: usize,
     ) -> Result<Vec<Account>, Down> {
         let call = self.calls.call(caller, Name::Find);
         // Whatever it answered, it is there: it may well answer other questions.
-        call.ended(self.look_up(&call, at, filter, want).await.map_err(Failure::reached))
+        call.ended(self.look_up(&call, at, filter, want, most).await.map_err(Failure::reached))
     }
 
     async fn read(

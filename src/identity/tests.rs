@@ -116,7 +116,7 @@ fn want(names: &[&str]) -> Vec<Field> {
 }
 
 async fn find(crest: &Crest) -> Result<Vec<Account>, Down> {
-    crest.find(&Caller::nobody(), &users(), &eq("x"), &want(&["mail"])).await
+    crest.find(&Caller::nobody(), &users(), &eq("x"), &want(&["mail"]), 2).await
 }
 
 async fn patch(crest: &Crest) -> Result<Patched, Down> {
@@ -131,7 +131,10 @@ async fn a_query_is_exactly_this() {
     let (server, crest) = serving(Answer::json(200, &json!({ "result": [] }))).await;
     let filter =
         Filter::And(vec![eq(r#"a"b\c&d=é +%"#), Filter::Eq(Field::new("name/sn"), Literal::Number("12".into()))]);
-    assert_eq!(crest.find(&Caller::nobody(), &users(), &filter, &want(&["mail", "name/sn", "_id"])).await, Ok(vec![]));
+    assert_eq!(
+        crest.find(&Caller::nobody(), &users(), &filter, &want(&["mail", "name/sn", "_id"]), 2).await,
+        Ok(vec![])
+    );
 
     let seen = server.only();
     assert_eq!(
@@ -263,14 +266,14 @@ async fn an_account_is_what_was_asked() {
     assert_eq!(crest.read(&Caller::nobody(), &users(), &id("u1"), &fields).await, Ok(Some(account())));
 
     let (_server, crest) = serving(Answer::json(200, &json!({ "result": [user], "resultCount": 1 }))).await;
-    assert_eq!(crest.find(&Caller::nobody(), &users(), &eq("x"), &fields).await, Ok(vec![account()]));
+    assert_eq!(crest.find(&Caller::nobody(), &users(), &eq("x"), &fields, 2).await, Ok(vec![account()]));
 }
 
 #[tokio::test]
 async fn the_id_is_the_id_fields() {
     let (_server, crest) = serving(Answer::json(200, &json!({ "result": [{ "_id": "u1", "uid": 7 }] }))).await;
     let people = Resource { path: "people".to_owned(), id_field: Field::new("uid") };
-    assert_eq!(crest.find(&Caller::nobody(), &people, &eq("x"), &[]).await.unwrap()[0].id, id("7"));
+    assert_eq!(crest.find(&Caller::nobody(), &people, &eq("x"), &[], 2).await.unwrap()[0].id, id("7"));
 }
 
 #[tokio::test]
@@ -490,7 +493,7 @@ async fn nothing_else_of_a_refusal_passes() {
 async fn the_log_tells_kinds_only() {
     let (server, crest) = serving(Answer::json(403, &json!({ "message": "not bjensen" }))).await;
     let (log, _guard) = logs::capture();
-    crest.find(&Caller::nobody(), &users(), &eq("bjensen"), &want(&["mail"])).await.unwrap_err();
+    crest.find(&Caller::nobody(), &users(), &eq("bjensen"), &want(&["mail"]), 2).await.unwrap_err();
     crest.read(&Caller::nobody(), &users(), &id("bjensen"), &[]).await.unwrap_err();
     patch(&crest).await.unwrap_err();
 
@@ -509,7 +512,7 @@ async fn the_log_tells_kinds_only() {
         );
     }
     for _ in 0..20 {
-        crest.find(&Caller::nobody(), &users(), &eq("bjensen"), &want(&["mail"])).await.unwrap_err();
+        crest.find(&Caller::nobody(), &users(), &eq("bjensen"), &want(&["mail"]), 2).await.unwrap_err();
     }
     assert_eq!(log.lines().len(), 3, "the same again is not said again for a while");
     let all = lines.concat();

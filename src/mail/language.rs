@@ -56,6 +56,20 @@ pub(super) fn typed(tag: &str, code: &str) -> String {
     format!("{before}{code}")
 }
 
+/// "This link is for that account", likewise.
+pub(super) fn account(tag: &str, name: &str) -> String {
+    let before = match primary(tag).to_ascii_lowercase().as_str() {
+        "de" => "Dieser Link ist für das Konto ",
+        "fr" => "Ce lien est pour le compte ",
+        "es" => "Este enlace es para la cuenta ",
+        "it" => "Questo link è per l'account ",
+        "nl" => "Deze link is voor het account ",
+        "pt" => "Este link é para a conta ",
+        _ => "This link is for the account ",
+    };
+    format!("{before}{name}.")
+}
+
 struct Range<'a> {
     tag: &'a str,
     /// In thousandths.

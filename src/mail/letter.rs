@@ -12,7 +12,7 @@ pub use self::written::Written;
 pub use super::language::choose;
 use super::{
     StartError,
-    language::{lifetime, typed},
+    language::{account, lifetime, typed},
 };
 use crate::reset::{
     ports::{Job, Secret, Time},
@@ -32,10 +32,13 @@ const CODE: char = '\u{E002}';
 /// Whole sentences, at the end of a body that does not say it itself.
 const LIFETIME: char = '\u{E003}';
 const TYPED: char = '\u{E004}';
-const ALL: [char; 5] = [LINK, MINUTES, CODE, LIFETIME, TYPED];
+const NAMED: char = '\u{E005}';
+const ALL: [char; 6] = [LINK, MINUTES, CODE, LIFETIME, TYPED, NAMED];
 
 /// Longer addresses cannot be in an SMTP path (RFC 5321 §4.5.3.1.3, without its brackets).
 const MAX_ADDRESS: usize = 254;
+/// Characters of what an account is called that a letter shows.
+const MAX_NAME: usize = 64;
 
 /// The letters of one process.
 pub struct Letters {
@@ -43,6 +46,8 @@ pub struct Letters {
     from: Option<Mailbox>,
     subjects: Vec<(String, String)>,
     bodies: Vec<(String, Body)>,
+    /// For a mailbox that gets a letter for another account as well: these say which one they are for.
+    named: Vec<(String, Body)>,
     /// Whether the link must be escaped in the HTML part: where that part is ours, but not where it is the process
     /// file's, whose authors know IDM, which escapes nothing.
     escape: bool,
@@ -69,8 +74,13 @@ impl Letters {
             return Err(StartError::NoText);
         }
         let subjects = settings.subjects.iter().map(|(tag, text)| (tag.clone(), one_line(text))).collect();
-        let bodies = settings.messages.iter().map(|(tag, text)| (tag.clone(), Body::new(tag, text, settings, digits)));
-        Ok(Self { from, subjects, bodies: bodies.collect(), escape: !settings.html, html: settings.html })
+        let bodies = |sentence| {
+            let body = |(tag, text): &(String, String)| (tag.clone(), Body::new(tag, text, settings, sentence));
+            settings.messages.iter().map(body).collect()
+        };
+        // Of an account that shares its mailbox nothing can be typed: nobody knows which one the asker means.
+        let (bodies, named) = (bodies(digits.then_some(TYPED)), bodies(Some(NAMED)));
+        Ok(Self { from, subjects, bodies, named, escape: !settings.html, html: settings.html })
     }
 
     /// Who sends them.
@@ -82,20 +92,24 @@ impl Letters {
     pub fn write(&self, job: &Job, now: Time, id: &str) -> Result<Written, Unwritable> {
         let to = address(job.to.expose()).ok_or(Unwritable)?;
         let (_, subject) = choose(&self.subjects, &job.languages).ok_or(Unwritable)?;
-        let (tag, body) = choose(&self.bodies, &job.languages).ok_or(Unwritable)?;
+        let (tag, body) =
+            choose(if job.name.is_some() { &self.named } else { &self.bodies }, &job.languages).ok_or(Unwritable)?;
         // To the nearest: a letter that leaves within the second should not say a minute less than was configured.
         let minutes = ((job.until.since(now).as_secs() + 30) / 60).max(1);
         let link = Secret::new(job.link.expose().chars().filter(|c| !c.is_control()).collect::<String>());
         let in_html = Secret::new(if self.escape { escaped(link.expose()) } else { link.expose().clone() });
         let known = Known { tag, minutes, code: job.code.expose() };
+        let name = job.name.as_ref().map_or("", |name| name.expose());
+        let name = if name.trim().is_empty() { &job.source.account.0 } else { name };
+        let name = one_line(name).replace(ALL, "").chars().take(MAX_NAME).collect::<String>();
         Ok(Written {
             id: id.to_owned(),
             date: now,
             from: self.from.clone(),
             to,
             subject: subject.clone(),
-            text: Secret::new(known.filled(&body.text, link.expose())),
-            html: Secret::new(known.filled(&body.html, in_html.expose())),
+            text: Secret::new(known.filled(&body.text, &name, link.expose())),
+            html: Secret::new(known.filled(&body.html, &escaped(&name), in_html.expose())),
             is_html: self.html,
         })
     }
@@ -118,18 +132,16 @@ pub fn address(text: &str) -> Option<Address> {
 }
 
 impl Body {
-    fn new(tag: &str, template: &str, settings: &EmailSettings, digits: bool) -> Self {
+    /// Ends with that sentence as well, unless it says it itself.
+    fn new(tag: &str, template: &str, settings: &EmailSettings, sentence: Option<char>) -> Self {
         let mut template = clean(template).replace(ALL, "");
         if !settings.link_token.is_empty() {
             template = template.replace(&clean(&settings.link_token), &LINK.to_string());
         }
-        let tells_code = !digits || template.contains(CODE_TOKEN);
-        let tells_minutes = template.contains(MINUTES_TOKEN);
+        let sentence = sentence.filter(|sentence| *sentence != TYPED || !template.contains(CODE_TOKEN));
+        let lifetime = (!template.contains(MINUTES_TOKEN)).then_some(LIFETIME);
         template = template.replace(MINUTES_TOKEN, &MINUTES.to_string()).replace(CODE_TOKEN, &CODE.to_string());
-        for (told, sentence) in [(tells_code, TYPED), (tells_minutes, LIFETIME)] {
-            if told {
-                continue;
-            }
+        for sentence in sentence.into_iter().chain(lifetime) {
             if settings.html {
                 insert_at_end(&mut template, &format!("<p>{sentence}</p>\r\n"));
             } else {
@@ -153,8 +165,9 @@ struct Known<'a> {
 
 impl Known<'_> {
     /// The body with it. The link comes last, so that nothing in it is taken for a placeholder.
-    fn filled(&self, body: &str, link: &str) -> String {
+    fn filled(&self, body: &str, name: &str, link: &str) -> String {
         body.replace(LIFETIME, &lifetime(self.tag, self.minutes))
+            .replace(NAMED, &account(self.tag, name))
             .replace(TYPED, &typed(self.tag, self.code))
             .replace(MINUTES, &self.minutes.to_string())
             .replace(CODE, self.code)

@@ -135,6 +135,7 @@ fn job(to: &str, link: &str, code: &str, language: &str, now: Time) -> Job {
         to: Secret::new(to),
         link: Secret::new(link),
         code: Secret::new(code),
+        name: None,
         languages: language.replace('_', "-"),
         until: now.after(LIFE),
         trace: None,

@@ -15,7 +15,7 @@ use super::{
     client::Clients, edge::Edge, origin::Origins, probe::Probe, route::Router, shape::Shapes, upstream::Upstream,
 };
 use crate::{
-    config::{Config, Log},
+    config::{Config, Log, Messages},
     reset::{Engine, ports::Limits},
     telemetry::{metrics::Metrics, trace::Tracer},
     tls::Unusable,
@@ -51,6 +51,7 @@ pub struct Generation {
     pub(super) shapes: Shapes,
     /// Where spans go, if anywhere.
     pub(crate) tracer: Option<Arc<Tracer>>,
+    pub(super) messages: Messages,
     pub(super) log: Log,
     _probe: AbortOnDropHandle<()>,
 }
@@ -84,6 +85,7 @@ impl Generation {
             upstream,
             shapes: Shapes::new(&config.reset.path),
             tracer: None,
+            messages: config.reset.messages.clone(),
             log: config.log,
             _probe: probe,
         })

@@ -14,6 +14,7 @@ use super::{
     body::{self, Fault},
     client::Caller,
     desk,
+    kinder::kinder,
     origin::Page,
     passage::Course,
     query::{Action, Query, Repeated},
@@ -148,6 +149,7 @@ impl Gate {
                 refusal
             }
         };
+        let reply = kinder(reply, &generation.messages);
         respond::send(session, reply, &dress).await.map(|()| Answered::Here)
     }
 }

@@ -90,7 +90,28 @@ impl Filter {
     /// Whether an account whose attributes `attribute` tells is one that was asked for. Stores compare in ways of their
     /// own (wildcards, accents, prefixes), so what one gave is compared again: trimmed, and without regard to ASCII case.
     pub fn matches<'a>(&self, attribute: impl Fn(&Field) -> Option<&'a str>) -> bool {
-        self.holds(&attribute)
+        self.holds(&attribute, str::eq_ignore_ascii_case)
+    }
+
+    /// The same for a store that tells `A` from `a`: a text is compared as it was typed, or in lower case.
+    #[must_use]
+    pub fn in_either_case(self) -> Self {
+        match self {
+            Self::Eq(field, Literal::Text(text)) => {
+                let lower = text.to_lowercase();
+                let typed = Self::Eq(field.clone(), Literal::Text(text));
+                let same = matches!(&typed, Self::Eq(_, literal) if literal.as_str() == lower);
+                if same { typed } else { Self::Or(vec![typed, Self::Eq(field, Literal::Text(lower))]) }
+            }
+            Self::Eq(..) => self,
+            Self::And(parts) => Self::And(parts.into_iter().map(Self::in_either_case).collect()),
+            Self::Or(parts) => Self::Or(parts.into_iter().map(Self::in_either_case).collect()),
+        }
+    }
+
+    /// Whether an account is one that was asked for by its very letters.
+    pub fn matches_exactly<'a>(&self, attribute: impl Fn(&Field) -> Option<&'a str>) -> bool {
+        self.holds(&attribute, |text, literal| text == literal)
     }
 
     /// The fields that it names, each once, in their order.
@@ -111,14 +132,14 @@ impl Filter {
         literals
     }
 
-    fn holds<'a>(&self, attribute: &dyn Fn(&Field) -> Option<&'a str>) -> bool {
+    fn holds<'a>(&self, attribute: &dyn Fn(&Field) -> Option<&'a str>, alike: fn(&str, &str) -> bool) -> bool {
         match self {
             Self::Eq(field, literal) => {
-                attribute(field).is_some_and(|text| text.trim().eq_ignore_ascii_case(literal.as_str().trim()))
+                attribute(field).is_some_and(|text| alike(text.trim(), literal.as_str().trim()))
             }
             // An empty one is never read, and must not match everybody if somebody builds it.
-            Self::And(parts) => !parts.is_empty() && parts.iter().all(|part| part.holds(attribute)),
-            Self::Or(parts) => parts.iter().any(|part| part.holds(attribute)),
+            Self::And(parts) => !parts.is_empty() && parts.iter().all(|part| part.holds(attribute, alike)),
+            Self::Or(parts) => parts.iter().any(|part| part.holds(attribute, alike)),
         }
     }
 

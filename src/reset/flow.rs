@@ -39,6 +39,20 @@ pub struct Found {
     pub address: Option<Secret>,
     /// The stored status.
     pub status: Option<String>,
+    /// The accounts that have that address, where there are several and each gets a link of its own.
+    pub sharers: Vec<Sharer>,
+}
+
+/// One of several accounts with one mail address.
+pub struct Sharer {
+    /// The account.
+    pub known: Known,
+    /// Its record key.
+    pub record: Digest,
+    /// Its status.
+    pub status: Option<String>,
+    /// What its owner calls it.
+    pub name: Secret,
 }
 
 /// The state that tokens carry from request to request.
@@ -88,7 +102,14 @@ impl Flow {
 
     /// A flow where its token left it.
     pub const fn resume(state: State) -> Self {
-        Self { state, found: Found { address: None, status: None }, slot: None, floored: false }
+        Self { state, found: Found { address: None, status: None, sharers: Vec::new() }, slot: None, floored: false }
+    }
+
+    /// Goes on with the one that is left of several, as if it had been found alone.
+    pub fn settle(&mut self, only: Sharer) {
+        self.state.account = Some(only.known);
+        self.state.record = Some(only.record);
+        self.found.status = only.status;
     }
 
     /// Where its record is. Before the user query there is none, and none is found.

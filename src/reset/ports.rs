@@ -302,6 +302,8 @@ pub struct Job {
     pub link: Secret,
     /// What may be typed in place of following it.
     pub code: Secret,
+    /// What its owner calls the account, where the same mailbox gets a letter for another as well.
+    pub name: Option<Secret>,
     /// The asker's `Accept-Language`.
     pub languages: String,
     /// The link's end: after it, the mail is worth nothing.

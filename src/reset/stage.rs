@@ -75,6 +75,10 @@ pub struct Settings {
     pub crest_ids: bool,
     /// IDM's own behaviour: an unknown account is told.
     pub reveal_unknown_accounts: bool,
+    /// The store tells `A` from `a`.
+    pub case_sensitive: bool,
+    /// Of several accounts with one mail address, each gets a link.
+    pub each_of_a_mailbox: bool,
 }
 
 /// The life of a token that carries no account: long enough to look for one's user name.

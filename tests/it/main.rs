@@ -26,6 +26,7 @@ mod panics;
 mod passing;
 mod password;
 mod paths;
+mod people;
 mod proxied;
 mod repeats;
 mod request_ids;

@@ -69,7 +69,7 @@ impl Crest {
     /// If no answer came, or only a part of it.
     pub async fn ask(&self, question: &Question<'_>) -> Result<Seen, Unanswered> {
         let (name, request) = match question {
-            Question::Find(at, filter, want) => (Name::Find, self.query(at, filter, want)),
+            Question::Find(at, filter, want) => (Name::Find, self.query(at, filter, want, 2)),
             Question::Read(at, id, want) => (Name::Read, named(id).and_then(|id| self.reading(at, &id, want))),
             Question::Patch(at, id, revision, change) => {
                 let change = std::slice::from_ref(change);

@@ -67,7 +67,7 @@ async fn one_account_on_which_the_store_fails_never_opens_it() {
     let broken = eq("broken");
     let at = users();
     let nobody = Caller::nobody();
-    let many = || futures_util::future::join_all((0..30).map(|_| crest.find(&nobody, &at, &broken, &[])));
+    let many = || futures_util::future::join_all((0..30).map(|_| crest.find(&nobody, &at, &broken, &[], 2)));
     for _ in 0..3 {
         assert!(many().await.iter().all(|found| *found == Err(SENT)));
         assert_eq!(find(&crest).await, Ok(vec![]), "the others get in");

@@ -34,6 +34,7 @@ fn letter(html: bool, body: &str) -> Written {
         to: Secret::new("jane@example.org"),
         link: Secret::new("https://id.example.com/#/r/&token=t&code=c"),
         code: Secret::new(""),
+        name: None,
         languages: String::new(),
         until: Time::from_millis(NOW.millis() + 20 * 60_000),
         trace: None,

@@ -3,7 +3,7 @@ use std::time::Duration;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::*;
-use crate::reset::ports::{Secret, Source};
+use crate::reset::ports::{AccountId, Secret, Source};
 
 const LONG_LINK: &str = "https://id.example.com/#/passwordreset/&token=eyJhbGciOiJIUzI1NiJ9.e30.AbC-_&code=0a1b2c3d-1111-4222-8333-444455556666";
 
@@ -32,6 +32,7 @@ fn job(languages: &str) -> Job {
         to: Secret::new("jane@example.org"),
         link: Secret::new(LONG_LINK),
         code: Secret::new("20406080"),
+        name: None,
         languages: languages.to_owned(),
         until: Time::from_millis(1_700_000_000_000 + 20 * 60_000),
         trace: None,
@@ -317,5 +318,23 @@ fn digits_are_told_where_the_body_does_not_tell_them() {
         }
         assert!(!written(html, "Hier: %link%", false).text.contains("20406080"));
         assert!(written(html, "Hier: %link%, oder %code%", false).text.contains("oder 20406080"));
+    }
+}
+
+#[test]
+fn a_letter_for_a_shared_mailbox_says_whose_link_it_is() {
+    for html in [true, false] {
+        let settings =
+            settings(html, &[("en", "Reset"), ("de", "Neu")], &[("en", "Go: %link%"), ("de", "Hier: %link%")]);
+        let named = |name: &str, languages: &str| {
+            let source = Source { account: AccountId("a1".to_owned()), ..Source::nobody() };
+            written(&settings, &Job { name: Some(Secret::new(name)), source, ..job(languages) })
+        };
+        let letter = named("b<i>jensen\r\n", "en");
+        assert!(letter.text.contains("This link is for the account b<i>jensen."), "{}", letter.text);
+        assert!(letter.html.contains("This link is for the account b&lt;i&gt;jensen."), "{}", letter.html);
+        assert!(named("bjensen", "de").text.contains("Dieser Link ist für das Konto bjensen."));
+        assert!(named(" ", "en").text.contains("for the account a1."), "without a name it is called by its id");
+        assert!(!written(&settings, &job("en")).text.contains("account"));
     }
 }

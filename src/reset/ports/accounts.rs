@@ -113,9 +113,15 @@ pub enum Patched {
 /// The identity store. It is told for whose request it is asked.
 #[async_trait]
 pub trait Accounts: Send + Sync {
-    /// At most two accounts that the store gives for `filter`. The caller still compares what it asked for.
-    async fn find(&self, caller: &Caller, at: &Resource, filter: &Filter, want: &[Field])
-    -> Result<Vec<Account>, Down>;
+    /// At most so many accounts that the store gives for `filter`. The caller still compares what it asked for.
+    async fn find(
+        &self,
+        caller: &Caller,
+        at: &Resource,
+        filter: &Filter,
+        want: &[Field],
+        most: usize,
+    ) -> Result<Vec<Account>, Down>;
     /// The account of that id; `None` if there is none.
     async fn read(
         &self,

@@ -11,7 +11,7 @@ use crate::reset::{
     flow::{Flow, State, Tag},
     ports::{
         AccountId, Attempt, Decision, Decoy, Digest, Down, Event, Job, Lane, LimitKey, NewCode, Opened, Purpose,
-        Reason, Rule, Secret, Service, Source,
+        Reason, Rule, Secret, Service, Share, Slot, Source, Time,
     },
     process::Reader,
     stage::{Cx, Next, Stage},
@@ -119,7 +119,8 @@ impl EmailValidation {
     async fn mail(&self, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
         let address = flow.found.address.as_ref();
         let deliverable = address.is_some_and(|address| cx.ports.outbox.deliverable(address.expose()));
-        if flow.state.account.is_some() && !deliverable {
+        let found = flow.state.account.is_some() || !flow.found.sharers.is_empty();
+        if found && !deliverable {
             if cx.settings.reveal_unknown_accounts {
                 cx.record_of(flow, Event::Revealed { why: Decoy::NoAddress }, Reason::None);
                 return Err(Stop::bad("Unable to verify email"));
@@ -130,34 +131,80 @@ impl EmailValidation {
         // is due. Only who reads the mail holds this token, so its end tells nobody how long the look-up took.
         let until = cx.now().after(cx.settings.link_lifetime);
         // Drawn and sealed for decoys too: what is done for one is done for all.
-        let code = Secret::new(URL_SAFE_NO_PAD.encode(cx.random()?));
-        let token =
-            Secret::new(cx.seal(&State { tag: Tag::ValidateCode, lane: Lane::Link, ..flow.state.clone() }, until)?);
-        let link = Secret::new(format!("{}&token={}&code={}", self.0.verification_link, token.expose(), code.expose()));
-        let digits = cx.settings.digits.map(|length| digits(cx, length)).transpose()?;
+        let made = self.make(&flow.state, until, cx)?;
         let record = flow.at().account;
-        let new = NewCode {
-            digest: code_digest(cx, &record, &code),
-            digits: digits.as_ref().map(|digits| digits_digest(cx, &record, digits)),
-            expires: until,
-        };
-        if !deliverable {
+        if flow.state.account.is_none() {
             // As much is asked of what may be far away, for somebody who is not there.
             let _ = cx.ports.flows.withdraw(&flow.at()).await;
             cx.ports.limits.restore(Rule::MailPerAccount, LimitKey::Account(record)).await;
-        } else if self.open(flow, cx, new).await? {
+        } else if self.open(flow, cx, made.new).await? {
             cx.record_of(flow, Event::MailQueued { account: record }, Reason::None);
             if let (Some(slot), Some(to)) = (flow.slot.take(), flow.found.address.take()) {
-                let (code, languages) = (digits.unwrap_or(code), cx.caller.languages.clone());
-                let (source, trace) = (source(flow, cx), cx.caller.trace.clone());
-                slot.send(Job { account: record, source, to, link, code, languages, until, trace });
+                slot.send(made.job(flow, to, None, until, cx));
             }
         }
+        self.mail_sharers(flow, until, cx).await?;
         if let Some(slot) = flow.slot.take() {
             slot.decoy(until);
         }
         let requirements = wire::requirements("Verify emailed code", &["code"], &[("code", "Enter code emailed")]);
         Ok(Next::Ask { tag: Tag::ValidateCode, requirements })
+    }
+
+    /// Draws a code, and makes the link of it that goes on with the state.
+    fn make(&self, state: &State, until: Time, cx: &Cx<'_>) -> Result<Made, Stop> {
+        let record = state.record.unwrap_or(state.flow);
+        let code = Secret::new(URL_SAFE_NO_PAD.encode(cx.random()?));
+        let token = Secret::new(cx.seal(&State { tag: Tag::ValidateCode, lane: Lane::Link, ..state.clone() }, until)?);
+        let link = Secret::new(format!("{}&token={}&code={}", self.0.verification_link, token.expose(), code.expose()));
+        let digits = cx.settings.digits.map(|length| digits(cx, length)).transpose()?;
+        let new = NewCode {
+            digest: code_digest(cx, &record, &code),
+            digits: digits.as_ref().map(|digits| digits_digest(cx, &record, digits)),
+            expires: until,
+        };
+        Ok(Made { link, code: digits.unwrap_or(code), new })
+    }
+
+    /// A link for each of several accounts with one address. Whoever asked cannot type what is in one of the letters, for
+    /// nobody knows which of the accounts is meant.
+    async fn mail_sharers(&self, flow: &mut Flow, until: Time, cx: &Cx<'_>) -> Result<(), Stop> {
+        let Some(to) = flow.found.address.take_if(|_| !flow.found.sharers.is_empty()) else { return Ok(()) };
+        for sharer in std::mem::take(&mut flow.found.sharers) {
+            let state = State { account: Some(sharer.known), record: Some(sharer.record), ..flow.state.clone() };
+            let mut own = Flow::resume(State { flow: cx.random()?, ..state });
+            own.found.address = Some(Secret::new(to.expose().as_str()));
+            // The first has what was taken before the look-up; what is left for the others does not change the answer.
+            own.slot = match flow.slot.take() {
+                Some(slot) => Some(slot),
+                None => self.room_for_one_more(until, cx).await,
+            };
+            if own.slot.is_none() {
+                continue;
+            }
+            let made = self.make(&own.state, until, cx)?;
+            if self.open(&mut own, cx, made.new).await? {
+                cx.record_of(&own, Event::MailQueued { account: sharer.record }, Reason::None);
+                if let (Some(slot), Some(to)) = (own.slot.take(), own.found.address.take()) {
+                    slot.send(made.job(&own, to, Some(sharer.name), until, cx));
+                }
+            }
+            // Whoever did not get a letter leaves the place to the next.
+            flow.slot = own.slot;
+        }
+        Ok(())
+    }
+
+    async fn room_for_one_more(&self, until: Time, cx: &Cx<'_>) -> Option<Box<dyn Slot>> {
+        let Ok(slot) = cx.ports.outbox.reserve(Share::Later) else {
+            cx.record(Event::OutboxFull);
+            return None;
+        };
+        if !cx.ports.flows.reserve(until).await.unwrap_or(false) {
+            cx.record(Event::CodesFull);
+            return None;
+        }
+        Some(slot)
     }
 
     /// Enters the flow in its account's record; whether its code is to be mailed.
@@ -226,6 +273,22 @@ impl EmailValidation {
         }
         cx.record_of(flow, Event::Limited { rule: Rule::CodePerAccount }, Reason::None);
         Ok(None)
+    }
+}
+
+/// A code, and what leads there.
+struct Made {
+    link: Secret,
+    /// What may be typed in place of following the link.
+    code: Secret,
+    new: NewCode,
+}
+
+impl Made {
+    fn job(self, flow: &Flow, to: Secret, name: Option<Secret>, until: Time, cx: &Cx<'_>) -> Job {
+        let account = flow.at().account;
+        let (languages, trace) = (cx.caller.languages.clone(), cx.caller.trace.clone());
+        Job { account, source: source(flow, cx), to, link: self.link, code: self.code, name, languages, until, trace }
     }
 }
 

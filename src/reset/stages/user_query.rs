@@ -7,7 +7,7 @@ use super::email_validation::codes_down;
 use crate::reset::{
     error::Stop,
     filter::Filter,
-    flow::{Flow, Found, Known, Tag},
+    flow::{Flow, Found, Known, Sharer, Tag},
     ports::{About, Account, Decoy, Event, Field, Purpose, Reason, Resource, Secret, Service},
     process::Reader,
     stage::{Cx, Next, Stage},
@@ -29,6 +29,8 @@ pub struct Settings {
     pub mail_field: Field,
     /// The attribute that holds the status, where one is asked for.
     pub status_field: Option<Field>,
+    /// The attribute that holds what an account's owner calls it.
+    pub name_field: Option<Field>,
 }
 
 impl Settings {
@@ -38,12 +40,13 @@ impl Settings {
         let valid_fields = reader.texts("validQueryFields");
         let mail_field = reader.field("identityEmailField");
         let status_field = reader.optional_text("identityAccountStatusField").map(|text| Field::new(&text));
-        reader.ignore(&["identityUsernameField"]);
+        let name_field = reader.optional_text("identityUsernameField").map(|text| Field::new(&text));
         Some(Self {
             resource: resource?,
             valid_fields: valid_fields?.iter().map(|text| Field::new(text)).collect(),
             mail_field: mail_field?,
             status_field,
+            name_field,
         })
     }
 }
@@ -83,7 +86,7 @@ impl Stage for UserQuery {
         let about = About { flow: Some(&flow.state.flow), asked: Some(&filter), ..About::default() };
         cx.note(Event::Started, &about);
         match self.look_up(&filter, cx).await? {
-            Ok(account) => self.remember(account, flow, cx)?,
+            Ok(found) => self.remember(found, flow, cx)?,
             Err(why) if cx.settings.reveal_unknown_accounts => {
                 cx.record_of(flow, Event::Revealed { why }, Reason::None);
                 return Err(Stop::bad("Unable to find account"));
@@ -100,20 +103,29 @@ impl Stage for UserQuery {
 
 /// How long a full code cache asks to wait: codes end all the time.
 const FULL_RETRY: std::time::Duration = std::time::Duration::from_secs(30);
+/// Of so many accounts with one mail address each gets a link; of more, none.
+const MAX_SHARERS: usize = 5;
 
 impl UserQuery {
-    /// The one account that the store gives and that is what was asked for, or why there is none.
-    async fn look_up(&self, filter: &Filter, cx: &Cx<'_>) -> Result<Result<Account, Decoy>, Stop> {
+    /// The accounts that the store gives and that are what was asked for, or why there are none. Several only where each
+    /// of them is to get a link, and all have one mail address.
+    async fn look_up(&self, filter: &Filter, cx: &Cx<'_>) -> Result<Result<Vec<Account>, Decoy>, Stop> {
+        let each = cx.settings.each_of_a_mailbox;
+        let Settings { mail_field, status_field, name_field, .. } = &self.0;
+        let name_field = name_field.as_ref().filter(|_| each);
         let mut want: Vec<Field> = filter.fields().into_iter().cloned().collect();
-        for field in [Some(&self.0.mail_field), self.0.status_field.as_ref()].into_iter().flatten() {
+        for field in [Some(mail_field), status_field.as_ref(), name_field].into_iter().flatten() {
             if !want.contains(field) {
                 want.push(field.clone());
             }
         }
-        let mut found = cx.ports.accounts.find(cx.caller, &self.0.resource, filter, &want).await;
+        // One more than can be used: that there are too many must not look as if there were not.
+        let most = if each { MAX_SHARERS + 1 } else { 2 };
+        let asked = if cx.settings.case_sensitive { filter.clone().in_either_case() } else { filter.clone() };
+        let mut found = cx.ports.accounts.find(cx.caller, &self.0.resource, &asked, &want, most).await;
         if found.as_ref().is_err_and(|down| down.sent) {
             // A connection lost by chance must not cost its owner a mail.
-            found = cx.ports.accounts.find(cx.caller, &self.0.resource, filter, &want).await;
+            found = cx.ports.accounts.find(cx.caller, &self.0.resource, &asked, &want, most).await;
         }
         let found = match found {
             Ok(found) => found,
@@ -128,13 +140,23 @@ impl UserQuery {
         };
         // A store may ignore a filter or read it more loosely than it was meant: what is not what was asked for may
         // hide another match behind the page, so nothing is certain then.
-        let asked_for = found.iter().all(|account| filter.matches(|field| account.text(field)));
-        let mut found = found.into_iter();
-        Ok(match (found.next(), found.next()) {
-            (None, _) => Err(Decoy::Unknown),
-            (Some(account), None) if asked_for && account.id.0.len() <= token::MAX_ID => Ok(account),
-            (Some(_), None) if asked_for => Err(Decoy::LongId),
-            _ => Err(Decoy::Ambiguous),
+        if !found.iter().all(|account| filter.matches(|field| account.text(field))) {
+            return Ok(Err(Decoy::Ambiguous));
+        }
+        let mut found = found;
+        // Who is called `Ann` where somebody else is called `ann` must get in as well.
+        let exactly = |account: &Account| filter.matches_exactly(|field| account.text(field));
+        if cx.settings.case_sensitive && found.iter().filter(|account| exactly(account)).count() == 1 {
+            found.retain(exactly);
+        }
+        let mail = |account: &Account| account.text(mail_field).map(|address| mail_digest(cx, address));
+        let one_mailbox =
+            found.first().and_then(mail).filter(|one| found.iter().all(|other| mail(other) == Some(*one)));
+        Ok(match found.len() {
+            0 => Err(Decoy::Unknown),
+            2.. if !each || found.len() > MAX_SHARERS || one_mailbox.is_none() => Err(Decoy::Ambiguous),
+            _ if found.iter().any(|account| account.id.0.len() > token::MAX_ID) => Err(Decoy::LongId),
+            _ => Ok(found),
         })
     }
 
@@ -143,18 +165,33 @@ impl UserQuery {
         let Some(field) = self.0.valid_fields.first() else { return Ok(false) };
         let nobody: String = cx.random()?.iter().map(|byte| format!("{byte:02x}")).collect();
         let filter = Filter::Eq(field.clone(), nobody.as_str().into());
-        Ok(cx.ports.accounts.find(cx.caller, &self.0.resource, &filter, std::slice::from_ref(field)).await.is_ok())
+        Ok(cx.ports.accounts.find(cx.caller, &self.0.resource, &filter, std::slice::from_ref(field), 1).await.is_ok())
     }
 
-    fn remember(&self, account: Account, flow: &mut Flow, cx: &Cx<'_>) -> Result<(), Stop> {
-        let keys = &cx.ports.keys;
-        let address = account.text(&self.0.mail_field).map(|address| Secret::new(address.trim()));
-        let status = self.0.status_field.as_ref().and_then(|field| account.text(field)).map(str::to_owned);
-        let mail = mail_digest(cx, address.as_ref().map_or("", |address| address.expose().as_str()));
-        flow.state.record = Some(keys.mac(Purpose::Account, &[cx.binding, account.id.0.as_bytes()]));
-        flow.state.account = Some(Known { id: account.id, mail });
-        flow.found = Found { address, status };
+    fn remember(&self, found: Vec<Account>, flow: &mut Flow, cx: &Cx<'_>) -> Result<(), Stop> {
+        let address = found.first().and_then(|account| account.text(&self.0.mail_field));
+        let address = address.map(|address| Secret::new(address.trim()));
+        let mut sharers: Vec<_> = found.into_iter().map(|account| self.sharer(account, cx)).collect();
+        flow.found = Found { address, status: None, sharers: Vec::new() };
+        match sharers.pop() {
+            Some(only) if sharers.is_empty() => flow.settle(only),
+            last => {
+                // Which of them the asker means nobody knows: only the links lead to accounts.
+                flow.state.record = Some(cx.random()?);
+                sharers.extend(last);
+                flow.found.sharers = sharers;
+            }
+        }
         Ok(())
+    }
+
+    fn sharer(&self, account: Account, cx: &Cx<'_>) -> Sharer {
+        let Settings { mail_field, status_field, name_field, .. } = &self.0;
+        let text = |field: &Option<Field>| field.as_ref().and_then(|field| account.text(field)).map(str::to_owned);
+        let (status, name) = (text(status_field), text(name_field));
+        let mail = mail_digest(cx, account.text(mail_field).unwrap_or_default());
+        let record = cx.ports.keys.mac(Purpose::Account, &[cx.binding, account.id.0.as_bytes()]);
+        Sharer { known: Known { id: account.id, mail }, record, status, name: Secret::new(name.unwrap_or_default()) }
     }
 }
 

@@ -49,7 +49,15 @@ impl Stage for ValidateActiveAccount {
     }
 
     async fn advance(&self, _: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
-        if flow.state.account.is_some() && !self.0.holds(flow.found.status.as_deref()) {
+        let several = !flow.found.sharers.is_empty();
+        flow.found.sharers.retain(|sharer| self.0.holds(sharer.status.as_deref()));
+        if flow.found.sharers.len() == 1
+            && let Some(only) = flow.found.sharers.pop()
+        {
+            flow.settle(only);
+        }
+        let nobody = several && flow.found.sharers.is_empty() && flow.state.account.is_none();
+        if nobody || flow.state.account.is_some() && !self.0.holds(flow.found.status.as_deref()) {
             if cx.settings.reveal_unknown_accounts {
                 cx.record_of(flow, Event::Revealed { why: Decoy::Inactive }, Reason::None);
                 return Err(Stop::bad("You do not have permissions to reset password. Please contact administrator"));

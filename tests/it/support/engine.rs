@@ -71,7 +71,14 @@ async fn breathe() {
 
 #[async_trait]
 impl Accounts for People {
-    async fn find(&self, _: &Caller, _: &Resource, filter: &Filter, _: &[Field]) -> Result<Vec<Account>, Down> {
+    async fn find(
+        &self,
+        _: &Caller,
+        _: &Resource,
+        filter: &Filter,
+        _: &[Field],
+        _: usize,
+    ) -> Result<Vec<Account>, Down> {
         breathe().await;
         let found: Vec<_> =
             self.all().into_iter().filter(|account| filter.matches(|field| account.text(field))).take(2).collect();

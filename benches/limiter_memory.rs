@@ -69,6 +69,7 @@ fn main() -> ExitCode {
         mail_per_account: rate(3, 3600),
         mail_total: rate(60, 60),
         code_per_account: rate(15, 3600),
+        answer_per_account: rate(5, 3600),
         overrides: vec![],
         observe: vec![],
         capacity: 420_000,
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         let account = LimitKey::Account(u128::from(number).to_be_bytes());
         governor.check(Rule::MailPerAccount, account);
         governor.check(Rule::CodePerAccount, account);
+        governor.check(Rule::AnswerPerAccount, account);
     }
     let (took, keys, grown) = (start.elapsed(), governor.len(), memory("VmHWM:").saturating_sub(before));
     println!("{clients} clients and accounts in {took:?}: {keys} keys of {}", governor.capacity());

@@ -5,6 +5,7 @@ mod audit;
 mod check;
 mod codes;
 mod connections;
+mod document;
 mod edge;
 mod effective;
 mod endpoints;

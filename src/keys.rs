@@ -8,6 +8,7 @@
 //! the token come from `token.keys` and change with them; those of the MACs come from another key, which does not.
 
 pub mod estate;
+mod hashes;
 mod ids;
 mod provider;
 mod seal;
@@ -18,6 +19,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use ring::{
     hkdf, hmac,
     rand::{SecureRandom, SystemRandom},
@@ -27,7 +29,7 @@ pub use self::{ids::Ids, provider::install_crypto};
 use self::{seal::Sealer, sign::Signer};
 use crate::{
     config::TokenKey,
-    reset::ports::{Digest, Keys, OpenedToken, Purpose, Secret, Time},
+    reset::ports::{Digest, Keys, OpenedToken, Purpose, SaltedHash, Secret, Time},
 };
 
 /// The longest token that is looked at, in bytes; a longer one is neither opened nor minted.
@@ -95,6 +97,7 @@ impl std::fmt::Debug for RingKeys {
     }
 }
 
+#[async_trait]
 impl Keys for RingKeys {
     /// `None` also for a state so long that the token would be over [`MAX_TOKEN`]. A token's length depends on the
     /// state's length and nothing else (until the year 2286, when `exp` grows by a digit).
@@ -129,6 +132,10 @@ impl Keys for RingKeys {
         let mut drawn = [0; 16];
         self.random.fill(&mut drawn).ok()?;
         Some(drawn)
+    }
+
+    async fn all_match(&self, texts: Vec<(SaltedHash, Secret)>) -> bool {
+        hashes::all_match(texts).await
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod error;
 pub mod filter;
 pub mod flow;
+mod kba;
 pub mod ports;
 pub mod process;
 pub mod repeat;
@@ -29,7 +30,7 @@ use flow::{Flow, State, Tag};
 use ports::{About, Digest, Event, Reason, Went};
 use process::{Process, StageSettings};
 use stage::{Cx, Next, Stage};
-use stages::{email_validation, parameters, reset_stage, user_query, validate_active_account};
+use stages::{email_validation, kba as questions, parameters, reset_stage, user_query, validate_active_account};
 use wire::{Input, Reply, Submission};
 
 /// Of a step that no stage gets to see.
@@ -244,7 +245,10 @@ fn stages(process: &Process) -> Vec<Box<dyn Stage>> {
                 Box::new(validate_active_account::ValidateActiveAccount(settings))
             }
             StageSettings::EmailValidation(settings) => Box::new(email_validation::EmailValidation(settings)),
-            // A checked process has a user query before its reset stage.
+            // A checked process has a user query before them.
+            StageSettings::Kba(settings) => {
+                Box::new(questions::Verification::new(settings, query?.clone(), status.clone()))
+            }
             StageSettings::ResetStage(mut settings) => {
                 let query = query?.clone();
                 settings.resource.id_field = query.resource.id_field.clone();

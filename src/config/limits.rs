@@ -6,13 +6,14 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::{Store, raw::Section, units};
 
-const NAMES: [(&str, LimitName); 6] = [
+const NAMES: [(&str, LimitName); 7] = [
     ("client", LimitName::Client),
     ("start_per_client", LimitName::StartPerClient),
     ("start_total", LimitName::StartTotal),
     ("mail_per_account", LimitName::MailPerAccount),
     ("mail_total", LimitName::MailTotal),
     ("code_per_account", LimitName::CodePerAccount),
+    ("answer_per_account", LimitName::AnswerPerAccount),
 ];
 
 /// Guesses of a short secret in a row, at the very most (NIST SP 800-63B-4 §3.2.2).
@@ -33,6 +34,8 @@ pub struct Limits {
     pub mail_total: Option<Rate>,
     /// Digits typed, per account.
     pub code_per_account: Option<Rate>,
+    /// Security questions answered, per account.
+    pub answer_per_account: Option<Rate>,
     /// What some clients have instead; the first that is for a client counts.
     pub overrides: Vec<Override>,
     /// The rates that only count what they would refuse.
@@ -53,6 +56,7 @@ pub enum LimitName {
     MailPerAccount,
     MailTotal,
     CodePerAccount,
+    AnswerPerAccount,
 }
 
 /// `[[limits.override]]`
@@ -97,6 +101,10 @@ pub(super) fn limits(mut section: Section<'_>, codes: Option<&Store>) -> Option<
     if code_per_account.flatten().is_some_and(|rate| rate.count.get() > MOST_CODES) {
         section.fault("code_per_account", &format!("must not allow more than {MOST_CODES} at once"));
     }
+    let answer_per_account = section.or("answer_per_account", "5/1h", units::rate);
+    if answer_per_account.flatten().is_some_and(|rate| rate.count.get() > MOST_CODES) {
+        section.fault("answer_per_account", &format!("must not allow more than {MOST_CODES} at once"));
+    }
     let observe = section.list("observe", &[], |text| units::one_of(text, &NAMES));
     for index in 0..observe.as_ref().map_or(0, Vec::len) {
         section.item_warn("observe", index, "refuses nothing: what it would refuse is only counted");
@@ -116,6 +124,7 @@ pub(super) fn limits(mut section: Section<'_>, codes: Option<&Store>) -> Option<
         mail_per_account: mail_per_account?,
         mail_total: mail_total?,
         code_per_account: code_per_account?,
+        answer_per_account: answer_per_account?,
         overrides: overrides.into_iter().collect::<Option<_>>()?,
         observe: observe?,
         capacity: usize::try_from(capacity?).ok()?,

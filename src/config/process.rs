@@ -1,30 +1,20 @@
 //! Loads the process file that `reset.process` names, and gives its faults their lines.
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
-use super::{
-    expressions::Expressions,
-    fault::{Fault, HIDDEN, line_of, shown},
-    raw::Notes,
-    units,
-};
-use crate::reset::process::{self, Process};
+use super::{document::Document, expressions::Expressions, raw::Notes, units};
+use crate::reset::process::{Kba, Process, is_path};
+
+/// IDM's own name for the file of security questions.
+const QUESTIONS: &str = "selfservice.kba.json";
 
 /// A process file that was read, with or without success.
 pub(super) struct ProcessFile<'n> {
     /// None where it has faults, which are noted.
     pub(super) process: Option<Process>,
-    /// As written.
-    raw: Value,
-    /// As it is meant, without expressions.
-    json: Value,
-    path: PathBuf,
-    text: String,
+    document: Document,
     notes: &'n Notes<'n>,
 }
 
@@ -35,26 +25,9 @@ pub(super) fn load<'n>(
     expressions: &Expressions<'_>,
     notes: &'n Notes<'n>,
 ) -> Option<ProcessFile<'n>> {
-    let raw = serde_json::from_str(&text).unwrap_or_default();
-    let mut file = ProcessFile { process: None, raw, json: Value::Null, path: path.to_owned(), text, notes };
-    if let Err(fault) = serde_json::from_str::<Value>(&file.text) {
-        let rule = format!("must be JSON: {fault}");
-        notes.fault(file.place(process::Fault { pointer: String::new(), value: String::new(), rule }));
-        return None;
-    }
-    file.json = expressions.fill(file.raw.clone(), &mut |pointer, rule| {
-        notes.fault(file.at(pointer.to_owned(), rule));
-    });
-    match Process::of(&file.json) {
-        Ok((process, warnings)) => {
-            for warning in warnings {
-                // Of a key that nobody knows, nobody knows whether it is a secret.
-                notes.warn(Fault { value: String::new(), ..file.place(warning) });
-            }
-            file.process = Some(process);
-        }
-        Err(faults) => faults.into_iter().for_each(|fault| notes.fault(file.place(fault))),
-    }
+    let document = Document::read(path, text, expressions, notes)?;
+    let process = document.note(Process::of(&document.json), notes);
+    let file = ProcessFile { process, document, notes };
     file.check_link();
     file.tell();
     Some(file)
@@ -67,7 +40,7 @@ impl ProcessFile<'_> {
         match units::mailbox(from) {
             Ok(from) => Some(from),
             Err(rule) => {
-                self.notes.fault(self.at(pointer, &rule));
+                self.notes.fault(self.document.at(pointer, &rule));
                 None
             }
         }
@@ -75,15 +48,15 @@ impl ProcessFile<'_> {
 
     /// Whether it names a sender, right or wrong.
     pub(super) fn has_from(&self) -> bool {
-        let stages = self.raw.get("stageConfigs").and_then(Value::as_array);
+        let stages = self.document.raw.get("stageConfigs").and_then(Value::as_array);
         stages.into_iter().flatten().any(|stage| is_email(stage) && stage.get("from").is_some_and(Value::is_string))
     }
 
     /// Whether it names IDM's mail service, right or wrong: what is wrong is noted.
     pub(super) fn has_mail_service(&self) -> bool {
         let Some((pointer, path)) = self.email("emailServiceUrl") else { return false };
-        if !process::is_path(path.trim().trim_matches('/')) {
-            self.notes.fault(self.at(pointer, "must be a relative path such as external/email"));
+        if !is_path(path.trim().trim_matches('/')) {
+            self.notes.fault(self.document.at(pointer, "must be a relative path such as external/email"));
         }
         true
     }
@@ -91,12 +64,13 @@ impl ProcessFile<'_> {
     fn check_link(&self) {
         let Some((pointer, link)) = self.email("verificationLink") else { return };
         match units::link(link) {
-            Err(rule) => self.notes.fault(self.at(pointer, &rule)),
+            Err(rule) => self.notes.fault(self.document.at(pointer, &rule)),
             Ok(url) => {
                 if url.host().is_some_and(|host| units::is_loopback(&host)) {
-                    self.notes.warn(self.at(pointer, "leads to this machine, which is not where mail is read"));
+                    self.notes
+                        .warn(self.document.at(pointer, "leads to this machine, which is not where mail is read"));
                 } else if url.scheme() == "http" {
-                    self.notes.warn(self.at(pointer, "shows the code to the network: use https"));
+                    self.notes.warn(self.document.at(pointer, "shows the code to the network: use https"));
                 }
             }
         }
@@ -104,17 +78,63 @@ impl ProcessFile<'_> {
 
     /// A text of the mail stage and its pointer. What IDM should have filled in is a fault already.
     fn email(&self, key: &str) -> Option<(String, &str)> {
-        let stages = self.json.get("stageConfigs")?.as_array()?;
+        let stages = self.document.json.get("stageConfigs")?.as_array()?;
         let (index, stage) = stages.iter().enumerate().find(|(_, stage)| is_email(stage))?;
         let text = stage.get(key)?.as_str()?.trim();
         let there = !text.is_empty() && !text.contains("&{");
         there.then(|| (format!("/stageConfigs/{index}/{key}"), text))
     }
 
+    /// The path of the questions' file where nothing else is said, given the process file's: beside it.
+    pub(super) fn beside(process: &str) -> String {
+        Path::new(process).with_file_name(QUESTIONS).to_string_lossy().into_owned()
+    }
+
+    /// Whether it has a stage that leaves its questions to a file of their own, be it right or wrong otherwise.
+    pub(super) fn wants_questions(&self) -> bool {
+        self.stages().iter().any(|stage| is_kba(stage) && stage.get("kbaConfig").is_none_or(Value::is_null))
+    }
+
+    /// Takes the text of that file; all that is wrong or unwise in it is noted.
+    pub(super) fn take_questions(&mut self, path: &Path, text: String, expressions: &Expressions<'_>) {
+        let document = Document::read(path, text, expressions, self.notes);
+        let kba = document.and_then(|document| document.note(Kba::of(&document.json), self.notes));
+        match (&mut self.process, kba) {
+            (Some(process), Some(kba)) => process.take_kba(&kba),
+            // A process without its questions is none.
+            (process, _) => *process = None,
+        }
+    }
+
+    /// What the questions come to, once they are there.
+    pub(super) fn check_questions(&self) {
+        let Some(settings) = self.process.as_ref().and_then(Process::kba) else { return };
+        let index = self.stages().iter().position(is_kba).unwrap_or_default();
+        let at = |rule: &str| self.document.at(format!("/stageConfigs/{index}"), rule);
+        let Some(asked) = settings.asked() else {
+            self.notes.fault(at("needs minimumAnswersToVerify beside its questions: how many have to be answered"));
+            return;
+        };
+        let property = settings.kba.property.as_str();
+        let counted = match &settings.kba.lockout {
+            Some(lockout) => format!(
+                "wrong ones are counted in {}, and looked at until that is above {}",
+                lockout.attempts.as_str(),
+                lockout.allowed
+            ),
+            None => "no wrong ones are counted in the account, but all by limits.answer_per_account".to_owned(),
+        };
+        self.notes.tell(at(&format!("is honoured: {asked} of the answers in {property} have to be given; {counted}")));
+    }
+
+    fn stages(&self) -> &[Value] {
+        self.document.json.get("stageConfigs").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// What of the keys that say how tokens are kept is honoured, and what is there in place of the rest.
     fn tell(&self) {
-        let tell = |pointer: &str, rule: &str| self.notes.tell(self.at(pointer.to_owned(), rule));
-        let Some(token) = self.json.get("snapshotToken").and_then(Value::as_object) else { return };
+        let tell = |pointer: &str, rule: &str| self.notes.tell(self.document.at(pointer.to_owned(), rule));
+        let Some(token) = self.document.json.get("snapshotToken").and_then(Value::as_object) else { return };
         if token.contains_key("tokenExpiry") {
             tell(
                 "/snapshotToken/tokenExpiry",
@@ -129,67 +149,24 @@ impl ProcessFile<'_> {
             );
             tell("/snapshotToken", &rule);
         }
-        match self.json.get("storage") {
+        match self.document.json.get("storage") {
             None | Some(Value::Null) => {}
             Some(Value::String(storage)) if ["stateless", "local"].iter().any(|s| storage.eq_ignore_ascii_case(s)) => {
                 tell("/storage", "is replaced: a client carries the state; codes and tries are where codes.store says");
             }
             Some(_) => {
-                self.notes.warn(self.at("/storage".to_owned(), "is neither stateless nor local: IDM would not start"));
+                self.notes.warn(
+                    self.document.at("/storage".to_owned(), "is neither stateless nor local: IDM would not start"),
+                );
             }
         }
     }
+}
 
-    fn at(&self, pointer: String, rule: &str) -> Fault {
-        let value = self.raw.pointer(&pointer).map(Value::to_string).unwrap_or_default();
-        self.place(process::Fault { pointer, value, rule: rule.to_owned() })
-    }
-
-    /// Whole objects and lists are not shown: they are long, and may hold secrets. Of an expression it is shown how it is
-    /// written, for what it comes to may be a secret.
-    fn place(&self, fault: process::Fault) -> Fault {
-        let (written, meant) = (self.raw.pointer(&fault.pointer), self.json.pointer(&fault.pointer));
-        let fault = match written.filter(|written| meant != Some(*written)) {
-            Some(written) if !fault.value.is_empty() => process::Fault { value: written.to_string(), ..fault },
-            _ => fault,
-        };
-        let name = fault.pointer.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
-        let secret = ["secret", "password", "key"].iter().any(|word| name.contains(word));
-        let value = match fault.value.chars().next() {
-            Some('{' | '[') => HIDDEN.to_owned(),
-            Some(_) if secret => HIDDEN.to_owned(),
-            _ => shown(&fault.value),
-        };
-        let line = line(&self.text, &fault.pointer);
-        Fault { line, key: fault.pointer, value, ..Fault::of_file(&self.path, fault.rule) }
-    }
+fn is_kba(stage: &Value) -> bool {
+    stage.get("name").and_then(Value::as_str) == Some("kbaSecurityAnswerVerificationStage")
 }
 
 fn is_email(stage: &Value) -> bool {
     stage.get("name").and_then(Value::as_str) == Some("emailValidation")
-}
-
-/// The line of the value that a JSON pointer names, or of its nearest parent that is there.
-fn line(text: &str, pointer: &str) -> Option<usize> {
-    let mut at: &RawValue = match serde_json::from_str(text) {
-        Ok(value) => value,
-        Err(fault) => return Some(fault.line().max(1)),
-    };
-    for name in pointer.split('/').skip(1) {
-        let name = name.replace("~1", "/").replace("~0", "~");
-        let below = match name.parse::<usize>() {
-            Ok(index) if at.get().starts_with('[') => {
-                serde_json::from_str::<Vec<&RawValue>>(at.get()).ok().and_then(|items| items.get(index).copied())
-            }
-            _ => {
-                let map = serde_json::from_str::<HashMap<String, &RawValue>>(at.get()).ok();
-                map.and_then(|map| map.get(&name).copied())
-            }
-        };
-        let Some(below) = below else { break };
-        at = below;
-    }
-    // A raw value is a slice of the text, so the distance of the two is its offset.
-    let offset = at.get().as_ptr().addr().checked_sub(text.as_ptr().addr())?;
-    Some(line_of(text, offset))
 }

@@ -16,9 +16,38 @@ use super::{
 pub(super) fn process_file<'n>(section: &mut Section<'n>, around: &Surroundings<'_>) -> Option<ProcessFile<'n>> {
     let notes = section.notes();
     let expressions = Expressions::read(section, around);
-    let (path, text) =
-        section.required("process", |text| around.process(text).map(|found| (around.path(text), found)))?;
-    process::load(&path, text, &expressions?, notes)
+    let (name, path, text) = section
+        .required("process", |text| around.process(text).map(|found| (text.to_owned(), around.path(text), found)))?;
+    let mut file = process::load(&path, text, expressions.as_ref()?, notes)?;
+    questions(section, &name, &mut file, expressions.as_ref()?, around);
+    Some(file)
+}
+
+/// Reads the file of security questions, where the process needs one.
+fn questions(
+    section: &mut Section<'_>,
+    process: &str,
+    file: &mut ProcessFile<'_>,
+    expressions: &Expressions<'_>,
+    around: &Surroundings<'_>,
+) {
+    if file.wants_questions() {
+        let beside = ProcessFile::beside(process);
+        let found = section.or("kba", &beside, |text| around.read(text).map(|found| (around.path(text), found)));
+        if found.is_none() && !section.has("kba") {
+            let rule = "must name IDM's selfservice.kba.json, which the process needs";
+            section.fault("kba", &format!("{rule}, and which is not at {beside}"));
+        }
+        if let Some((path, text)) = found {
+            file.take_questions(&path, text, expressions);
+        }
+    } else {
+        section.optional("kba", |text| around.place(text));
+        if section.has("kba") {
+            section.warn("kba", "does nothing: no stage of the process leaves its questions to that file");
+        }
+    }
+    file.check_questions();
 }
 
 /// Reads the rest of it.

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod process_files;
+mod questions;
 mod reference;
 
 const GOOD: &str = r#"[upstream]
@@ -590,7 +591,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "limits",
         r#"observe = ["client", "start_totals"]"#,
-        r#"limits.observe[1] = "start_totals": must be "client" or "start_per_client" or "start_total" or "mail_per_account" or "mail_total" or "code_per_account""#,
+        r#"limits.observe[1] = "start_totals": must be "client" or "start_per_client" or "start_total" or "mail_per_account" or "mail_total" or "code_per_account" or "answer_per_account""#,
     ),
     (
         "limits",

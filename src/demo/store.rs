@@ -93,6 +93,11 @@ impl Store {
         self.idm.people.lock().set(id, field, value.into())
     }
 
+    /// What a field of the account with that `_id` holds; nothing of a password.
+    pub fn field(&self, id: &str, field: &str) -> Option<Value> {
+        self.idm.people.lock().field(id, field)
+    }
+
     /// Deletes the account with that `_id`. False if there is none.
     pub fn remove(&self, id: &str) -> bool {
         self.idm.people.lock().remove(id)

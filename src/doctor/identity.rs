@@ -36,6 +36,8 @@ struct Accounts<'a> {
     mail: &'a Field,
     status: Option<&'a Field>,
     password: &'a Field,
+    /// Where wrong answers are counted, if they are counted in accounts.
+    attempts: Option<&'a Field>,
     /// The status that may reset, where one is asked for.
     valid: Option<&'a str>,
     want: Vec<Field>,
@@ -60,6 +62,7 @@ impl<'a> Accounts<'a> {
         let mut want = query.valid_fields.clone();
         want.push(query.mail_field.clone());
         want.extend(query.status_field.clone());
+        want.extend(process.kba().map(|kba| kba.kba.property.clone()));
         Some(Self {
             find: &query.resource,
             patch: &reset.resource,
@@ -67,9 +70,15 @@ impl<'a> Accounts<'a> {
             mail: &query.mail_field,
             status: query.status_field.as_ref(),
             password: &reset.password_field,
+            attempts: process.kba().and_then(|kba| kba.kba.lockout.as_ref()).map(|lockout| &lockout.attempts),
             valid,
             want,
         })
+    }
+
+    /// All that is written.
+    fn written(&self) -> Vec<&Field> {
+        std::iter::once(self.password).chain(self.attempts).collect()
     }
 
     /// As a page with one box asks.
@@ -116,6 +125,7 @@ pub(super) async fn examine(
     read(sheet, &judge).await;
     let known = canary::look_up(sheet, &judge, canary).await;
     patch(sheet, &judge, known.as_ref().map(|known| &known.id)).await;
+    count(sheet, &judge).await;
     excess(sheet, &judge).await;
     floor::time(sheet, &judge, canary.filter(|_| known.is_some()), config.reset.answer_floor).await;
 }
@@ -239,7 +249,7 @@ async fn patch(sheet: &mut Sheet, judge: &Judge<'_>, canary: Option<&AccountId>)
             let status = seen.status.as_u16();
             sheet.ok("patch", format!("allowed: {status} for an id that nobody has; --canary NAME makes certain"));
         }
-        (403, _) => missing(sheet, "patch", &Right::Patch(accounts.password), accounts.patch),
+        (403, _) => missing(sheet, "patch", &Right::Patch(&accounts.written()), accounts.patch),
         (200..300, true) => sheet.fail(
             "patch",
             "the store did not heed If-Match: THE CANARY'S PASSWORD IS ANOTHER NOW, and nobody knows it",
@@ -263,6 +273,27 @@ async fn patch(sheet: &mut Sheet, judge: &Judge<'_>, canary: Option<&AccountId>)
             format!("{status}, where 412 or 403 should be"),
             format!("see identityPasswordField, \"{}\", and that the store has PATCH", accounts.password.as_str()),
         ),
+    }
+}
+
+/// The same of the field in which wrong answers are counted: without it no answer is ever looked at.
+async fn count(sheet: &mut Sheet, judge: &Judge<'_>) {
+    let accounts = judge.accounts;
+    let Some(field) = accounts.attempts else { return };
+    let change = Change { field, value: NewValue::Number(0) };
+    let (id, revision) = (AccountId(no_id()), Revision(nobody()));
+    match judge.store.ask(&Question::Patch(accounts.patch, &id, &revision, change)).await {
+        Ok(seen) if seen.status.as_u16() == 403 => {
+            missing(sheet, "count", &Right::Patch(&accounts.written()), accounts.patch);
+        }
+        Ok(seen) if matches!(seen.status.as_u16(), 404 | 412) => {
+            sheet.ok("count", format!("allowed: wrong answers can be counted in {}", field.as_str()));
+        }
+        Ok(seen) => {
+            let found = format!("{} for counting in {} of an id that nobody has", seen.status.as_u16(), field.as_str());
+            sheet.warn("count", found, "see kbaAttemptsPropertyName, and that accounts have it as a number or a text");
+        }
+        Err(unanswered) => sheet.fail("count", unanswered.to_string(), "see the store's own log"),
     }
 }
 

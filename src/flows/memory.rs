@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::record::Record;
 pub use super::record::Rules;
-use crate::reset::ports::{Attempt, Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewCode, Opened, Settled, Time};
+use crate::reset::ports::{
+    Attempt, Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewCode, Opened, Settled, Time, Turn,
+};
 
 /// The code cache.
 pub struct MemoryFlows {
@@ -135,6 +137,15 @@ impl Flows for MemoryFlows {
 
     async fn attempt(&self, at: &FlowRef, lane: Lane, code: Digest, until: Time) -> Result<Attempt, Down> {
         Ok(self.change(at, Attempt::Gone, |record, _| record.attempt(at, lane, &code, until)).await)
+    }
+
+    async fn turn(&self, at: &FlowRef, ticket: [u8; 16], lease: Duration) -> Result<Turn, Down> {
+        Ok(self.change(at, Turn::Gone, |record, now| record.turn(at, ticket, lease, now)).await)
+    }
+
+    async fn pass(&self, at: &FlowRef, ticket: [u8; 16], until: Option<Time>) -> Result<(), Down> {
+        self.change(at, (), |record, _| record.pass(at, ticket, until)).await;
+        Ok(())
     }
 
     async fn claim(&self, at: &FlowRef, password: Digest, lease: Duration) -> Result<Claim, Down> {

@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 
 use crate::{
     config::Config,
-    reset::ports::{Attempt, Claim, Digest, FlowRef, Lane, NewCode, Opened, Settled, Time},
+    reset::ports::{Attempt, Claim, Digest, FlowRef, Lane, NewCode, Opened, Settled, Time, Turn},
 };
 
 /// Codes that may be live for one account at a time; the mail budget normally keeps them far fewer.
@@ -39,6 +39,7 @@ pub(super) struct Record {
     flows: Vec<Live>,
     lease: Option<Lease>,
     set: Option<SetBy>,
+    answering: Option<Answering>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -70,6 +71,13 @@ struct SetBy {
     until: Time,
 }
 
+/// Whose answers are looked at.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Answering {
+    ticket: [u8; 16],
+    until: Time,
+}
+
 impl Record {
     /// When nothing in it is worth keeping any more.
     pub(super) fn ends(&self) -> Time {
@@ -88,6 +96,7 @@ impl Record {
         let leased = self.lease.map(|lease| lease.flow);
         self.flows.retain(|live| live.expires > now || leased == Some(live.flow));
         self.set.take_if(|set| set.until <= now);
+        self.answering.take_if(|answering| answering.until <= now);
     }
 
     pub(super) fn open(&mut self, at: &FlowRef, code: NewCode, rules: Rules, now: Time) -> Opened {
@@ -140,6 +149,24 @@ impl Record {
             live.expires = live.expires.max(until);
         }
         if right { Attempt::Right } else { Attempt::Wrong }
+    }
+
+    pub(super) fn turn(&mut self, at: &FlowRef, ticket: [u8; 16], lease: Duration, now: Time) -> Turn {
+        if self.find(&at.flow).is_none() {
+            return Turn::Gone;
+        }
+        if self.answering.is_some_and(|answering| answering.ticket != ticket) {
+            return Turn::Busy;
+        }
+        self.answering = Some(Answering { ticket, until: now.after(lease) });
+        Turn::Ours
+    }
+
+    pub(super) fn pass(&mut self, at: &FlowRef, ticket: [u8; 16], until: Option<Time>) {
+        self.answering.take_if(|answering| answering.ticket == ticket);
+        if let (Some(live), Some(until)) = (self.find(&at.flow), until) {
+            live.expires = live.expires.max(until);
+        }
     }
 
     pub(super) fn claim(&mut self, at: &FlowRef, password: Digest, lease: Duration, now: Time) -> Claim {

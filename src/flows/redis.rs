@@ -28,7 +28,7 @@ use tokio::{
 use super::{memory::Rules, record::Record};
 use crate::{
     kv::{Kv, Lost, Script, Vault},
-    reset::ports::{Attempt, Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewCode, Opened, Settled, Time},
+    reset::ports::{Attempt, Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewCode, Opened, Settled, Time, Turn},
     telemetry::{metrics::KvCall, throttle::Throttle},
 };
 
@@ -303,6 +303,15 @@ impl Flows for RedisFlows {
     async fn attempt(&self, at: &FlowRef, lane: Lane, code: Digest, until: Time) -> Result<Attempt, Down> {
         let left = self.0.left(until);
         Ok(self.0.step(at, |record, now| record.attempt(at, lane, &code, now.after(left))).await?)
+    }
+
+    async fn turn(&self, at: &FlowRef, ticket: [u8; 16], lease: Duration) -> Result<Turn, Down> {
+        Ok(self.0.step(at, |record, now| record.turn(at, ticket, lease, now)).await?)
+    }
+
+    async fn pass(&self, at: &FlowRef, ticket: [u8; 16], until: Option<Time>) -> Result<(), Down> {
+        let left = until.map(|until| self.0.left(until));
+        Ok(self.0.step(at, |record, now| record.pass(at, ticket, left.map(|left| now.after(left)))).await?)
     }
 
     async fn claim(&self, at: &FlowRef, password: Digest, lease: Duration) -> Result<Claim, Down> {

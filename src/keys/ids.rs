@@ -75,6 +75,7 @@ struct Macs {
     digits: hmac::Key,
     password: hmac::Key,
     repeat: hmac::Key,
+    questions: hmac::Key,
     token: hmac::Key,
     shared: hmac::Key,
 }
@@ -90,6 +91,7 @@ impl Macs {
             digits: key("resetgate mac digits v1")?,
             password: key("resetgate mac password v1")?,
             repeat: key("resetgate mac repeat v1")?,
+            questions: key("resetgate mac questions v1")?,
             token: key("resetgate mac token v1")?,
             shared: key("resetgate mac shared v1")?,
         })
@@ -103,6 +105,7 @@ impl Macs {
             Purpose::Digits => &self.digits,
             Purpose::Password => &self.password,
             Purpose::Repeat => &self.repeat,
+            Purpose::Questions => &self.questions,
         }
     }
 }

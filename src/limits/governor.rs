@@ -56,6 +56,7 @@ pub struct Governor {
     mail_per_account: Limiter,
     mail_total: Limiter,
     code_per_account: Limiter,
+    answer_per_account: Limiter,
     networks: Networks,
     hash: hmac::Key,
     clock: Arc<dyn Clock>,
@@ -67,7 +68,7 @@ impl Governor {
     /// Limits after `config`, each for at most its `capacity` keys at a time in each tier. `hash_key` is any secret of this
     /// process: with it the keys are hashed, so that addresses are not kept and nobody can aim at one part of the map.
     ///
-    /// Two rules count clients, in three tiers, and two count accounts: eight stores of up to 13 MB each, by default (25
+    /// Two rules count clients, in three tiers, and three count accounts: nine stores of up to 13 MB each, by default (25
     /// bytes a place, and so few keys that no map doubles once more). Who has had its first start is kept for a quarter.
     pub fn new(config: &config::Limits, clock: &Arc<dyn Clock>, events: &Arc<dyn Events>, hash_key: &[u8; 32]) -> Self {
         let room = Room { keys: config.capacity, events };
@@ -96,6 +97,7 @@ impl Governor {
             mail_per_account: limiter(LimitName::MailPerAccount, config.mail_per_account),
             mail_total: limiter(LimitName::MailTotal, config.mail_total),
             code_per_account: limiter(LimitName::CodePerAccount, config.code_per_account),
+            answer_per_account: limiter(LimitName::AnswerPerAccount, config.answer_per_account),
             networks: Networks::new(&config.overrides),
             hash: hmac::Key::new(hmac::HMAC_SHA256, hash_key),
             clock: Arc::clone(clock),
@@ -120,7 +122,9 @@ impl Governor {
     pub fn capacity(&self) -> usize {
         let clients = [&self.client, &self.start_per_client, &self.first_start].into_iter().flat_map(|l| &l.stores);
         // An account has one tier, and what is everyone's has one key.
-        let accounts = [&self.mail_per_account, &self.code_per_account].into_iter().filter_map(|l| l.stores.first());
+        let accounts = [&self.mail_per_account, &self.code_per_account, &self.answer_per_account]
+            .into_iter()
+            .filter_map(|l| l.stores.first());
         clients.chain(accounts).map(|store| store.capacity()).sum::<usize>() + 2
     }
 
@@ -242,6 +246,7 @@ impl Governor {
             Rule::MailPerAccount => &self.mail_per_account,
             Rule::MailTotal => &self.mail_total,
             Rule::CodePerAccount => &self.code_per_account,
+            Rule::AnswerPerAccount => &self.answer_per_account,
         }
     }
 
@@ -254,11 +259,21 @@ impl Governor {
             mail_per_account,
             mail_total,
             code_per_account,
+            answer_per_account,
             ..
         } = self;
-        [client, start_per_client, first_start, start_total, mail_per_account, mail_total, code_per_account]
-            .into_iter()
-            .flat_map(|limiter| &limiter.stores)
+        [
+            client,
+            start_per_client,
+            first_start,
+            start_total,
+            mail_per_account,
+            mail_total,
+            code_per_account,
+            answer_per_account,
+        ]
+        .into_iter()
+        .flat_map(|limiter| &limiter.stores)
     }
 
     /// One key a tier. Those of an override have keys of their own, also for the networks that they share with others:
@@ -343,7 +358,9 @@ pub(super) const fn policy(rule: Rule, rate: Rate) -> Option<Policy> {
     let name = match rule {
         Rule::Client => "client",
         Rule::StartPerClient => "start_per_client",
-        Rule::StartTotal | Rule::MailPerAccount | Rule::MailTotal | Rule::CodePerAccount => return None,
+        Rule::StartTotal | Rule::MailPerAccount | Rule::MailTotal | Rule::CodePerAccount | Rule::AnswerPerAccount => {
+            return None;
+        }
     };
     Some(Policy { name, quota: rate.count.get(), window: rate.period })
 }

@@ -189,7 +189,7 @@ impl ServerLimits {
 #[async_trait]
 impl Limits for ServerLimits {
     async fn charge(&self, rule: Rule, key: LimitKey) -> Decision {
-        if !matches!(rule, Rule::MailPerAccount | Rule::CodePerAccount) {
+        if !matches!(rule, Rule::MailPerAccount | Rule::CodePerAccount | Rule::AnswerPerAccount) {
             return self.own.check(rule, key);
         }
         let Some(ladder) = self.own.ladder(rule, key) else { return Decision::Allowed };
@@ -224,5 +224,6 @@ const fn name(rule: Rule) -> &'static str {
         Rule::MailPerAccount => "mail_per_account",
         Rule::MailTotal => "mail_total",
         Rule::CodePerAccount => "code_per_account",
+        Rule::AnswerPerAccount => "answer_per_account",
     }
 }

@@ -61,6 +61,7 @@ fn limits(client: Option<Rate>, capacity: usize) -> (Arc<Manual>, Governor) {
         mail_per_account: None,
         mail_total: rate(1, SECOND),
         code_per_account: None,
+        answer_per_account: None,
         overrides: vec![],
         observe: vec![],
         capacity,
@@ -217,6 +218,7 @@ fn a_rule_that_is_observed_counts_and_lets_pass() {
         mail_per_account: None,
         mail_total: None,
         code_per_account: None,
+        answer_per_account: None,
         overrides: vec![],
         observe: vec![LimitName::Client],
         capacity: 100,
@@ -267,6 +269,7 @@ fn some_networks_have_budgets_of_their_own() {
         mail_per_account: None,
         mail_total: None,
         code_per_account: None,
+        answer_per_account: None,
         overrides: vec![
             of(&["10.0.0.0/24", "2001:db8:0:1::/64"], rate(3, SECOND)),
             of(&["10.0.1.7/32", "10.0.0.0/8"], None),
@@ -440,6 +443,7 @@ fn config_of_starts() -> config::Limits {
         mail_per_account: None,
         mail_total: None,
         code_per_account: None,
+        answer_per_account: None,
         overrides: vec![config::Override {
             clients: vec!["10.0.0.0/24".parse().unwrap()],
             client: None,

@@ -5,6 +5,8 @@
 
 mod accounts;
 mod events;
+mod flows;
+mod hashes;
 mod request;
 mod trace;
 
@@ -13,7 +15,7 @@ use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-pub use self::{accounts::*, events::*, request::*, trace::*};
+pub use self::{accounts::*, events::*, flows::*, hashes::*, request::*, trace::*};
 pub use super::{
     secret::{Json, Secret},
     wire::Reply,
@@ -61,111 +63,6 @@ pub struct Down {
     pub retry_after: Duration,
 }
 
-/// Where a flow's record is: one record an account, in it one entry a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowRef {
-    /// MAC of process and store id; random for a decoy, so that nothing is found.
-    pub account: Digest,
-    /// The flow's own id.
-    pub flow: [u8; 16],
-}
-
-/// Which of a flow's two tokens asks: each has tries of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Lane {
-    /// The token in the answer to the user query: whoever asked.
-    Asker,
-    /// The token in the mailed link: whoever reads the mail.
-    Link,
-}
-
-/// A code about to be mailed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NewCode {
-    /// MAC of account and code.
-    pub digest: Digest,
-    /// MAC of account and digits, where the mail has digits to type beside its link.
-    pub digits: Option<Digest>,
-    /// The mailed link's end.
-    pub expires: Time,
-}
-
-/// How a flow was entered in its account's record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opened {
-    /// With the new code: mail it, or [`Flows::withdraw`] the flow.
-    Mail,
-    /// With the code mailed within the gap: send nothing.
-    Joined,
-    /// Not at all: the account has its few live flows. Go on as a decoy.
-    Crowded,
-}
-
-/// How showing a code ended. Whoever showed it is told no more than whether it was right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
-    /// It is the one.
-    Right,
-    /// It is another.
-    Wrong,
-    /// The lane has no tries left.
-    TriedOut,
-    /// The account's password was set by a flow.
-    Spent,
-    /// No such flow: never there, expired, or of an account whose password was set longer ago.
-    Gone,
-}
-
-/// The right to set the password of a flow whose code was shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// Ours until settled or until the lease ends.
-    Granted,
-    /// This flow has set this very password already.
-    AlreadySet,
-    /// Somebody is at it at this moment.
-    Busy,
-    /// An earlier password of this flow may have been set: only that one may be tried again.
-    Undecided,
-    /// No such flow: never there, expired, ended by a set password, or tried out.
-    Gone,
-}
-
-/// How a claimed attempt to set the password ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// The password is set: every flow of the account ends.
-    Set,
-    /// The store's policy refused it: counted, the flow goes on until the given time at least.
-    Refused {
-        /// The end of the fresh token.
-        until: Time,
-    },
-    /// The store was never asked, or surely did nothing: as before.
-    NotSent,
-    /// The store may have done it: only the same password may be tried again.
-    Unknown,
-}
-
-/// The code cache: one record an account, changed only by atomic steps.
-#[async_trait]
-pub trait Flows: Send + Sync {
-    /// Takes room for one more start, until that time; false if there is none. Called before any look-up, for everyone
-    /// alike: nothing that is found or done later takes or frees any.
-    async fn reserve(&self, until: Time) -> Result<bool, Down>;
-    /// Enters a flow in its account's record, for which [`Flows::reserve`] has taken room.
-    async fn open(&self, at: &FlowRef, code: NewCode) -> Result<Opened, Down>;
-    /// Takes back a code that will not be mailed, with every flow that joined it.
-    async fn withdraw(&self, at: &FlowRef) -> Result<(), Down>;
-    /// Takes one of the lane's tries, then compares; right codes prolong the flow to `until` at least. Digits are right
-    /// only for the asker, who types them: the mailed link has its code in it.
-    async fn attempt(&self, at: &FlowRef, lane: Lane, code: Digest, until: Time) -> Result<Attempt, Down>;
-    /// Leases the record to set the password with that digest.
-    async fn claim(&self, at: &FlowRef, password: Digest, lease: Duration) -> Result<Claim, Down>;
-    /// Ends a granted claim.
-    async fn settle(&self, at: &FlowRef, how: Settled) -> Result<(), Down>;
-}
-
 /// Work whose answer equal requests share.
 pub type Work<'a> = Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
 
@@ -192,6 +89,8 @@ pub enum Rule {
     MailTotal,
     /// Digits typed, per account, in all its flows.
     CodePerAccount,
+    /// Security questions answered, per account, likewise.
+    AnswerPerAccount,
 }
 
 /// Whom a client is taken for.
@@ -360,6 +259,8 @@ pub enum Purpose {
     Password,
     /// A request's identity for [`Repeats`].
     Repeat,
+    /// The order in which an account's security questions are asked.
+    Questions,
 }
 
 /// A token that opened.
@@ -373,6 +274,7 @@ pub struct OpenedToken {
 }
 
 /// Seals, opens, MACs and draws.
+#[async_trait]
 pub trait Keys: Send + Sync {
     /// A token around `state`; `None` only if the crypto library fails.
     fn seal(&self, state: &[u8], expires: Time) -> Option<String>;
@@ -382,6 +284,8 @@ pub trait Keys: Send + Sync {
     fn mac(&self, purpose: Purpose, parts: &[&[u8]]) -> Digest;
     /// 128 bits from the system's generator; `None` if it fails.
     fn random(&self) -> Option<[u8; 16]>;
+    /// Whether every text is the one that was hashed, in the same time whichever is not.
+    async fn all_match(&self, texts: Vec<(SaltedHash, Secret)>) -> bool;
 }
 
 /// Time, as a parameter.

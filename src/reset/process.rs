@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{
-    ports::{Field, Resource},
-    stages::{email_validation, parameters, reset_stage, user_query, validate_active_account},
-};
+use super::stages::{email_validation, kba as questions, parameters, reset_stage, user_query, validate_active_account};
 
 pub use self::service::is_path;
 pub use super::stages::email_validation::Settings as EmailSettings;
 
+mod kba;
 mod order;
+mod reader;
 mod service;
+
+pub(in crate::reset) use kba::ANSWERS;
+pub use kba::{Kba, Lockout};
+pub use reader::Reader;
 
 /// One thing wrong, or unwise, in the process file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +40,7 @@ pub enum StageSettings {
     UserQuery(user_query::Settings),
     ValidateActiveAccount(validate_active_account::Settings),
     EmailValidation(email_validation::Settings),
+    Kba(questions::Settings),
     ResetStage(reset_stage::Settings),
 }
 
@@ -48,6 +52,7 @@ impl StageSettings {
             Self::UserQuery(_) => user_query::NAME,
             Self::ValidateActiveAccount(_) => validate_active_account::NAME,
             Self::EmailValidation(_) => email_validation::NAME,
+            Self::Kba(_) => questions::NAME,
             Self::ResetStage(_) => reset_stage::NAME,
         }
     }
@@ -93,6 +98,25 @@ impl Process {
             StageSettings::EmailValidation(settings) => Some(settings),
             _ => None,
         })
+    }
+
+    /// The questions' stage, if there is one.
+    pub fn kba(&self) -> Option<&questions::Settings> {
+        self.stages.iter().find_map(|stage| match stage {
+            StageSettings::Kba(settings) => Some(settings),
+            _ => None,
+        })
+    }
+
+    /// Takes the questions that the stage leaves to a file of their own.
+    pub fn take_kba(&mut self, kba: &Kba) {
+        for stage in &mut self.stages {
+            if let StageSettings::Kba(settings) = stage
+                && settings.in_file
+            {
+                settings.kba = kba.clone();
+            }
+        }
     }
 
     /// What a token is bound to: the stages, their fields and addresses, not their texts. One line a stage.
@@ -173,11 +197,13 @@ fn read_stage(stage: &Map<String, Value>, pointer: &str, notes: &mut Notes) -> O
             validate_active_account::Settings::read(&mut reader).map(StageSettings::ValidateActiveAccount)
         }
         email_validation::NAME => email_validation::Settings::read(&mut reader).map(StageSettings::EmailValidation),
+        questions::NAME => questions::Settings::read(&mut reader).map(StageSettings::Kba),
         reset_stage::NAME => reset_stage::Settings::read(&mut reader).map(StageSettings::ResetStage),
         _ => {
             reader.fault(
                 "name",
-                "must be a stage that resetgate has: parameters, userQuery, validateActiveAccount, emailValidation, resetStage",
+                "must be a stage that resetgate has: parameters, userQuery, validateActiveAccount, emailValidation, \
+                 kbaSecurityAnswerVerificationStage, resetStage",
             );
             return None;
         }
@@ -239,141 +265,6 @@ fn fault(pointer: &str, value: Option<&Value>, rule: &str) -> Fault {
         value = value.chars().take(READABLE).chain(['…']).collect();
     }
     Fault { pointer: pointer.to_owned(), value, rule: rule.to_owned() }
-}
-
-/// Reads one object of the process file, remembering which keys were asked for.
-pub struct Reader<'a, 'n> {
-    map: &'a Map<String, Value>,
-    pointer: String,
-    known: Vec<&'static str>,
-    notes: &'n mut Notes,
-}
-
-impl<'a, 'n> Reader<'a, 'n> {
-    fn new(map: &'a Map<String, Value>, pointer: String, notes: &'n mut Notes) -> Self {
-        Self { map, pointer, known: Vec::new(), notes }
-    }
-
-    fn value(&mut self, key: &'static str) -> Option<&'a Value> {
-        self.known.push(key);
-        self.map.get(key).filter(|value| !value.is_null())
-    }
-
-    /// Says that the value of `key` breaks `rule`.
-    pub fn fault(&mut self, key: &str, rule: &str) {
-        match self.map.get(key) {
-            Some(value) => {
-                self.notes.faults.push(fault(&format!("{}/{}", self.pointer, escape(key)), Some(value), rule))
-            }
-            None => self.notes.faults.push(fault(&self.pointer, None, &format!("`{key}` {rule}"))),
-        }
-    }
-
-    /// Keys that IDM knows and that do nothing here.
-    pub fn ignore(&mut self, keys: &[&'static str]) {
-        self.known.extend(keys);
-    }
-
-    /// A text that must be there and not be empty.
-    pub fn text(&mut self, key: &'static str) -> Option<String> {
-        let text = self.optional_text(key);
-        if text.is_none() {
-            self.fault(key, "must be there and be a text");
-        }
-        text
-    }
-
-    /// A text that may be missing.
-    pub fn optional_text(&mut self, key: &'static str) -> Option<String> {
-        let value = self.value(key)?;
-        if value.get("$crypto").is_some() {
-            self.fault(key, "is encrypted with IDM's own keys: put a &{…} in its place, and define that here");
-        }
-        value.as_str().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
-    }
-
-    /// The attribute that a key names.
-    pub fn field(&mut self, key: &'static str) -> Option<Field> {
-        self.text(key).map(|text| Field::new(&text))
-    }
-
-    /// A list of texts, at least one.
-    pub fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
-        let texts = self.value(key).and_then(Value::as_array).and_then(|items| {
-            items
-                .iter()
-                .map(|item| item.as_str().filter(|text| !text.is_empty()).map(str::to_owned))
-                .collect::<Option<Vec<_>>>()
-        });
-        if texts.as_ref().is_none_or(Vec::is_empty) {
-            self.fault(key, "must be a list of at least one text");
-            return None;
-        }
-        texts
-    }
-
-    /// Texts by language tag, in the file's order, at least one.
-    pub fn translations(&mut self, key: &'static str) -> Option<Vec<(String, String)>> {
-        let texts = self.value(key).and_then(Value::as_object).and_then(|map| {
-            map.iter()
-                .map(|(tag, text)| text.as_str().map(|text| (tag.clone(), text.to_owned())))
-                .collect::<Option<Vec<_>>>()
-        });
-        if texts.as_ref().is_none_or(Vec::is_empty) {
-            self.fault(key, "must be an object with one text a language, at least one");
-            return None;
-        }
-        texts
-    }
-
-    /// A kind of account: `identityServiceUrl`.
-    pub fn resource(&mut self, key: &'static str, id_field: Option<Field>) -> Option<Resource> {
-        let path = self.text(key)?.trim_matches('/').to_owned();
-        if !is_path(&path) {
-            self.fault(key, "must be a relative path such as managed/user");
-            return None;
-        }
-        Some(Resource { path, id_field: id_field? })
-    }
-
-    fn seconds(&mut self, key: &'static str) -> Option<Duration> {
-        let value = self.value(key);
-        let seconds = value.and_then(|value| value.as_u64().or_else(|| value.as_str()?.trim().parse().ok()));
-        let seconds = seconds.filter(|seconds| (1..=86_400).contains(seconds));
-        if seconds.is_none() {
-            self.fault(key, "must be a number of seconds from 1 to 86400");
-        }
-        seconds.map(Duration::from_secs)
-    }
-
-    fn object(&mut self, key: &'static str) -> Option<&'a Map<String, Value>> {
-        let object = self.value(key).and_then(Value::as_object);
-        if object.is_none() {
-            self.fault(key, "must be there and be an object");
-        }
-        object
-    }
-
-    fn objects(&mut self, key: &'static str) -> &'a [Value] {
-        let items = self.value(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        if items.is_empty() {
-            self.fault(key, "must be a list of at least one stage");
-        }
-        items
-    }
-
-    fn finish(self) {
-        for (key, value) in self.map {
-            if !self.known.contains(&key.as_str()) {
-                let pointer = format!("{}/{}", self.pointer, escape(key));
-                self.notes.warnings.push(fault(
-                    &pointer,
-                    Some(value),
-                    "is not a key that IDM or resetgate knows here; it does nothing",
-                ));
-            }
-        }
-    }
 }
 
 #[cfg(test)]

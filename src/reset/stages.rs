@@ -1,6 +1,7 @@
 //! The stages of a reset, one file each, with their settings.
 
 pub mod email_validation;
+pub mod kba;
 pub mod parameters;
 pub mod reset_stage;
 pub mod user_query;

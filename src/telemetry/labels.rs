@@ -28,6 +28,7 @@ names! {
         MailPerAccount => "mail_per_account",
         MailTotal => "mail_total",
         CodePerAccount => "code_per_account",
+        AnswerPerAccount => "answer_per_account",
     }
 }
 
@@ -42,6 +43,7 @@ names! {
         OverBudget => "over_budget",
         Crowded => "crowded",
         LookUpFailed => "look_up_failed",
+        NoQuestions => "no_questions",
     }
 }
 

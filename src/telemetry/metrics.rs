@@ -42,6 +42,7 @@ pub struct MetricsError(#[from] prometheus::Error);
 const MAIL: &[&str] = &["queued", "joined", "sent", "delayed", "dropped"];
 const FULL: &[&str] = &["outbox", "codes", "submits", "look_ups", "limiter_keys"];
 const SHOWN: &[&str] = &["right", "wrong"];
+const ANSWERED: &[&str] = &["right", "wrong", "locked"];
 const CHANGES: &[&str] = &["set", "refused", "unknown"];
 /// The upstream's own self-service processes that are looked for.
 pub const UPSTREAM_PROCESSES: [&str; 3] = ["reset", "username", "registration"];
@@ -68,6 +69,8 @@ pub struct Metrics {
     mail: IntCounterVec,
     full: IntCounterVec,
     codes: IntCounterVec,
+    kba: IntCounterVec,
+    kba_unusable: IntCounter,
     passwords: IntCounterVec,
     links: IntCounter,
     floors: IntCounter,
@@ -113,6 +116,8 @@ impl Metrics {
             mail: family(r, "mail_messages", "Mails, and starts that joined one", &[("outcome", MAIL)])?,
             full: family(r, "full_refusals", "Requests refused for want of room", &[("what", FULL)])?,
             codes: family(r, "code_attempts", "Codes shown", &[("lane", LANES), ("outcome", SHOWN)])?,
+            kba: family(r, "kba_attempts", "Answers to security questions", &[("outcome", ANSWERED)])?,
+            kba_unusable: counter(r, "kba_unusable_questions", "Security questions of accounts that cannot be asked")?,
             passwords: family(r, "password_changes", "Passwords sent to the identity store", &[("outcome", CHANGES)])?,
             links: counter(r, "link_refusals", "Links whose account was changed or removed since")?,
             floors: counter(r, "floor_misses", "Look-ups that took longer than the answer floor")?,
@@ -303,6 +308,10 @@ impl Metrics {
             Event::KeysFull => add(&self.full, &["limiter_keys"]),
             Event::CodeRight { lane: of, .. } => add(&self.codes, &[lane(of), "right"]),
             Event::CodeWrong { lane: of, .. } => add(&self.codes, &[lane(of), "wrong"]),
+            Event::KbaRight { .. } => add(&self.kba, &["right"]),
+            Event::KbaWrong { .. } => add(&self.kba, &["wrong"]),
+            Event::KbaLocked { .. } => add(&self.kba, &["locked"]),
+            Event::KbaUnusable { .. } => self.kba_unusable.inc(),
             Event::PasswordRefused { .. } => add(&self.passwords, &["refused"]),
             Event::PasswordSet { .. } => add(&self.passwords, &["set"]),
             Event::OutcomeUnknown { .. } => add(&self.passwords, &["unknown"]),

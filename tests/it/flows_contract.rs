@@ -17,7 +17,7 @@ use resetgate::{
     },
     keys::shared::Shared,
     kv::{Kv, Vault},
-    reset::ports::{Attempt, Claim, Clock, FlowRef, Flows, Lane, NewCode, Opened, Secret, Settled, Time},
+    reset::ports::{Attempt, Claim, Clock, FlowRef, Flows, Lane, NewCode, Opened, Secret, Settled, Time, Turn},
     telemetry::metrics::Metrics,
 };
 
@@ -158,8 +158,55 @@ contract! {
     after_an_unknown_outcome_only_the_same_password_may_be_tried: 10,
     a_lease_that_nobody_settles_leaves_its_password_undecided: 10,
     refused_passwords_are_counted: 10,
+    one_of_many_has_the_turn_to_answer: 10,
+    the_turn_to_answer_ends_by_itself: 10,
+    right_answers_prolong_the_flow: 10,
     room_is_taken_by_every_start_until_its_time_and_by_nothing_else: 3,
     parallel_starts_take_no_more_room_than_there_is: 16,
+}
+
+async fn one_of_many_has_the_turn_to_answer(cache: Cache) {
+    let cache = Arc::new(cache);
+    cache.open(&flow(1, 1), CODE).await;
+    cache.open(&flow(1, 2), CODE).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..64 {
+        let cache = cache.clone();
+        tasks.spawn(async move { cache.flows().turn(&flow(1, 1 + n % 2), [n; 16], LEASE).await.unwrap() });
+    }
+    let turns = tasks.join_all().await;
+    assert_eq!(turns.iter().filter(|turn| **turn == Turn::Ours).count(), 1, "{turns:?}");
+    assert_eq!(turns.iter().filter(|turn| **turn == Turn::Busy).count(), 63);
+    assert_eq!(cache.flows().turn(&flow(2, 1), [1; 16], LEASE).await.unwrap(), Turn::Gone, "no such flow");
+    assert_eq!(cache.flows().turn(&flow(1, 9), [1; 16], LEASE).await.unwrap(), Turn::Gone, "nor this");
+}
+
+async fn the_turn_to_answer_ends_by_itself(cache: Cache) {
+    let turn = async |ticket| cache.flows().turn(&flow(1, 1), [ticket; 16], LEASE).await.unwrap();
+    cache.open(&flow(1, 1), CODE).await;
+    assert_eq!(turn(1).await, Turn::Ours);
+    assert_eq!(turn(1).await, Turn::Ours, "for the same one it is no other");
+    assert_eq!(turn(2).await, Turn::Busy);
+    cache.flows().pass(&flow(1, 1), [2; 16], None).await.unwrap();
+    assert_eq!(turn(2).await, Turn::Busy, "nobody passes on what is another's");
+    cache.flows().pass(&flow(1, 1), [1; 16], None).await.unwrap();
+    assert_eq!(turn(2).await, Turn::Ours);
+    cache.forward(LEASE + cache.slack);
+    assert_eq!(turn(3).await, Turn::Ours, "whoever had it is not heard of any more");
+    assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::Granted, "passwords have turns of their own");
+}
+
+async fn right_answers_prolong_the_flow(cache: Cache) {
+    for n in 1..=2 {
+        cache.open(&flow(n, 1), CODE).await;
+        assert_eq!(cache.flows().turn(&flow(n, 1), [1; 16], LEASE).await.unwrap(), Turn::Ours);
+    }
+    let later = cache.later(LIFE + Duration::from_secs(300));
+    cache.flows().pass(&flow(1, 1), [1; 16], Some(later)).await.unwrap();
+    cache.flows().pass(&flow(2, 1), [1; 16], None).await.unwrap();
+    cache.forward(LIFE + cache.slack);
+    assert_eq!(cache.claim(&flow(1, 1), PASSWORD).await, Claim::Granted);
+    assert_eq!(cache.claim(&flow(2, 1), PASSWORD).await, Claim::Gone);
 }
 
 async fn the_right_code_is_right_as_often_as_it_is_shown(cache: Cache) {

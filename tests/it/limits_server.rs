@@ -28,6 +28,7 @@ fn settings() -> Settings {
         mail_per_account: rate(2, 60 * MINUTE),
         mail_total: None,
         code_per_account: rate(3, 60 * MINUTE),
+        answer_per_account: rate(3, 60 * MINUTE),
         overrides: vec![Override {
             clients: vec!["203.0.113.0/24".parse().unwrap()],
             client: None,
@@ -103,7 +104,7 @@ async fn what_an_account_may_have_is_had_once_by_all() {
     two.kv.met().await.unwrap();
     let account = LimitKey::Account([1; 16]);
     let charge = async |of: &Both, rule| of.server.charge(rule, account).await == Decision::Allowed;
-    for rule in [Rule::MailPerAccount, Rule::CodePerAccount] {
+    for rule in [Rule::MailPerAccount, Rule::CodePerAccount, Rule::AnswerPerAccount] {
         let mut allowed = 0;
         for _ in 0..4 {
             allowed += usize::from(charge(&one, rule).await) + usize::from(charge(&two, rule).await);
@@ -131,7 +132,7 @@ async fn without_a_server_starts_are_counted_here_and_accounts_get_nothing() {
         told.push(decided(server.start(client).await));
     }
     assert!(told[..4].iter().all(Result::is_ok) && told[4..].iter().all(Result::is_err), "{told:?}");
-    for rule in [Rule::MailPerAccount, Rule::CodePerAccount] {
+    for rule in [Rule::MailPerAccount, Rule::CodePerAccount, Rule::AnswerPerAccount] {
         assert!(matches!(server.charge(rule, account).await, Decision::Denied { .. }));
     }
 }

@@ -15,6 +15,7 @@ mod flow;
 mod flows_contract;
 mod h2;
 mod http_edges;
+mod kba;
 mod lanes;
 mod layers;
 mod limits;

@@ -32,11 +32,17 @@ const PLAIN: &[&str] = &[
     "keyPairAlgorithm",
     "keyPairSize",
     "tokenExpiry",
+    "numberOfQuestionsUserMustAnswer",
+    "kbaPropertyName",
+    "minimumAnswersToDefine",
+    "minimumAnswersToVerify",
+    "numberOfAttemptsAllowed",
+    "kbaAttemptsPropertyName",
 ];
 /// Texts by language, which everybody gets in a mail.
 const TEXTS: &[&str] = &["subject", "message", "subjectTranslations", "messageTranslations"];
 /// What these are in.
-const OUTER: &[&str] = &["stageConfigs", "snapshotToken"];
+const OUTER: &[&str] = &["stageConfigs", "snapshotToken", "kbaConfig"];
 
 /// Its JSON, indented.
 pub(super) fn shown(text: &str) -> String {
@@ -57,10 +63,11 @@ fn outer(value: Value) -> Value {
 
 fn setting(key: &str, value: Value) -> Value {
     match value {
-        value if OUTER.contains(&key) => outer(value),
+        value if OUTER.contains(&key) && !value.is_null() => outer(value),
         Value::String(text) if PLAIN.contains(&key) => harmless(&text).into(),
         Value::Array(items) if PLAIN.contains(&key) => items.into_iter().map(|item| setting(key, item)).collect(),
-        value @ (Value::Null | Value::Bool(_) | Value::Number(_)) if PLAIN.contains(&key) => value,
+        Value::Null => value,
+        value @ (Value::Bool(_) | Value::Number(_)) if PLAIN.contains(&key) => value,
         Value::Object(texts) if TEXTS.contains(&key) => {
             texts.into_iter().map(|(language, text)| (language, text_alone(text))).collect()
         }

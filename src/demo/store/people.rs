@@ -12,8 +12,17 @@ use subtle::ConstantTimeEq;
 use super::{filter::Filter, policy};
 
 /// The fields that a client may name in a PATCH.
-const KNOWN: [&str; 8] =
-    ["userName", "givenName", "sn", "mail", "accountStatus", "telephoneNumber", "description", "password"];
+const KNOWN: [&str; 9] = [
+    "userName",
+    "givenName",
+    "sn",
+    "mail",
+    "accountStatus",
+    "telephoneNumber",
+    "description",
+    "password",
+    "kbaLockout",
+];
 /// Every so many reads of an account its revision moves right after the answer, as a background sync would do it: a
 /// client that sends `If-Match` must cope with 412.
 const SYNC: u64 = 5;
@@ -136,6 +145,11 @@ impl People {
         self.0.get_mut(id).map(|person| person.set(field, value)).is_some()
     }
 
+    /// What an account has in a field, but for its password.
+    pub(super) fn field(&self, id: &str, field: &str) -> Option<Value> {
+        self.0.get(id)?.fields.get(field).cloned()
+    }
+
     /// False if there is no such account.
     pub(super) fn remove(&mut self, id: &str) -> bool {
         self.0.remove(id).is_some()
@@ -168,7 +182,13 @@ impl People {
                 return Err(Unchanged::Malformed("The patch names a field that is not known"));
             }
             let Some(text) = value.as_str() else {
-                return Err(Unchanged::Malformed("The patch has a value of the wrong type"));
+                match (field.as_str(), value) {
+                    ("kbaLockout", Value::Number(_)) => continue,
+                    (name, Value::Number(_)) if name != "password" => {
+                        return Err(Unchanged::Policy(vec![policy::wrong_type(field)]));
+                    }
+                    _ => return Err(Unchanged::Malformed("The patch has a value of the wrong type")),
+                }
             };
             // As in IDM, a password that stays the same is no change, and no policy is asked.
             if field == "password" && !person.password.is(text) {

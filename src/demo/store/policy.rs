@@ -58,6 +58,14 @@ impl Rule {
 
 /// `failedPolicyRequirements`: every rule that is broken is an element of its own. Without a user name (nobody is signed
 /// in while typing) only the password itself is looked at.
+/// What IDM says of a number where the schema has a text.
+pub(super) fn wrong_type(field: &str) -> Value {
+    json!({
+        "policyRequirements": [{"policyRequirement": "VALID_TYPE", "params": {"invalidType": "number", "validTypes": ["string"]}}],
+        "property": field,
+    })
+}
+
 pub(super) fn failures(password: &str, user_name: Option<&str>) -> Vec<Value> {
     RULES
         .iter()

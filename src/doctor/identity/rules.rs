@@ -16,8 +16,8 @@ pub(super) enum Right<'a> {
     Query,
     /// To read it again.
     Read,
-    /// To set its password, in that field.
-    Patch(&'a Field),
+    /// To set its password, and what else is written, in those fields.
+    Patch(&'a [&'a Field]),
 }
 
 impl Right<'_> {
@@ -29,7 +29,10 @@ impl Right<'_> {
             Self::Patch(_) => ("/*", "patch"),
         };
         let only = match self {
-            Self::Patch(field) => format!(r#", "customAuthz": "restrictPatchToFields(['{}'])""#, field.as_str()),
+            Self::Patch(fields) => {
+                let fields: Vec<_> = fields.iter().map(|field| format!("'{}'", field.as_str())).collect();
+                format!(r#", "customAuthz": "restrictPatchToFields([{}])""#, fields.join(", "))
+            }
             Self::Query | Self::Read => String::new(),
         };
         let pattern = format!("{}{below}", at.path);
@@ -61,8 +64,11 @@ mod tests {
             assert_eq!(rule, json!({"pattern": pattern, "roles": ROLE, "methods": method, "actions": "*"}));
             assert!(right.cure(&at).contains(&right.rule(&at)));
         }
-        let rule: Value = serde_json::from_str(&Right::Patch(&password).rule(&at)).unwrap();
+        let rule: Value = serde_json::from_str(&Right::Patch(&[&password]).rule(&at)).unwrap();
         assert_eq!((&rule["pattern"], &rule["methods"]), (&json!("managed/user/*"), &json!("patch")));
         assert_eq!(rule["customAuthz"], "restrictPatchToFields(['password'])");
+        let count = Field::new("kbaLockout");
+        let rule: Value = serde_json::from_str(&Right::Patch(&[&password, &count]).rule(&at)).unwrap();
+        assert_eq!(rule["customAuthz"], "restrictPatchToFields(['password', 'kbaLockout'])");
     }
 }

@@ -24,6 +24,8 @@ pub enum Decoy {
     Crowded,
     /// The store failed on this look-up, though not on others.
     LookUpFailed,
+    /// The account has too few security questions whose answers can be looked at.
+    NoQuestions,
 }
 
 /// Which outside service an event is about.
@@ -79,6 +81,14 @@ pub enum Event {
     CodeRight { account: Digest, lane: Lane },
     /// A wrong, spent or expired code was shown, or a decoy's.
     CodeWrong { account: Digest, lane: Lane },
+    /// The right answers came to the security questions.
+    KbaRight { account: Digest },
+    /// A wrong answer came, or none at all.
+    KbaWrong { account: Digest },
+    /// Answers came of an account that has used up what it may give wrong ones, and were not looked at.
+    KbaLocked { account: Digest },
+    /// A security question is of no use: nobody knows it any more, or its answer is kept in a way that is not known here.
+    KbaUnusable { account: Digest },
     /// A password came for a flow that has ended.
     FlowDead { account: Digest },
     /// A password came while another may be set, or may have been: it has to wait.

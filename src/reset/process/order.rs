@@ -1,7 +1,7 @@
 //! Which orders of stages are a safe reset.
 
 use super::{Notes, StageSettings, fault};
-use crate::reset::stages::{email_validation, parameters, reset_stage, user_query, validate_active_account};
+use crate::reset::stages::{email_validation, kba, parameters, reset_stage, user_query, validate_active_account};
 
 /// What an order needs so that nobody sets a password without having shown that the account is theirs, and so that the
 /// look-up, the status and the mail are one step for everyone.
@@ -35,6 +35,14 @@ pub(super) fn check(stages: &[Option<StageSettings>], notes: &mut Notes) {
                 "must have userQuery, validateActiveAccount (if at all) and emailValidation one right after the other",
             );
         }
+    }
+    if let (Some(kba), Some(email)) = (at(kba::NAME), email)
+        && kba < email
+    {
+        say(
+            format!("/stageConfigs/{kba}"),
+            "must come after emailValidation: before it, strangers would be asked and could guess",
+        );
     }
     let query_settings = stages.iter().flatten().find_map(|stage| match stage {
         StageSettings::UserQuery(settings) => Some(settings),

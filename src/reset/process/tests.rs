@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::reset::ports::Field;
 
 /// IDM 7's own file with every key that its stages know.
 fn whole() -> Value {

@@ -30,6 +30,10 @@ pub fn explain(line: &Line) -> String {
         "token_refused" => format!("a token was refused: {}", token(reason)),
         "code_right" => format!("the right code was shown{}", lane(line)),
         "code_wrong" => format!("a code was refused{}: {}", lane(line), code(reason)),
+        "kba_right" => "the security questions were answered right".to_owned(),
+        "kba_wrong" => format!("the security questions were not answered right: {}", answer(reason)),
+        "kba_locked" => "answers were not looked at: too many were wrong (numberOfAttemptsAllowed)".to_owned(),
+        "kba_unusable" => format!("a security question cannot be asked: {}", unusable(reason)),
         "flow_dead" => "a password came too late: the reset expired, was used, or was tried out".to_owned(),
         "password_held" => match reason {
             "busy" => "a password has to wait: another is being set; 503".to_owned(),
@@ -70,6 +74,7 @@ fn because(reason: &str) -> String {
         "budget" => "the account's mails are used up (limits.mail_per_account)",
         "crowded" => "the account has as many open resets as it may",
         "look-up-failed" => "the store failed on this one look-up",
+        "no-questions" => "the account has too few security questions that can be asked",
         other => return other.to_owned(),
     }
     .to_owned()
@@ -104,6 +109,7 @@ fn relay(reason: &str) -> String {
 fn limited(rule: &str) -> &'static str {
     match rule {
         "mail_per_account" => "; no mail is sent",
+        "answer_per_account" => "; whatever is answered is wrong until it is refilled",
         "code_per_account" => "; whatever is typed is wrong until it is refilled, and the mailed link stays good",
         _ => "; 429",
     }
@@ -125,6 +131,24 @@ fn code(reason: &str) -> &'static str {
         "decoy" => "there was no account, so no code is right",
         "budget" => "too many digits were typed for this account (limits.code_per_account)",
         _ => "there is no such reset any more: it expired, or was lost with a process",
+    }
+}
+
+fn answer(reason: &str) -> &'static str {
+    match reason {
+        "wrong" => "an answer was wrong",
+        "missing" => "an answer was missing",
+        "decoy" => "there was no account, so no answer is right",
+        "budget" => "too many were given for this account (limits.answer_per_account)",
+        "changed" => "the account has other questions now",
+        _ => "there is no such reset any more: it expired, or was lost with a process",
+    }
+}
+
+fn unusable(reason: &str) -> &'static str {
+    match reason {
+        "unknown" => "its number is not in selfservice.kba.json",
+        _ => "its answer is not kept as SHA-256, SHA-384, SHA-512, or PBKDF2 with one of them",
     }
 }
 

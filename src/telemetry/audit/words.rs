@@ -30,6 +30,10 @@ pub(super) const fn name(event: Event) -> &'static str {
         Event::TokenRefused => "token_refused",
         Event::CodeRight { .. } => "code_right",
         Event::CodeWrong { .. } => "code_wrong",
+        Event::KbaRight { .. } => "kba_right",
+        Event::KbaWrong { .. } => "kba_wrong",
+        Event::KbaLocked { .. } => "kba_locked",
+        Event::KbaUnusable { .. } => "kba_unusable",
         Event::FlowDead { .. } => "flow_dead",
         Event::PasswordHeld { .. } => "password_held",
         Event::PasswordNotSent { .. } => "password_not_sent",
@@ -68,6 +72,7 @@ const fn nobody(of: Decoy) -> &'static str {
         Decoy::LongId => "long-id",
         Decoy::OverBudget => "budget",
         Decoy::LookUpFailed => "look-up-failed",
+        Decoy::NoQuestions => "no-questions",
         Decoy::Inactive | Decoy::Crowded => why(of),
     }
 }

@@ -15,8 +15,15 @@ use crate::{
 };
 
 /// The stages that there are; "none" is a step that no stage gets to see, for its token or its body is no good.
-pub const STAGES: &[&str] =
-    &["none", "parameters", "userQuery", "validateActiveAccount", "emailValidation", "resetStage"];
+pub const STAGES: &[&str] = &[
+    "none",
+    "parameters",
+    "userQuery",
+    "validateActiveAccount",
+    "emailValidation",
+    "kbaSecurityAnswerVerificationStage",
+    "resetStage",
+];
 /// From what a relay next door takes to the longest life of a link.
 const MAIL_SECONDS: &[f64] =
     &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0];

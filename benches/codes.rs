@@ -127,7 +127,7 @@ async fn main() {
         tokio::task::yield_now().await;
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let rules = Rules { tries: 5, mail_gap: Duration::ZERO };
+    let rules = Rules { tries: 5, refused: 10, mail_gap: Duration::ZERO };
     let capacity = 50_000_000;
     let memory = Arc::new(MemoryFlows::new(capacity, rules, Arc::clone(&clock)));
     measure("memory", memory, Arc::clone(&clock), resets, None).await;

@@ -353,6 +353,8 @@ pub struct Codes {
     pub store: Store,
     /// Per flow and lane.
     pub tries: u32,
+    /// Passwords that may be refused in one flow.
+    pub refused: u32,
     /// How many digits a mail has to type beside its link; none in the other format.
     pub digits: Option<u32>,
     /// Accounts with live flows.

@@ -246,6 +246,7 @@ fn fixed(running: &Config, now: &Config) -> Vec<(&'static str, bool)> {
         ("admin.address", running.admin.address == now.admin.address),
         ("codes: where they are kept", running.codes.store.stays(&now.codes.store)),
         ("codes.tries", running.codes.tries == now.codes.tries),
+        ("codes.refused", running.codes.refused == now.codes.refused),
         ("codes.capacity", running.codes.capacity == now.codes.capacity),
         ("codes.state_file", running.codes.state_file == now.codes.state_file),
         ("reset.repeat_window", running.reset.repeat_window == now.reset.repeat_window),

@@ -27,6 +27,7 @@ pub(super) fn codes(
         }
     }
     let tries = section.number("tries", 5, 1..=100);
+    let refused = section.number("refused", 10, 1..=100);
     let capacity = section.number("capacity", 1_000_000, 1..=50_000_000);
     let state_file = section.optional("state_file", |text| around.place(text));
     if section.has("state_file") && token.is_some_and(|token| token.ephemeral) {
@@ -40,6 +41,7 @@ pub(super) fn codes(
     Some(Codes {
         store: store?,
         tries: tries?,
+        refused: refused?,
         digits,
         capacity: usize::try_from(capacity?).ok()?,
         state_file: state_file?,

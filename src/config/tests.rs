@@ -139,7 +139,7 @@ fn a_good_file_with_the_defaults() {
     assert_eq!(config.reset.answer_floor, Duration::from_millis(250));
     assert_eq!(config.reset.process.stages.len(), 5);
     assert_eq!(config.token.keys.iter().map(|key| key.0.expose()[0]).collect::<Vec<_>>(), [1, 255]);
-    assert_eq!((config.codes.tries, config.codes.capacity), (5, 1_000_000));
+    assert_eq!((config.codes.tries, config.codes.refused, config.codes.capacity), (5, 10, 1_000_000));
     let rate = |count, secs| Some(Rate { count: NonZeroU32::new(count).unwrap(), period: Duration::from_secs(secs) });
     assert_eq!(config.limits.client, rate(300, 60));
     assert_eq!(config.limits.start_per_client, rate(30, 600));
@@ -587,6 +587,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ),
     ("codes", r#"tries = 0"#, "codes.tries = 0: must be a whole number from 1 to 100"),
     ("codes", r#"tries = "5""#, r#"codes.tries = "5": must be a whole number from 1 to 100"#),
+    ("codes", r#"refused = 0"#, "codes.refused = 0: must be a whole number from 1 to 100"),
     ("codes", r#"capacity = -1"#, "codes.capacity = -1: must be a whole number from 1 to 50000000"),
     (
         "limits",

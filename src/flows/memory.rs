@@ -153,7 +153,7 @@ impl Flows for MemoryFlows {
     }
 
     async fn settle(&self, at: &FlowRef, how: Settled) -> Result<(), Down> {
-        self.change(at, (), |record, _| record.settle(at, how)).await;
+        self.change(at, (), |record, _| record.settle(at, how, self.rules)).await;
         Ok(())
     }
 }

@@ -14,14 +14,14 @@ use crate::{
 const MAX_CODES: usize = 16;
 /// Flows that may join one code.
 const MAX_JOINED: usize = 4;
-/// Passwords that a store's policy may refuse in one flow.
-const MAX_REFUSED: u32 = 10;
 
 /// The rules of a code cache, from the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// Tries of each lane.
     pub tries: u32,
+    /// Passwords that may be refused in one flow.
+    pub refused: u32,
     /// Within it of a mail, another start joins its code.
     pub mail_gap: Duration,
 }
@@ -29,7 +29,7 @@ pub struct Rules {
 impl Rules {
     /// As configured.
     pub const fn of(config: &Config) -> Self {
-        Self { tries: config.codes.tries, mail_gap: config.reset.mail_gap }
+        Self { tries: config.codes.tries, refused: config.codes.refused, mail_gap: config.reset.mail_gap }
     }
 }
 
@@ -185,7 +185,7 @@ impl Record {
         Claim::Granted
     }
 
-    pub(super) fn settle(&mut self, at: &FlowRef, how: Settled) {
+    pub(super) fn settle(&mut self, at: &FlowRef, how: Settled, rules: Rules) {
         let Some(lease) = self.lease.take_if(|lease| lease.flow == at.flow) else { return };
         let Some(live) = self.find(&at.flow) else { return };
         match how {
@@ -197,7 +197,7 @@ impl Record {
                 live.undecided = None;
                 live.refused += 1;
                 live.expires = live.expires.max(until);
-                if live.refused >= MAX_REFUSED {
+                if live.refused >= rules.refused {
                     self.flows.retain(|live| live.flow != at.flow);
                 }
             }

@@ -268,7 +268,7 @@ impl Inner {
                 Settled::Refused { .. } => Settled::Refused { until: now.after(left) },
                 how => how,
             };
-            record.settle(at, how);
+            record.settle(at, how, self.rules);
         })
         .await
     }

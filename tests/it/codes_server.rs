@@ -42,7 +42,7 @@ impl Replica {
         let kv = Arc::new(Kv::new(config, shared, metrics.kv().unwrap()).unwrap());
         kv.met().await?;
         let clock = Arc::new(ManualClock::new());
-        let rules = Rules { tries, mail_gap: Duration::ZERO };
+        let rules = Rules { tries, refused: 10, mail_gap: Duration::ZERO };
         let flows = RedisFlows::new(kv.clone(), ids, 100, rules, clock.clone());
         Ok(Self { flows, kv, metrics, clock })
     }

@@ -24,6 +24,7 @@ use resetgate::{
 use crate::support::{clock::ManualClock, redis::RedisServer};
 
 const TRIES: u32 = 5;
+const REFUSED: u32 = 3;
 const GAP: Duration = Duration::from_secs(60);
 const LIFE: Duration = Duration::from_secs(1200);
 const LEASE: Duration = Duration::from_secs(60);
@@ -32,7 +33,7 @@ const DIGITS: [u8; 16] = [5; 16];
 const WRONG: [u8; 16] = [2; 16];
 const PASSWORD: [u8; 16] = [3; 16];
 const OTHER_PASSWORD: [u8; 16] = [4; 16];
-const RULES: Rules = Rules { tries: TRIES, mail_gap: GAP };
+const RULES: Rules = Rules { tries: TRIES, refused: REFUSED, mail_gap: GAP };
 
 struct Cache {
     /// All of one cache; each step is the next one's.
@@ -358,7 +359,7 @@ async fn refused_passwords_are_counted(cache: Cache) {
         let until = cache.later(Duration::from_secs(300));
         cache.flows().settle(&flow(1, 1), Settled::Refused { until }).await.unwrap();
     }
-    assert_eq!(granted, 10);
+    assert_eq!(granted, REFUSED);
 }
 
 async fn room_is_taken_by_every_start_until_its_time_and_by_nothing_else(cache: Cache) {

@@ -14,8 +14,8 @@ use crate::reset::{
     error::Stop,
     flow::{Flow, Known, Tag},
     ports::{
-        Change, Claim, Down, Event, Field, LimitKey, NewValue, Patched, PolicyFailure, Purpose, Reason, Resource,
-        Revision, Rule, Secret, Settled,
+        Account, Change, Claim, Down, Event, Field, LimitKey, NewValue, Patched, PolicyFailure, Purpose, Reason,
+        Resource, Revision, Rule, Secret, Settled,
     },
     process::Reader,
     stage::{Cx, Next, Stage},
@@ -59,8 +59,21 @@ impl Stage for ResetStage {
         NAME
     }
 
-    async fn requirements(&self, _: &mut Flow, _: &Cx<'_>) -> Result<Option<Value>, Stop> {
-        Ok(Some(ask()))
+    /// As IDM's own, it looks at the account before it asks: of one that has changed since the mail was sent, nobody
+    /// need think of a new password.
+    async fn requirements(&self, flow: &mut Flow, cx: &Cx<'_>) -> Result<Option<Value>, Stop> {
+        let Some(known) = &flow.state.account else { return Err(Stop::invalid_code()) };
+        match self.account(known, cx).await {
+            Ok(Some(_)) => Ok(Some(ask())),
+            Ok(None) => {
+                cx.record_of(flow, Event::LinkInvalid { account: flow.at().account }, Reason::None);
+                Err(Stop::bad(CHANGED))
+            }
+            Err(down) => {
+                cx.identity_down(down);
+                Err(Stop::Unavailable(down.retry_after))
+            }
+        }
     }
 
     async fn advance(&self, input: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
@@ -93,6 +106,8 @@ impl Stage for ResetStage {
 const LEASE: Duration = Duration::from_secs(60);
 /// How long to wait for somebody else's claim before giving up.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// IDM's own words for a link whose account is not what it was.
+const CHANGED: &str = "Password reset link is invalid";
 const POLL: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_secs(2);
 /// How often a revision may move between the read and the PATCH.
@@ -129,8 +144,8 @@ impl ResetStage {
     async fn set(&self, known: &Known, password: &Secret, cx: &Cx<'_>) -> Outcome {
         let (mut stale, mut unknown) = (0, false);
         loop {
-            let down = match self.revision(known, cx).await {
-                Ok(Some(revision)) => match self.patch(known, revision.as_ref(), password, cx).await {
+            let down = match self.account(known, cx).await {
+                Ok(Some(account)) => match self.patch(known, account.revision.as_ref(), password, cx).await {
                     Ok(Patched::Done) => return Outcome::Set,
                     Ok(Patched::Refused(failures)) if !unknown => return Outcome::Refused(failures),
                     // A history rule refuses what was set a moment ago.
@@ -160,18 +175,16 @@ impl ResetStage {
         }
     }
 
-    /// The account's revision if it is still what it was when the mail was sent: id, address and status.
-    async fn revision(&self, known: &Known, cx: &Cx<'_>) -> Result<Option<Option<Revision>>, Down> {
+    /// The account, if it is still what it was when the mail was sent: id, address and status.
+    async fn account(&self, known: &Known, cx: &Cx<'_>) -> Result<Option<Account>, Down> {
         let mut want = vec![self.query.mail_field.clone()];
         want.extend(self.query.status_field.clone());
         let account = cx.ports.accounts.read(cx.caller, &self.settings.resource, &known.id, &want).await?;
-        Ok(account
-            .filter(|account| {
-                let same_mail = mail_digest(cx, account.text(&self.query.mail_field).unwrap_or_default()) == known.mail;
-                let status = self.query.status_field.as_ref().and_then(|field| account.text(field));
-                account.id == known.id && same_mail && self.status.as_ref().is_none_or(|rule| rule.holds(status))
-            })
-            .map(|account| account.revision))
+        Ok(account.filter(|account| {
+            let same_mail = mail_digest(cx, account.text(&self.query.mail_field).unwrap_or_default()) == known.mail;
+            let status = self.query.status_field.as_ref().and_then(|field| account.text(field));
+            account.id == known.id && same_mail && self.status.as_ref().is_none_or(|rule| rule.holds(status))
+        }))
     }
 
     async fn patch(
@@ -212,7 +225,7 @@ impl ResetStage {
                 settled?;
                 Ok(Next::Ask { tag: Tag::Initial, requirements: refused(&failures, &self.settings.password_field) })
             }
-            Outcome::Changed => Err(Stop::bad("Password reset link is invalid")),
+            Outcome::Changed => Err(Stop::bad(CHANGED)),
             Outcome::NotSent(wait) | Outcome::Unknown(wait) => Err(Stop::Unavailable(wait)),
         }
     }

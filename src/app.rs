@@ -62,8 +62,6 @@ const TIDY_LIMITS: Duration = Duration::from_secs(60);
 pub enum StartError {
     #[error("cannot start the tokens' cryptography")]
     Keys(#[from] KeysError),
-    #[error("the process has no stage that mails a code")]
-    NoMailStage,
     #[error("cannot start mail")]
     Mail(#[from] mail::StartError),
     #[error("cannot start the identity store's client")]

@@ -12,6 +12,7 @@ mod folder;
 mod idm;
 mod language;
 pub mod letter;
+mod nothing;
 mod outbox;
 mod smtp;
 pub mod trial;
@@ -81,6 +82,11 @@ pub fn start(
     };
     let world = outbox::World { letters, carrier, limits, clock, events, random: outbox::random };
     Ok(Arc::new(outbox::Postbox::start(world, config.capacity, config.later)))
+}
+
+/// The outbox of a process that mails nothing.
+pub fn none() -> Arc<dyn Outbox> {
+    Arc::new(nothing::Nothing)
 }
 
 /// What takes letters away. Every call ends within a deadline of the carrier's own.

@@ -27,10 +27,13 @@ pub use stage::{Caller, Ports, Settings};
 
 use error::Stop;
 use flow::{Flow, State, Tag};
+use kba::questions::Questions;
 use ports::{About, Digest, Event, Reason, Went};
 use process::{Process, StageSettings};
 use stage::{Cx, Next, Stage};
-use stages::{email_validation, kba as questions, parameters, reset_stage, user_query, validate_active_account};
+use stages::{
+    email_validation, kba as answers, kba_alone, parameters, reset_stage, user_query, validate_active_account,
+};
 use wire::{Input, Reply, Submission};
 
 /// Of a step that no stage gets to see.
@@ -247,7 +250,12 @@ fn stages(process: &Process) -> Vec<Box<dyn Stage>> {
             StageSettings::EmailValidation(settings) => Box::new(email_validation::EmailValidation(settings)),
             // A checked process has a user query before them.
             StageSettings::Kba(settings) => {
-                Box::new(questions::Verification::new(settings, query?.clone(), status.clone()))
+                let questions = Questions::new(settings, query?.clone(), status.clone());
+                if process.email().is_some() {
+                    Box::new(answers::Verification(questions))
+                } else {
+                    Box::new(kba_alone::Alone(questions))
+                }
             }
             StageSettings::ResetStage(mut settings) => {
                 let query = query?.clone();

@@ -213,12 +213,14 @@ async fn make(
     let limits: Arc<dyn Limits> = codes.limits(&config, &governor, events);
     config.mail.capacity = config.outbox_places();
     config.mail.later = config.later_places();
-    let email = config.reset.process.email().ok_or(StartError::NoMailStage)?;
     let digits = config.codes.digits.is_some();
     let accounts = Arc::new(Crest::new(&config.identity, Arc::clone(clock), Arc::clone(metrics))?);
     let service = letters::service(&accounts, &config.reset.process);
     let (limited, timed, noted) = (Arc::clone(&limits), Arc::clone(clock), Arc::clone(events));
-    let outbox = mail::start(&config.mail, email, digits, service, limited, timed, noted)?;
+    let outbox = match config.reset.process.email() {
+        Some(email) => mail::start(&config.mail, email, digits, service, limited, timed, noted)?,
+        None => mail::none(),
+    };
     let ports = Ports {
         accounts: accounts.clone(),
         flows: codes.flows(),

@@ -126,7 +126,7 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
     let mut section = root.section("reset");
     let file = process_file(&mut section, around);
     let mail = mail(root.section("mail"), file.as_ref(), around);
-    let reset = reset(section, file, limits.as_ref().and_then(|limits| limits.mail_per_account));
+    let reset = reset(section, file, limits.as_ref());
     let codes = codes(of_codes, store, limits.as_ref(), token.as_ref(), around);
     let mut section = root.section("log");
     let audit = audit(root.section("audit"), &mut section, around);

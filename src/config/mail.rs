@@ -98,7 +98,7 @@ pub(super) fn mail(
         }
         Some(Way::Idm) => {
             of_a_relay(&section, "transport = \"idm\", which asks as identity.auth");
-            if process.is_some_and(|process| !process.has_mail_service()) {
+            if process.is_some_and(|process| process.mails() && !process.has_mail_service()) {
                 section.fault("transport", "needs emailServiceUrl in the process file's emailValidation stage");
             }
             Some(Transport::Idm)
@@ -121,12 +121,14 @@ pub(super) fn mail(
     let from = match section.optional("from", units::mailbox) {
         Some(None) => {
             // Without a process file nobody knows yet whether this one is missing.
-            let missing = process.is_some_and(|process| !process.has_from());
+            let missing = process.is_some_and(|process| process.mails() && !process.has_from());
             let idm_says = matches!(transport, Some(Transport::Idm));
             if missing && !idm_says {
                 section.fault("from", &format!("{MISSING}, here or in the process file's emailValidation stage"));
             }
+            let silent = process.is_some_and(|process| !process.mails());
             match process.and_then(ProcessFile::from) {
+                None if silent => Some(None),
                 None if !(missing && idm_says) => None,
                 from => Some(from),
             }

@@ -23,10 +23,11 @@ pub(super) fn load<'n>(
     path: &Path,
     text: String,
     expressions: &Expressions<'_>,
+    kba_alone: bool,
     notes: &'n Notes<'n>,
 ) -> Option<ProcessFile<'n>> {
     let document = Document::read(path, text, expressions, notes)?;
-    let process = document.note(Process::of(&document.json), notes);
+    let process = document.note(Process::of(&document.json, kba_alone), notes);
     let file = ProcessFile { process, document, notes };
     file.check_link();
     file.tell();
@@ -106,6 +107,11 @@ impl ProcessFile<'_> {
         }
     }
 
+    /// Whether it has a stage that mails, right or wrong.
+    pub(super) fn mails(&self) -> bool {
+        self.stages().iter().any(is_email)
+    }
+
     /// What the questions come to, once they are there.
     pub(super) fn check_questions(&self) {
         let Some(settings) = self.process.as_ref().and_then(Process::kba) else { return };
@@ -116,7 +122,17 @@ impl ProcessFile<'_> {
             return;
         };
         let property = settings.kba.property.as_str();
+        let alone = !self.mails();
+        if alone && settings.kba.questions.len() < usize::try_from(asked).unwrap_or(usize::MAX) {
+            self.notes.fault(at(&format!(
+                "stands alone, and needs {asked} questions of the process's own at least: nobody is asked an account's"
+            )));
+        }
         let counted = match &settings.kba.lockout {
+            Some(lockout) if alone => format!(
+                "no wrong ones are counted in {}, or strangers could lock anybody out, but all by limits.answer_per_account",
+                lockout.attempts.as_str(),
+            ),
             Some(lockout) => format!(
                 "wrong ones are counted in {}, and looked at until that is above {}",
                 lockout.attempts.as_str(),

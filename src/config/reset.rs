@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Rate, Reset,
+    LimitName, Limits, Rate, Reset,
     expressions::Expressions,
     messages::messages,
     process::{self, ProcessFile},
@@ -16,9 +16,24 @@ use super::{
 pub(super) fn process_file<'n>(section: &mut Section<'n>, around: &Surroundings<'_>) -> Option<ProcessFile<'n>> {
     let notes = section.notes();
     let expressions = Expressions::read(section, around);
-    let (name, path, text) = section
-        .required("process", |text| around.process(text).map(|found| (text.to_owned(), around.path(text), found)))?;
-    let mut file = process::load(&path, text, expressions.as_ref()?, notes)?;
+    let alone = section.flag("kba_alone");
+    let read = section
+        .required("process", |text| around.process(text).map(|found| (text.to_owned(), around.path(text), found)));
+    let loaded = read
+        .and_then(|(name, path, text)| Some((name, process::load(&path, text, expressions.as_ref()?, alone, notes)?)));
+    let Some((name, mut file)) = loaded else {
+        // Nobody knows yet whether it is needed.
+        section.optional("kba", |text| around.place(text));
+        return None;
+    };
+    if alone && file.mails() {
+        section.warn("kba_alone", "does nothing: the process mails a code, which proves the account's owner");
+    } else if alone {
+        section.warn(
+            "kba_alone",
+            "lets strangers guess the answers that people give, which others often know, and keeps owners out meanwhile",
+        );
+    }
     questions(section, &name, &mut file, expressions.as_ref()?, around);
     Some(file)
 }
@@ -51,11 +66,7 @@ fn questions(
 }
 
 /// Reads the rest of it.
-pub(super) fn reset(
-    mut section: Section<'_>,
-    file: Option<ProcessFile<'_>>,
-    mail_per_account: Option<Rate>,
-) -> Option<Reset> {
+pub(super) fn reset(mut section: Section<'_>, file: Option<ProcessFile<'_>>, limits: Option<&Limits>) -> Option<Reset> {
     let path = section.or("path", "/openidm/selfservice/reset", units::path);
     let link_lifetime = section.or("link_lifetime", "20m", units::duration_in("1s"..="24h"));
     let answer_floor = section.or("answer_floor", "250ms", units::duration_in("1ms"..="10s"));
@@ -71,7 +82,13 @@ pub(super) fn reset(
     let sharing = [("none", false), ("each", true)];
     let each_of_a_mailbox = section.or("shared_mailbox", "none", |text| units::one_of(text, &sharing));
     if let Some(life) = link_lifetime {
-        check_reach(&section, life, mail_gap, mail_per_account);
+        check_reach(&section, life, mail_gap, limits.and_then(|limits| limits.mail_per_account));
+    }
+    let unguarded =
+        |limits: &Limits| limits.answer_per_account.is_none() || limits.observe.contains(&LimitName::AnswerPerAccount);
+    let alone = file.as_ref().and_then(|file| file.process.as_ref()).is_some_and(|process| process.email().is_none());
+    if alone && limits.is_some_and(unguarded) {
+        section.fault("kba_alone", "needs limits.answer_per_account: answers can be guessed");
     }
     let messages = messages(section.section("messages"));
     let mut cors = section.section("cors");

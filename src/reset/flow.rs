@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::ports::{AccountId, Digest, FlowRef, Lane, Secret, Slot};
+use super::{
+    filter::Filter,
+    ports::{AccountId, Digest, FlowRef, Lane, Secret, Slot},
+};
 
 /// Where within its stage a flow is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,8 @@ pub struct Flow {
     pub slot: Option<Box<dyn Slot>>,
     /// Whether the answer waits for the answer floor.
     pub floored: bool,
+    /// What was asked for in this request.
+    pub asked: Option<Filter>,
 }
 
 impl Flow {
@@ -102,7 +107,13 @@ impl Flow {
 
     /// A flow where its token left it.
     pub const fn resume(state: State) -> Self {
-        Self { state, found: Found { address: None, status: None, sharers: Vec::new() }, slot: None, floored: false }
+        Self {
+            state,
+            found: Found { address: None, status: None, sharers: Vec::new() },
+            slot: None,
+            floored: false,
+            asked: None,
+        }
     }
 
     /// Goes on with the one that is left of several, as if it had been found alone.

@@ -8,6 +8,9 @@ use base64::{
 };
 use serde_json::{Map, Value, json};
 
+pub(super) mod questions;
+pub(super) mod tally;
+
 use super::{
     ports::{Hashing, SaltedHash, Secret, Sha},
     process::Kba,

@@ -76,23 +76,23 @@ impl Process {
         let json: Value = serde_json::from_str(text).map_err(|e| {
             vec![Fault { pointer: String::new(), value: String::new(), rule: format!("must be JSON: {e}") }]
         })?;
-        Self::of(&json)
+        Self::of(&json, false)
     }
 
-    /// Reads what such a file holds.
+    /// Reads what such a file holds. With `kba_alone`, security questions may be all that proves an account's owner.
     ///
     /// # Errors
     /// As [`Self::parse`].
-    pub fn of(json: &Value) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
+    pub fn of(json: &Value, kba_alone: bool) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
         let mut notes = Notes::default();
-        let process = read(json, &mut notes);
+        let process = read(json, kba_alone, &mut notes);
         match process {
             Some(process) if notes.faults.is_empty() => Ok((process, notes.warnings)),
             _ => Err(notes.faults),
         }
     }
 
-    /// The mail stage's settings; a checked process has exactly one.
+    /// The mail stage's settings; there is one, unless security questions stand alone.
     pub fn email(&self) -> Option<&EmailSettings> {
         self.stages.iter().find_map(|stage| match stage {
             StageSettings::EmailValidation(settings) => Some(settings),
@@ -131,21 +131,21 @@ struct Notes {
     warnings: Vec<Fault>,
 }
 
-fn read(json: &Value, notes: &mut Notes) -> Option<Process> {
+fn read(json: &Value, kba_alone: bool, notes: &mut Notes) -> Option<Process> {
     let Some(top) = json.as_object() else {
         notes.faults.push(fault("", Some(json), "must be an object"));
         return None;
     };
     unresolved("", json, notes);
     let undefined: Vec<_> = notes.faults.drain(..).collect();
-    let process = read_all(top, notes);
+    let process = read_all(top, kba_alone, notes);
     // Of a value that is not known yet, all else that there is to say only follows from that.
     notes.faults.retain(|fault| undefined.iter().all(|earlier| earlier.pointer != fault.pointer));
     notes.faults.splice(0..0, undefined);
     process
 }
 
-fn read_all(top: &Map<String, Value>, notes: &mut Notes) -> Option<Process> {
+fn read_all(top: &Map<String, Value>, kba_alone: bool, notes: &mut Notes) -> Option<Process> {
     let mut reader = Reader::new(top, String::new(), notes);
     let stages = reader.objects("stageConfigs");
     let token = reader.object("snapshotToken");
@@ -177,7 +177,7 @@ fn read_all(top: &Map<String, Value>, notes: &mut Notes) -> Option<Process> {
         settings.push(read_stage(stage, &pointer, notes));
     }
     if notes.faults.is_empty() {
-        order::check(&settings, notes);
+        order::check(&settings, kba_alone, notes);
     }
     Some(Process { stages: settings.into_iter().collect::<Option<_>>()?, token_expiry: token_expiry? })
 }

@@ -2,6 +2,7 @@
 
 pub mod email_validation;
 pub mod kba;
+pub mod kba_alone;
 pub mod parameters;
 pub mod reset_stage;
 pub mod user_query;

@@ -18,7 +18,7 @@ const PASSWORD: &str = "Fresh-Pass1";
 const KATE: &str = "5b2d9a4e-3f60-4c1a-9d0e-1f6a7c8b9d01";
 const NOT_MATCHED: &str = "Answers are not matched";
 /// As in the recorded exchanges, with a lock-out.
-const LOCKING: &str = r#"{
+pub(crate) const LOCKING: &str = r#"{
     "kbaPropertyName": "kbaInfo", "minimumAnswersToDefine": 2, "minimumAnswersToVerify": 1,
     "questions": {
         "1": {
@@ -61,18 +61,18 @@ fn plan(kba: impl Into<String>) -> Plan {
 }
 
 /// An answer as IDM stores it.
-fn hashed(answer: &str) -> Value {
+pub(crate) fn hashed(answer: &str) -> Value {
     let salt = *b"0123456789abcdef";
     let salted = [answer.to_lowercase().as_bytes(), &salt].concat();
     let data = [digest::digest(&digest::SHA256, &salted).as_ref(), &salt].concat();
     json!({"$crypto": {"value": {"algorithm": "SHA-256", "data": STANDARD.encode(data)}, "type": "salted-hash"}})
 }
 
-fn system(id: &str, answer: &str) -> Value {
+pub(crate) fn system(id: &str, answer: &str) -> Value {
     json!({"questionId": id, "answer": hashed(answer)})
 }
 
-fn own(question: &str, answer: &str) -> Value {
+pub(crate) fn own(question: &str, answer: &str) -> Value {
     json!({"customQuestion": question, "answer": hashed(answer)})
 }
 
@@ -368,7 +368,10 @@ async fn a_store_that_is_down_costs_nobody_an_attempt() {
 async fn whoever_answers_late_has_time_for_the_password() {
     let clock = Arc::new(ManualClock::new());
     let world = world(Plan { clock: Some(clock.clone()), ..plan(LOCKING) }, json!([system("1", "Blue")])).await;
-    world.query("bjensen").await;
+    // The answer waits for a floor that does not come; its mail does not.
+    let token = world.begin().await;
+    let query = json!({"token": token, "input": {"queryFilter": "userName eq \"bjensen\""}});
+    let _waits = world.post_and_leave(&query).await;
     let (token, code) = world.mailed(1).await;
     let minutes = |count: u64| std::time::Duration::from_secs(60 * count);
     clock.forward(minutes(19));

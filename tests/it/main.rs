@@ -16,6 +16,7 @@ mod flows_contract;
 mod h2;
 mod http_edges;
 mod kba;
+mod kba_alone;
 mod lanes;
 mod layers;
 mod limits;

@@ -98,6 +98,54 @@ fn its_faults_have_their_file_and_line() {
     );
 }
 
+/// The questions in the place of the mailed code.
+fn alone(folder: &Folder, fields: &str, kba: &str, more: &str) -> Result<(Config, Vec<String>), Vec<String>> {
+    let mut process: serde_json::Value = serde_json::from_str(PROCESS).unwrap();
+    for stage in process["stageConfigs"].as_array_mut().unwrap() {
+        if stage["name"] == "emailValidation" {
+            *stage = serde_json::from_str(STAGE).unwrap();
+        }
+        if stage["name"] == "userQuery" {
+            stage["validQueryFields"] = serde_json::from_str(fields).unwrap();
+        }
+    }
+    folder.put("selfservice.kba.json", kba);
+    folder.put("selfservice-reset.json", &process.to_string());
+    let key = "process = \"selfservice-reset.json\"\n";
+    let (reset, limits) = more.split_once('|').unwrap_or((more, ""));
+    let toml = GOOD.replace(key, &format!("{key}{reset}")).replace("from = \"help@example.com\"\n", "");
+    folder.load(&toml.replace("[limits]\n", &format!("[limits]\n{limits}\n")))
+}
+
+#[test]
+fn questions_stand_alone_only_by_the_operators_word() {
+    let folder = Folder::new();
+    let named = |outcome: Result<(Config, Vec<String>), Vec<String>>, rule: &str| {
+        let faults = outcome.unwrap_err();
+        assert!(faults.len() == 1 && faults[0].contains(rule), "{rule}: {faults:#?}");
+    };
+    let one = "[\"userName\"]";
+    let word = "kba_alone = true\n";
+    named(
+        alone(&folder, one, KBA, ""),
+        "must have a stage that proves the account's owner: emailValidation, or security",
+    );
+    named(alone(&folder, "[\"userName\", \"mail\"]", KBA, word), "must have one field where questions stand alone");
+    let three = KBA.replace("\"minimumAnswersToVerify\": 2", "\"minimumAnswersToVerify\": 3");
+    named(alone(&folder, one, &three, word), "stands alone, and needs 3 questions of the process's own");
+    for off in ["answer_per_account = \"0\"", "observe = [\"answer_per_account\"]"] {
+        let limits = format!("{word}|{off}");
+        named(alone(&folder, one, KBA, &limits), "reset.kba_alone = true: needs limits.answer_per_account");
+    }
+    let (config, warnings) = alone(&folder, one, KBA, word).unwrap();
+    assert!(config.reset.process.email().is_none() && config.mail.from.is_none());
+    assert!(warnings.iter().any(|w| w.contains("reset.kba_alone = true: lets strangers guess")), "{warnings:#?}");
+    let told: Vec<_> = config.told.iter().map(ToString::to_string).collect();
+    assert!(told.iter().any(|line| line.contains("no wrong ones are counted in kbaLockout")), "{told:#?}");
+    let (_, warnings) = with(&folder, STAGE, word).unwrap();
+    assert!(warnings.iter().any(|w| w.contains("reset.kba_alone = true: does nothing")), "{warnings:#?}");
+}
+
 #[test]
 fn questions_come_after_the_mailed_code() {
     let folder = Folder::new();

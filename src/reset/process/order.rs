@@ -5,7 +5,9 @@ use crate::reset::stages::{email_validation, kba, parameters, reset_stage, user_
 
 /// What an order needs so that nobody sets a password without having shown that the account is theirs, and so that the
 /// look-up, the status and the mail are one step for everyone.
-pub(super) fn check(stages: &[Option<StageSettings>], notes: &mut Notes) {
+///
+/// With `kba_alone` the owner may be proven by answers alone.
+pub(super) fn check(stages: &[Option<StageSettings>], kba_alone: bool, notes: &mut Notes) {
     let at = |name: &str| stages.iter().position(|s| s.as_ref().is_some_and(|s| s.name() == name));
     let mut say = |pointer: String, rule: &str| notes.faults.push(fault(&pointer, None, rule));
     for (index, stage) in stages.iter().enumerate() {
@@ -17,8 +19,15 @@ pub(super) fn check(stages: &[Option<StageSettings>], notes: &mut Notes) {
     if query.is_none() {
         say("/stageConfigs".to_owned(), "must have a userQuery stage");
     }
-    if email.is_none() {
-        say("/stageConfigs".to_owned(), "must have a stage that proves the account's owner: emailValidation");
+    let kba = at(kba::NAME);
+    // What proves the account's owner.
+    let proof = email.or(kba.filter(|_| kba_alone));
+    if proof.is_none() {
+        say(
+            "/stageConfigs".to_owned(),
+            "must have a stage that proves the account's owner: emailValidation, or security questions alone with \
+             reset.kba_alone",
+        );
     }
     if reset.is_none() || reset != stages.len().checked_sub(1) {
         say("/stageConfigs".to_owned(), "must end with resetStage");
@@ -27,16 +36,17 @@ pub(super) fn check(stages: &[Option<StageSettings>], notes: &mut Notes) {
         say("/stageConfigs".to_owned(), "must have parameters as its first stage, if at all");
     }
     let active = at(validate_active_account::NAME);
-    if let (Some(query), Some(email)) = (query, email) {
+    if let (Some(query), Some(proof)) = (query, proof) {
         let expected = query + 1 + usize::from(active.is_some());
-        if email != expected || active.is_some_and(|active| active != query + 1) {
+        if proof != expected || active.is_some_and(|active| active != query + 1) {
             say(
                 "/stageConfigs".to_owned(),
-                "must have userQuery, validateActiveAccount (if at all) and emailValidation one right after the other",
+                "must have userQuery, validateActiveAccount (if at all) and emailValidation (or the questions that stand \
+                 alone) one right after the other",
             );
         }
     }
-    if let (Some(kba), Some(email)) = (at(kba::NAME), email)
+    if let (Some(kba), Some(email)) = (kba, email)
         && kba < email
     {
         say(
@@ -48,6 +58,15 @@ pub(super) fn check(stages: &[Option<StageSettings>], notes: &mut Notes) {
         StageSettings::UserQuery(settings) => Some(settings),
         _ => None,
     });
+    if let (None, Some(_), Some(query), Some(settings)) = (email, proof, query, query_settings)
+        && settings.valid_fields.len() != 1
+    {
+        say(
+            format!("/stageConfigs/{query}/validQueryFields"),
+            "must have one field where questions stand alone: by two names of one account its questions would tell that it \
+             is there",
+        );
+    }
     if let (Some(index), Some(settings)) = (active, query_settings)
         && settings.status_field.is_none()
     {

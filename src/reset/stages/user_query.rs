@@ -93,6 +93,7 @@ impl Stage for UserQuery {
             }
             Err(why) => cx.decoy(flow, why)?,
         }
+        flow.asked = Some(filter);
         Ok(Next::Done)
     }
 

@@ -228,6 +228,35 @@ async fn a_role_that_is_missing_is_named_with_its_rule() {
     told.fails("identity.patch", "403", &rule("/*", "patch"));
 }
 
+/// Without it no answer to a security question is ever looked at.
+#[tokio::test]
+async fn a_right_to_count_wrong_answers_that_is_missing() {
+    let told = async |right: &Right| {
+        let files = right.files();
+        let file = Path::new(&files.config()).with_file_name("selfservice-reset.json");
+        let mut process: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+        let stages = process["stageConfigs"].as_array_mut().unwrap();
+        let stage = serde_json::json!({
+            "name": "kbaSecurityAnswerVerificationStage", "identityServiceUrl": "managed/user", "kbaConfig": {
+                "minimumAnswersToVerify": 1, "questions": {"1": {"en": "Colour?"}},
+                "numberOfAttemptsAllowed": 3, "kbaAttemptsPropertyName": "kbaLockout",
+            },
+        });
+        stages.insert(stages.len() - 1, stage);
+        files.write("selfservice-reset.json", &process.to_string());
+        Told::of(&files, &[]).await
+    };
+    let right = Right::start().await;
+    told(&right).await.has("identity.count", "ok", "allowed: wrong answers can be counted in kbaLockout", "");
+    let deny = |seen: &Seen| {
+        let counts = seen.method() == "PATCH" && String::from_utf8_lossy(&seen.body).contains("kbaLockout");
+        counts.then(|| store::error(403, "Access denied"))
+    };
+    let told = told(&Right::with(deny).await).await;
+    told.fails("identity.count", "403: the service user may not", "restrictPatchToFields(['password', 'kbaLockout'])");
+    told.has("identity.patch", "ok", "allowed", "");
+}
+
 #[tokio::test]
 async fn credentials_that_are_wrong() {
     let right = Right::start().await;

@@ -11,7 +11,8 @@ use crate::support::{
     answer::Answer,
     clock::ManualClock,
     link::Mode,
-    world::{Plan, World},
+    redis::RedisServer,
+    world::{KEPT_KEY, Plan, World},
 };
 
 const PASSWORD: &str = "Fresh-Pass1";
@@ -258,6 +259,29 @@ async fn of_twenty_wrong_answers_at_once_no_more_are_looked_at_than_are_allowed(
     assert_eq!(world.metric("kba_attempts_total{outcome=\"wrong\"}").await, "4");
     assert_eq!(world.metric("kba_attempts_total{outcome=\"locked\"}").await, "16");
     assert_eq!(outcome(&give(&world, &token, "Blue").await), refused());
+}
+
+/// Two gates, which share codes on a server, before one store.
+#[tokio::test]
+async fn of_twenty_at_once_over_two_gates_no_more_are_looked_at_than_are_allowed() {
+    let Some(server) = RedisServer::start().await else { return };
+    let codes: &str = Box::leak(format!("store = \"{}\"", server.url()).into_boxed_str());
+    let shared = |identity| Plan { codes, token: KEPT_KEY, identity, ..plan(LOCKING) };
+    let one = Arc::new(world(shared(None), json!([system("1", "Blue"), own("Pet?", "Blue")])).await);
+    let two = Arc::new(World::with(shared(Some(one.store.address()))).await);
+    let token = proven(&one, 1).await.token();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        let (world, token) = (if n % 2 == 0 { &one } else { &two }.clone(), token.clone());
+        tasks.spawn(async move { outcome(&give(&world, &token, &format!("wrong {n}")).await) });
+    }
+    assert_eq!(tasks.join_all().await, vec![refused(); 20]);
+    assert_eq!(count(&one), json!(4));
+    let mut wrong = 0;
+    for world in [&one, &two] {
+        wrong += world.metric("kba_attempts_total{outcome=\"wrong\"}").await.parse::<u32>().unwrap();
+    }
+    assert_eq!(wrong, 4);
 }
 
 #[tokio::test]

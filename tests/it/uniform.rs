@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use resetgate::{clock::SystemClock, demo::store::User};
 
 use self::{
-    flows::{Flow, KINDS, ask_all, walk_all},
+    flows::{Flow, KINDS, answer_all, ask_all, walk_all},
     judge::{Sample, assert_alike, tell_apart},
 };
 use crate::support::{
@@ -127,6 +127,30 @@ async fn no_kind_can_be_told_while_mail_is_down() {
         world
     };
     assert_uniform(RARE, world, whole_flows).await;
+}
+
+/// Where questions stand alone, all of which have one text here: which is asked follows from the name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_kind_can_be_told_by_questions_that_stand_alone() {
+    const KBA: &str =
+        r#"{"minimumAnswersToVerify": 1, "questions": {"1": {"en": "?"}, "2": {"en": "?"}, "3": {"en": "?"}}}"#;
+    let world = async |floor: &'static str| {
+        let reset: &str = Box::leak(format!("{floor}\nkba_alone = true").into_boxed_str());
+        let files = vec![("selfservice.kba.json", KBA.to_owned())];
+        let world = World::with(Plan { reset, process: crate::kba_alone::alone, files, ..plan() }).await;
+        for n in 0..EACH {
+            let user = |kind: &str| User::new(&format!("{kind}-{n}"), &format!("{kind}{n}"), "Secret12");
+            let info = serde_json::json!([crate::kba::own("Pet?", "Rex"), crate::kba::system("2", "Blue")]);
+            world.store.insert(user("known").with("kbaInfo", info.clone()));
+            world.store.insert(user("dormant").with("kbaInfo", info).with("accountStatus", "inactive"));
+            world.store.insert(user("nomail"));
+        }
+        world.store_link.set(LAG);
+        world
+    };
+    let kinds = ["unknown", "known", "inactive", "without mail"];
+    let samples = async |world: &World, round| answer_all(world, Flow::of(&kinds, EACH, EACH, round), CLIENTS).await;
+    assert_uniform(RARE, world, samples).await;
 }
 
 /// Some find no place: nobody more often than others.

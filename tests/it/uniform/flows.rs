@@ -93,6 +93,22 @@ pub(super) async fn ask_all(world: &World, flows: Vec<Flow>, clients: usize) -> 
     asks.buffer_unordered(clients).collect::<Vec<_>>().await.into_iter().flatten().collect()
 }
 
+/// The same of a process whose questions stand alone: as far as the questions, and a few wrong answers.
+pub(super) async fn answer_all(world: &World, flows: Vec<Flow>, clients: usize) -> Vec<Sample> {
+    let asks = stream::iter(flows).map(async |flow| {
+        let (asked, _) = flow.ask(world).await;
+        let token = asked.token().expect("a token");
+        let answer = |answer: &str| json!({"token": token, "input": {"answer1": answer}});
+        let step = async |step, body| timed(world, flow.kind, step, &body).await;
+        let wrong = step("wrong answer", answer("wrong")).await;
+        let missing = step("no answer", json!({"token": token, "input": {}})).await;
+        let others = join_all((0..5).map(|n| step("wrong answers", answer(&format!("wrong {n}"))))).await;
+        let spent = step("no answers left", answer("wrong again")).await;
+        [asked, wrong, missing, spent].into_iter().chain(others)
+    });
+    asks.buffer_unordered(clients).collect::<Vec<_>>().await.into_iter().flatten().collect()
+}
+
 pub(super) async fn timed(world: &World, kind: &'static str, step: &'static str, body: &Value) -> Sample {
     let target = format!("{PATH}?_action=submitRequirements");
     let headers = [("Content-Type", "application/json")];

@@ -251,10 +251,10 @@ fn stages(process: &Process) -> Vec<Box<dyn Stage>> {
             // A checked process has a user query before them.
             StageSettings::Kba(settings) => {
                 let questions = Questions::new(settings, query?.clone(), status.clone());
-                if process.email().is_some() {
-                    Box::new(answers::Verification(questions))
+                if process.asks_strangers() {
+                    Box::new(kba_alone::Alone { questions, mails: process.email().is_some() })
                 } else {
-                    Box::new(kba_alone::Alone(questions))
+                    Box::new(answers::Verification(questions))
                 }
             }
             StageSettings::ResetStage(mut settings) => {

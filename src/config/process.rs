@@ -122,10 +122,10 @@ impl ProcessFile<'_> {
             return;
         };
         let property = settings.kba.property.as_str();
-        let alone = !self.mails();
+        let alone = self.process.as_ref().is_some_and(Process::asks_strangers);
         if alone && settings.kba.questions.len() < usize::try_from(asked).unwrap_or(usize::MAX) {
             self.notes.fault(at(&format!(
-                "stands alone, and needs {asked} questions of the process's own at least: nobody is asked an account's"
+                "asks strangers, and needs {asked} questions of the process's own at least: nobody is asked an account's"
             )));
         }
         let counted = match &settings.kba.lockout {

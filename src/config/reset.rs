@@ -11,6 +11,7 @@ use super::{
     secret::Surroundings,
     units,
 };
+use crate::reset::process::Process;
 
 /// Reads the process file that the section names.
 pub(super) fn process_file<'n>(section: &mut Section<'n>, around: &Surroundings<'_>) -> Option<ProcessFile<'n>> {
@@ -26,15 +27,16 @@ pub(super) fn process_file<'n>(section: &mut Section<'n>, around: &Surroundings<
         section.optional("kba", |text| around.place(text));
         return None;
     };
-    if alone && file.mails() {
-        section.warn("kba_alone", "does nothing: the process mails a code, which proves the account's owner");
+    questions(section, &name, &mut file, expressions.as_ref()?, around);
+    let asks = file.process.as_ref().map(Process::asks_strangers);
+    if alone && asks == Some(false) {
+        section.warn("kba_alone", "does nothing: no stranger is asked a security question by this process");
     } else if alone {
         section.warn(
             "kba_alone",
             "lets strangers guess the answers that people give, which others often know, and keeps owners out meanwhile",
         );
     }
-    questions(section, &name, &mut file, expressions.as_ref()?, around);
     Some(file)
 }
 
@@ -86,7 +88,7 @@ pub(super) fn reset(mut section: Section<'_>, file: Option<ProcessFile<'_>>, lim
     }
     let unguarded =
         |limits: &Limits| limits.answer_per_account.is_none() || limits.observe.contains(&LimitName::AnswerPerAccount);
-    let alone = file.as_ref().and_then(|file| file.process.as_ref()).is_some_and(|process| process.email().is_none());
+    let alone = file.as_ref().and_then(|file| file.process.as_ref()).is_some_and(Process::asks_strangers);
     if alone && limits.is_some_and(unguarded) {
         section.fault("kba_alone", "needs limits.answer_per_account: answers can be guessed");
     }

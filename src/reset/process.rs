@@ -108,6 +108,12 @@ impl Process {
         })
     }
 
+    /// Whether strangers are asked questions: no code has been mailed before.
+    pub fn asks_strangers(&self) -> bool {
+        let first = self.stages.iter().find(|s| matches!(s, StageSettings::Kba(_) | StageSettings::EmailValidation(_)));
+        matches!(first, Some(StageSettings::Kba(_)))
+    }
+
     /// Takes the questions that the stage leaves to a file of their own.
     pub fn take_kba(&mut self, kba: &Kba) {
         for stage in &mut self.stages {

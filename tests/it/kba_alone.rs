@@ -92,6 +92,38 @@ async fn the_right_answer_sets_a_password_and_no_mail_is_sent() {
     assert_eq!(give(&world, &asked, right(&asked)).await.status, 200);
 }
 
+fn before_the_code(process: &mut Value) {
+    let email = process["stageConfigs"][3].clone();
+    assert_eq!(email["name"], "emailValidation");
+    alone(process);
+    process["stageConfigs"].as_array_mut().unwrap().insert(4, email);
+}
+
+#[tokio::test]
+async fn before_the_mailed_code_they_are_asked_alike() {
+    let reset = "answer_floor = \"20ms\"\nkba_alone = true\nmail_gap = \"0s\"";
+    let world = world(Plan { process: before_the_code, reset, ..plan() }).await;
+    let (somebody, nobody) = (world.query("bjensen").await, world.query("nobody").await);
+    assert_eq!(shape(&somebody), shape(&nobody));
+    assert_eq!(give(&world, &somebody, "wrong").await.whole(), give(&world, &nobody, "wrong").await.whole());
+    assert_eq!(world.mailbox.mails().len(), 0);
+    // Each time that it is answered right a code is mailed, and each is good.
+    for (nth, spelling) in [(1, right(&somebody).to_lowercase()), (2, right(&somebody).to_uppercase())] {
+        let asked = give(&world, &somebody, &spelling).await;
+        assert_eq!(asked.json()["tag"], "validateCode", "{}", asked.body);
+        let (token, code) = world.mailed(nth).await;
+        let shown = world.show(&token, &code).await;
+        assert_eq!(shown.json()["type"], "resetStage", "{}", shown.body);
+        let typed = world.show(&asked.token(), &code).await;
+        assert_eq!(typed.status, 200, "{}", typed.body);
+        if nth == 2 {
+            let set = world.set(&shown.token(), PASSWORD).await;
+            assert_eq!(set.json()["status"], json!({"success": true}), "{}", set.body);
+        }
+    }
+    assert!(world.store.password_is("bjensen", PASSWORD));
+}
+
 #[tokio::test]
 async fn nobody_is_asked_as_somebody_is_and_the_same_each_time() {
     let world = world(plan()).await;

@@ -130,9 +130,12 @@ fn questions_stand_alone_only_by_the_operators_word() {
         alone(&folder, one, KBA, ""),
         "must have a stage that proves the account's owner: emailValidation, or security",
     );
-    named(alone(&folder, "[\"userName\", \"mail\"]", KBA, word), "must have one field where questions stand alone");
+    named(
+        alone(&folder, "[\"userName\", \"mail\"]", KBA, word),
+        "must have one field where strangers are asked questions",
+    );
     let three = KBA.replace("\"minimumAnswersToVerify\": 2", "\"minimumAnswersToVerify\": 3");
-    named(alone(&folder, one, &three, word), "stands alone, and needs 3 questions of the process's own");
+    named(alone(&folder, one, &three, word), "asks strangers, and needs 3 questions of the process's own");
     for off in ["answer_per_account = \"0\"", "observe = [\"answer_per_account\"]"] {
         let limits = format!("{word}|{off}");
         named(alone(&folder, one, KBA, &limits), "reset.kba_alone = true: needs limits.answer_per_account");
@@ -157,4 +160,17 @@ fn questions_come_after_the_mailed_code() {
     folder.put("selfservice-reset.json", &process.to_string());
     let faults = folder.load(GOOD).unwrap_err();
     assert!(faults.iter().any(|fault| fault.contains("must come after emailValidation")), "{faults:#?}");
+    // By the operator's word before it, and never before the query.
+    let key = "process = \"selfservice-reset.json\"\n";
+    let word = GOOD.replace(key, &format!("{key}kba_alone = true\n"));
+    assert!(folder.load(&word).unwrap_err().iter().any(|fault| fault.contains("one right after the other")));
+    let stages = process["stageConfigs"].as_array_mut().unwrap();
+    let stage = stages.remove(query);
+    let email = stages.iter().position(|stage| stage["name"] == "emailValidation").unwrap();
+    stages.insert(email, stage);
+    stages[query]["validQueryFields"] = serde_json::json!(["userName"]);
+    folder.put("selfservice-reset.json", &process.to_string());
+    let (config, warnings) = folder.load(&word).unwrap();
+    assert!(config.reset.process.asks_strangers() && config.reset.process.email().is_some());
+    assert!(warnings.iter().any(|w| w.contains("lets strangers guess")), "{warnings:#?}");
 }

@@ -50,6 +50,11 @@ impl Questions {
         self.names.iter().map(String::as_str).collect()
     }
 
+    /// The attribute with an account's address.
+    pub(in crate::reset) fn mail_field(&self) -> &Field {
+        &self.query.mail_field
+    }
+
     /// The attributes that an account may be asked for by.
     pub(in crate::reset) fn fields(&self) -> &[Field] {
         &self.query.valid_fields

@@ -20,8 +20,10 @@ pub(super) fn check(stages: &[Option<StageSettings>], kba_alone: bool, notes: &m
         say("/stageConfigs".to_owned(), "must have a userQuery stage");
     }
     let kba = at(kba::NAME);
-    // What proves the account's owner.
-    let proof = email.or(kba.filter(|_| kba_alone));
+    // Questions that strangers are asked: there is no code before them.
+    let open = kba.filter(|kba| kba_alone && email.is_none_or(|email| *kba < email));
+    // The first of what proves the account's owner.
+    let proof = open.or(email);
     if proof.is_none() {
         say(
             "/stageConfigs".to_owned(),
@@ -38,32 +40,33 @@ pub(super) fn check(stages: &[Option<StageSettings>], kba_alone: bool, notes: &m
     let active = at(validate_active_account::NAME);
     if let (Some(query), Some(proof)) = (query, proof) {
         let expected = query + 1 + usize::from(active.is_some());
-        if proof != expected || active.is_some_and(|active| active != query + 1) {
+        let in_between = open.is_some() && email.is_some_and(|email| email != proof + 1);
+        if proof != expected || in_between || active.is_some_and(|active| active != query + 1) {
             say(
                 "/stageConfigs".to_owned(),
-                "must have userQuery, validateActiveAccount (if at all) and emailValidation (or the questions that stand \
-                 alone) one right after the other",
+                "must have userQuery, validateActiveAccount (if at all), the questions that strangers are asked (if at all) \
+                 and emailValidation one right after the other",
             );
         }
     }
-    if let (Some(kba), Some(email)) = (kba, email)
+    if let (Some(kba), Some(email), None) = (kba, email, open)
         && kba < email
     {
         say(
             format!("/stageConfigs/{kba}"),
-            "must come after emailValidation: before it, strangers would be asked and could guess",
+            "must come after emailValidation: before it, strangers would be asked and could guess (reset.kba_alone lets them)",
         );
     }
     let query_settings = stages.iter().flatten().find_map(|stage| match stage {
         StageSettings::UserQuery(settings) => Some(settings),
         _ => None,
     });
-    if let (None, Some(_), Some(query), Some(settings)) = (email, proof, query, query_settings)
+    if let (Some(_), Some(query), Some(settings)) = (open, query, query_settings)
         && settings.valid_fields.len() != 1
     {
         say(
             format!("/stageConfigs/{query}/validQueryFields"),
-            "must have one field where questions stand alone: by two names of one account its questions would tell that it \
+            "must have one field where strangers are asked questions: by two names of one account its questions would tell that it \
              is there",
         );
     }

@@ -1,4 +1,4 @@
-//! The same stage where nothing else proves the account's owner: strangers are asked, and can guess.
+//! The same stage where nothing proves the account's owner before it: strangers are asked, and can guess.
 //!
 //! So nobody is to learn from a question whether there is an account. Whoever is asked for is asked questions of the
 //! process's own, which follow from the name that was typed: the same ones each time, of an account among those that it
@@ -24,14 +24,18 @@ use crate::reset::{
     },
     ports::{
         Account, AccountId, Decision, Decoy, Digest, Down, Event, LimitKey, NewCode, Opened, Purpose, Reason, Rule,
-        Turn,
+        Secret, Share, Turn,
     },
     stage::{Cx, Next, Stage},
     wire::Input,
 };
 
 /// The stage.
-pub struct Alone(pub(in crate::reset) Questions);
+pub struct Alone {
+    pub(in crate::reset) questions: Questions,
+    /// Whether a code is mailed after it; else nothing more proves the owner.
+    pub(in crate::reset) mails: bool,
+}
 
 #[async_trait]
 impl Stage for Alone {
@@ -46,7 +50,7 @@ impl Stage for Alone {
         let account = self.look(flow.state.account.as_ref(), cx).await?;
         let drawn = account.as_ref().and_then(|account| self.draw(account, &seed, flow, cx));
         match drawn {
-            Some(drawn) => Ok(Some(self.0.ask(&drawn))),
+            Some(drawn) => Ok(Some(self.questions.ask(&drawn))),
             None => {
                 if flow.state.account.is_some() && cx.settings.reveal_unknown_accounts {
                     cx.record_of(flow, Event::Revealed { why: Decoy::NoQuestions }, Reason::None);
@@ -55,13 +59,13 @@ impl Stage for Alone {
                 if flow.state.account.is_some() {
                     cx.decoy(flow, Decoy::NoQuestions)?;
                 }
-                Ok(Some(self.0.pretend(&seed, cx)))
+                Ok(Some(self.questions.pretend(&seed, cx)))
             }
         }
     }
 
     async fn advance(&self, input: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
-        let given = self.0.given(input)?;
+        let given = self.questions.given(input)?;
         flow.floored = true;
         let record = flow.at().account;
         let refuse = |flow: &Flow, why| {
@@ -79,19 +83,23 @@ impl Stage for Alone {
         let Some(account) = account else {
             return refuse(flow, if flow.state.account.is_some() { "changed" } else { "decoy" });
         };
-        let name = self.0.fields().first().and_then(|field| account.text(field)).unwrap_or_default();
+        let name = self.questions.fields().first().and_then(|field| account.text(field)).unwrap_or_default();
         let Some(drawn) = self.draw(&account, &seed(&[name], cx), flow, cx) else { return refuse(flow, "changed") };
         if !cx.ports.keys.all_match(pairs(drawn, given)).await {
             return refuse(flow, "wrong");
         }
         cx.ports.limits.restore(Rule::AnswerPerAccount, LimitKey::Account(record)).await;
-        self.enter(flow, cx).await?;
+        if self.mails {
+            self.find_again(&account, flow, cx).await?;
+        } else {
+            self.enter(flow, cx).await?;
+        }
         cx.record_of(flow, Event::KbaRight { account: record }, Reason::None);
         Ok(Next::Done)
     }
 
     fn own_fields(&self, _: Tag) -> Vec<&str> {
-        self.0.names()
+        self.questions.names()
     }
 }
 
@@ -103,14 +111,14 @@ impl Alone {
     /// The account, if it is still what it was; for nobody, as much is asked.
     async fn look(&self, known: Option<&Known>, cx: &Cx<'_>) -> Result<Option<Account>, Stop> {
         if let Some(known) = known
-            && let Ok(account) = self.0.read(known, cx).await
+            && let Ok(account) = self.questions.read(known, cx).await
         {
             return Ok(account);
         }
         // A store that fails on this one account must not tell that it is there; one that fails on anybody does not.
         let drawn = cx.random()?.iter().map(|byte| format!("{byte:02x}")).collect();
         let nobody = Known { id: AccountId(drawn), mail: Digest::default() };
-        match self.0.read(&nobody, cx).await {
+        match self.questions.read(&nobody, cx).await {
             Ok(_) if known.is_some() => {
                 cx.record(Event::Decoyed { why: Decoy::LookUpFailed });
                 Ok(None)
@@ -122,15 +130,34 @@ impl Alone {
 
     /// The questions of an account that strangers may see; `None` if they are too few, or it is locked by others.
     fn draw(&self, account: &Account, seed: &Digest, flow: &Flow, cx: &Cx<'_>) -> Option<Vec<Entry>> {
-        let settings = &self.0.settings;
+        let settings = &self.questions.settings;
         let lockout = settings.kba.lockout.as_ref();
         if lockout.is_some_and(|lockout| Tally { lockout, resource: &settings.resource }.is_locked(account)) {
             cx.record_of(flow, Event::KbaLocked { account: flow.at().account }, Reason::None);
             return None;
         }
-        let mut entries = self.0.entries(account, flow, cx);
+        let mut entries = self.questions.entries(account, flow, cx);
         entries.retain(|entry| matches!(entry.question, Question::System(_)));
-        self.0.draw(entries, seed, cx)
+        self.questions.draw(entries, seed, cx)
+    }
+
+    /// What the look-up found, and the places that it took, for the stage that mails. Only who has answered right learns
+    /// that there is none.
+    async fn find_again(&self, account: &Account, flow: &mut Flow, cx: &Cx<'_>) -> Result<(), Stop> {
+        let room = cx.ports.flows.reserve(cx.now().after(cx.settings.link_lifetime)).await;
+        if !room.map_err(|down| codes_down(cx, down))? {
+            cx.record(Event::CodesFull);
+            return Err(Stop::Unavailable(RETRY));
+        }
+        let slot = cx.ports.outbox.reserve(Share::Later).map_err(|full| {
+            cx.record(Event::OutboxFull);
+            Stop::Unavailable(full.retry_after)
+        })?;
+        flow.slot = Some(slot);
+        // The token may come again: each time it mails, that is a flow with an entry of its own.
+        flow.state.flow = cx.random()?;
+        flow.found.address = account.text(self.questions.mail_field()).map(|address| Secret::new(address.trim()));
+        Ok(())
     }
 
     /// Enters the flow in its account's record, where the password's stage looks for it. No code is ever shown.

@@ -33,3 +33,4 @@ mod stop;
 mod supervisor;
 mod support;
 mod upgrade;
+mod web_client;

@@ -20,6 +20,7 @@ pub(crate) mod replicas;
 #[allow(dead_code)] // the stories use the rest
 pub(crate) mod reserved;
 pub(crate) mod setup;
+pub(crate) mod tap;
 #[path = "../it/support/tls.rs"]
 #[allow(dead_code)] // the stories use the rest
 pub(crate) mod tls;

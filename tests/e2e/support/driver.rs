@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use super::{PATIENCE, program::Program, setup::client, skip, soon};
 
+/// The key, as WebDriver writes it.
+pub(crate) const ENTER: &str = "\u{e007}";
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 pub(crate) struct Browser {
@@ -135,6 +137,12 @@ impl Browser {
         let field = self.find(selector).await;
         self.command(&format!("{field}/clear"), &json!({})).await;
         self.command(&format!("{field}/value"), &json!({"text": text})).await;
+    }
+
+    /// Types into it, or presses a key on it such as [`ENTER`], after it got the focus.
+    pub(crate) async fn press(&self, selector: &str, keys: &str) {
+        let element = self.find(selector).await;
+        self.command(&format!("{element}/value"), &json!({"text": keys})).await;
     }
 
     /// The text that a person sees there.

@@ -30,6 +30,7 @@ mod password;
 mod paths;
 mod people;
 mod proxied;
+mod recorded;
 mod repeats;
 mod request_ids;
 mod separation;

@@ -207,8 +207,9 @@ async fn clients_that_limits_remember_are_counted_and_forgotten_when_their_budge
     for n in 0..8 {
         assert_eq!(ask(n).await, 200);
     }
-    // Three rules in three tiers of IPv6 count clients, one of them a quarter as many; two count accounts; two have one key.
-    assert_eq!(in_use(&world, "limiter_keys").await, ("8".to_owned(), (3 * (8 + 8 + 2) + 8 + 8 + 2).to_string()));
+    // Three rules in three tiers of IPv6 count clients, one of them a quarter as many; three count accounts; two
+    // have one key.
+    assert_eq!(in_use(&world, "limiter_keys").await, ("8".to_owned(), (3 * (8 + 8 + 2) + 8 + 8 + 8 + 2).to_string()));
     let newcomers = [ask(8).await, ask(9).await, ask(10).await, ask(11).await];
     assert_eq!(newcomers, [200, 200, 429, 429], "those who come later share what one of them would have");
     assert_eq!(refused(&world, "limiter_keys").await, "2");

@@ -4,6 +4,7 @@ mod codes;
 mod estate;
 mod inside;
 mod letters;
+mod policy;
 mod reload;
 mod trail;
 mod watch;
@@ -30,7 +31,7 @@ use crate::{
     keys::KeysError,
     kv::Unfit,
     listen::{ServerTls, TlsError},
-    mail, otlp,
+    mail, otlp, outbound,
     proxy::{InFlight, NoTls},
     reset::{
         Settings,
@@ -70,6 +71,8 @@ pub enum StartError {
     Codes(#[source] tls::Unusable),
     #[error("the server of codes.store {0}")]
     Unfit(Arc<Unfit>),
+    #[error("cannot set up policy.breach: {0}")]
+    Breach(#[source] outbound::Unusable),
     #[error("cannot start metrics")]
     Metrics(#[from] MetricsError),
     #[error(transparent)]

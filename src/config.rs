@@ -19,18 +19,20 @@ mod log;
 mod mail;
 mod messages;
 mod plaintext;
+mod policy;
 mod process;
 mod raw;
 mod redis;
 mod reset;
 mod secret;
 mod server_tls;
-#[allow(dead_code, reason = "until the first section of a service reads it")]
+#[allow(dead_code, reason = "until the first section reads a service without which it means nothing")]
 mod service;
 mod tls;
 mod tracing;
 mod units;
 mod upstream;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +53,7 @@ pub use self::{
     log::{Access, ClientLog, Log, LogFormat},
     mail::{Mail, Smtp, SmtpTls, Transport},
     messages::{MESSAGES, Messages},
+    policy::{Breach, LocalPolicy, Policy, PolicySource},
     redis::{Redis, RedisKind, Server, Store},
     secret::named_key,
     server_tls::{ClientCerts, ServerTls},
@@ -59,6 +62,7 @@ pub use self::{
     tracing::Tracing,
     units::deadline,
     upstream::Upstream,
+    words::WordList,
 };
 pub use crate::reset::{process::Process, secret::Secret};
 
@@ -85,6 +89,8 @@ pub struct Config {
     pub limits: Limits,
     /// Its mail.
     pub mail: Mail,
+    /// Whose rules a new password has to meet.
+    pub policy: Policy,
     /// What is printed.
     pub log: Log,
     /// Where its audit trail goes.

@@ -13,6 +13,7 @@ mod identity;
 mod letters;
 mod mail_service;
 mod place;
+mod policy;
 mod reach;
 mod relay;
 mod sheet;
@@ -61,7 +62,7 @@ pub async fn examine(
     let now = clock.now();
     let [mut start, mut listen, mut files, mut letters] = ["config", "listen", "files", "mail"].map(Sheet::new);
     let [mut upstream, mut identity, mut codes] = ["upstream", "identity", "codes"].map(Sheet::new);
-    let [mut mail, mut gate] = ["mail", "gate"].map(Sheet::new);
+    let [mut mail, mut policy, mut gate] = ["mail", "policy", "gate"].map(Sheet::new);
     place::warnings(&mut start, warnings);
     place::listeners(&mut listen, &config, now);
     place::files(&mut files, &config);
@@ -81,9 +82,10 @@ pub async fn examine(
             Transport::Idm => mail_service::examine(sheet, &config, to, &clock, &metrics).await,
             Transport::Smtp(_) | Transport::File(_) => relay::examine(sheet, &config, to, now).await,
         }),
+        in_time(&mut policy, async |sheet| policy::examine(sheet, &config, &clock, &metrics).await),
         in_time(&mut gate, async |sheet| gate::examine(sheet, &config, spare, questions.gate.as_ref()).await),
     );
-    let sheets = [start, listen, files, upstream, identity, codes, letters, mail, gate];
+    let sheets = [start, listen, files, upstream, identity, codes, letters, mail, policy, gate];
     sheets.into_iter().flat_map(|sheet| sheet.lines).collect()
 }
 

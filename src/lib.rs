@@ -27,13 +27,14 @@
 //! [`cli`] reads the command line, [`config`] the files, [`app`] puts concrete adapters together and is the only one to
 //! name them, [`serve`] runs the result, [`admin`] lets operators look in, [`telemetry`] tells them what happens.
 //! [`endpoints`] knows where a service is and which of its addresses are well, [`tls`] is the client's side of TLS; both
-//! are for whatever connects to a service; [`outbound`] asks those that speak HTTP. [`otlp`] takes spans to a collector. [`dumps`] keeps memory off the disk,
+//! are for whatever connects to a service; [`outbound`] asks those that speak HTTP. [`policy`] says which passwords are
+//! good enough, and tells clients. [`otlp`] takes spans to a collector. [`dumps`] keeps memory off the disk,
 //! [`supervisor`] tells systemd how it goes, [`demo`] surrounds the gate with a store, a mailbox and a page.
 //!
 //! # Who may import whom
 //!
 //! `reset` imports nothing else of the crate; `config` sees its process file and its type for secrets. `identity`,
-//! `mail`, `flows`, `limits` and `keys` see its ports and not each other. `tls`, `endpoints` and `outbound` see `config`
+//! `mail`, `flows`, `limits`, `policy` and `keys` see its ports and not each other. `tls`, `endpoints` and `outbound` see `config`
 //! and `telemetry`, and serve them and the server. Pingora's types stop at `serve`, `listen`, `proxy` and `admin`. A test reads
 //! every path in the source and fails on a breach: `tests/it/layers.rs`.
 //!
@@ -66,6 +67,7 @@ pub mod listen;
 pub mod mail;
 pub mod otlp;
 pub mod outbound;
+pub mod policy;
 pub mod proxy;
 pub mod reset;
 pub mod serve;

@@ -16,6 +16,7 @@ mod kinder;
 mod origin;
 mod passage;
 mod passing;
+mod policy;
 mod probe;
 mod query;
 mod reading;
@@ -182,6 +183,10 @@ impl ProxyHttp for Gate {
             Route::Intercept { query } => {
                 let query = query.to_vec();
                 self.answer(session, passage, id, &query).await
+            }
+            Route::Policy { query } => {
+                let query = query.to_vec();
+                self.tell_policy(session, passage, id, &query).await
             }
             // It would show a client what we add.
             Route::Pass { .. } if request.method == Method::TRACE => self.refuse(session, passage, 405).await,

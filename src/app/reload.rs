@@ -18,7 +18,7 @@ use super::{
     StartError,
     codes::Codes,
     estate::{self, Estate, Names},
-    letters, settings,
+    letters, policy, settings,
 };
 use crate::{
     config::{Config, Effective},
@@ -221,12 +221,14 @@ async fn make(
         Some(email) => mail::start(&config.mail, email, digits, service, limited, timed, noted)?,
         None => mail::none(),
     };
+    let (passwords, page) = policy::policy(&config, &accounts, clock, metrics)?;
     let ports = Ports {
         accounts: accounts.clone(),
         flows: codes.flows(),
         repeats: codes.repeats(),
         limits: Arc::clone(&limits),
         outbox: Arc::clone(&outbox),
+        passwords,
         keys: keys.clone(),
         clock: Arc::clone(clock),
         events: Arc::clone(events),
@@ -234,6 +236,7 @@ async fn make(
     let engine = Arc::new(Engine::new(&config.reset.process, settings(&config), ports).await);
     let at_work = Arc::downgrade(&engine);
     let mut generation = Generation::start(&config, engine, limits, metrics).await?;
+    generation.policy = page;
     generation.tracer = lasting.tracer.clone();
     let effective = config.effective.clone();
     let config = Arc::new(config);

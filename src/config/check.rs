@@ -21,6 +21,7 @@ use super::{
     listen::{admin, listen},
     log::log,
     mail::mail,
+    policy::policy,
     raw::{Notes, Section},
     redis::store,
     reset::{process_file, reset},
@@ -127,6 +128,7 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
     let file = process_file(&mut section, around);
     let mail = mail(root.section("mail"), file.as_ref(), around);
     let reset = reset(section, file, limits.as_ref());
+    let policy = policy(root.section("policy"), reset.as_ref(), around);
     let codes = codes(of_codes, store, limits.as_ref(), token.as_ref(), around);
     let mut section = root.section("log");
     let audit = audit(root.section("audit"), &mut section, around);
@@ -147,6 +149,7 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
         codes: codes?,
         limits: limits?,
         mail: mail?,
+        policy: policy?,
         log: log?,
         audit: audit?,
         tracing: tracing?,

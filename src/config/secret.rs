@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     fs,
+    io::Read,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     str::FromStr,
@@ -53,6 +54,19 @@ impl Surroundings<'_> {
         let path = self.path(text);
         self.files.borrow_mut().push(path.clone());
         read(&path)
+    }
+
+    /// The same of a file that need not be text, and is no longer than so many bytes.
+    pub(super) fn read_bounded(&self, text: &str, most: u64) -> Result<Vec<u8>, String> {
+        let path = self.path(text);
+        self.files.borrow_mut().push(path.clone());
+        let mut bytes = Vec::new();
+        let read = fs::File::open(&path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
+        read.map_err(|e| format!("must name a file that can be read: {e}"))?;
+        if bytes.len() as u64 > most {
+            return Err(format!("must name a file of {} MB at most", most >> 20));
+        }
+        Ok(bytes)
     }
 
     /// The process file's text.

@@ -40,8 +40,18 @@ pub(super) fn service_at(
     timeout: &'static str,
     around: &Surroundings<'_>,
 ) -> Option<Service> {
+    service_within(section, (key, url), (timeout, TIMEOUT), around)
+}
+
+/// The same of a service that may take no longer than somebody who waits for it.
+pub(super) fn service_within(
+    section: &mut Section<'_>,
+    (key, url): (&str, Option<Url>),
+    (timeout, within): (&'static str, RangeInclusive<&str>),
+    around: &Surroundings<'_>,
+) -> Option<Service> {
     check_plaintext_url(section, key, url.as_ref());
-    let timeout = section.or("timeout", timeout, units::duration_in(TIMEOUT));
+    let timeout = section.or("timeout", timeout, units::duration_in(within));
     let encrypted = url.as_ref().is_none_or(|url| url.scheme() == "https");
     let tls = client_tls(section.section("tls"), encrypted, "an https://", around);
     check_name(section, key, url.as_ref(), tls.as_ref());

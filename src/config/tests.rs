@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod policies;
 mod process_files;
 mod questions;
 mod reference;
@@ -35,6 +36,8 @@ hash_key = "file:keys/audit"
 [reload]
 [upgrade]
 [reset.messages]
+[policy]
+[policy.breach]
 "#;
 const PROCESS: &str = include_str!("../../conf/selfservice-reset.json");
 const CURRENT: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
@@ -628,6 +631,54 @@ const BAD: &[(&str, &str, &str)] = &[
         "mail",
         r#"transport = "smtp://relay""#,
         r#"mail.transport = "smtp://relay": is plaintext beyond loopback: use TLS, or set mail.allow_plaintext = true"#,
+    ),
+    ("policy", r#"source = "idm""#, r#"policy.source = "idm": must be "upstream" or "service" or "local""#),
+    ("policy", r#"cache = "1m""#, r#"policy.cache = "1m": means nothing unless policy.source is "service""#),
+    ("policy", "cache = \"0s\"\nsource = \"service\"", r#"policy.cache = "0s": must be from 1s to 24h"#),
+    (
+        "policy",
+        "min_length = 12\nsource = \"service\"",
+        r#"policy.min_length = 12: means nothing unless policy.source is "local""#,
+    ),
+    (
+        "policy",
+        "bad_passwords = \"keys/audit\"",
+        r#"policy.bad_passwords = "keys/audit": means nothing unless policy.source is "local""#,
+    ),
+    ("policy", "min_length = 0\nsource = \"local\"", "policy.min_length = 0: must be a whole number from 1 to 256"),
+    (
+        "policy",
+        "max_length = 1001\nsource = \"local\"",
+        "policy.max_length = 1001: must be a whole number from 0 to 1000",
+    ),
+    (
+        "policy",
+        "max_length = 7\nsource = \"local\"",
+        "policy.max_length = 7: must leave room for what min_length and the classes ask for, or be 0, which is none",
+    ),
+    (
+        "policy",
+        "max_length = 9\nmin_upper = 4\nmin_lower = 3\nmin_digits = 2\nmin_special = 1\nsource = \"local\"",
+        "policy.max_length = 9: must leave room for what min_length and the classes ask for, or be 0, which is none",
+    ),
+    ("policy", "min_upper = 65\nsource = \"local\"", "policy.min_upper = 65: must be a whole number from 0 to 64"),
+    ("policy", "min_lower = 65\nsource = \"local\"", "policy.min_lower = 65: must be a whole number from 0 to 64"),
+    ("policy", "min_digits = 65\nsource = \"local\"", "policy.min_digits = 65: must be a whole number from 0 to 64"),
+    ("policy", "min_special = 65\nsource = \"local\"", "policy.min_special = 65: must be a whole number from 0 to 64"),
+    (
+        "policy",
+        "forbid_user_data = [\"userName\", \"a b\"]\nsource = \"local\"",
+        r#"policy.forbid_user_data[1] = "a b": must be the name of an attribute, such as "userName""#,
+    ),
+    (
+        "policy",
+        "bad_passwords = \"nowhere\"\nsource = \"local\"",
+        r#"policy.bad_passwords = "nowhere": must name a file that can be read: No such file or directory (os error 2)"#,
+    ),
+    (
+        "policy.breach",
+        r#"url = "https://a.example""#,
+        r#"policy.breach.url = "https://a.example": means nothing unless policy.source is "local""#,
     ),
     ("mail", r#"username = "me""#, r#"mail.username = "me": must come with mail.password"#),
     ("mail", r#"password = "env:CURRENT""#, r#"mail.password = "env:CURRENT": must come with mail.username"#),
@@ -1335,7 +1386,7 @@ fn the_reference_has_every_key_and_says_its_default() {
     let misspelt: String =
         misspelt.lines().chain(["[upstream.health]", "[upstream.tls]", "[tracing.tls]"]).map(header).collect();
     let faults = folder.faults(&format!("zzz = 1\n{misspelt}"));
-    assert_eq!(faults.len(), 23, "{faults:#?}");
+    assert_eq!(faults.len(), 25, "{faults:#?}");
     let mut kinds = Vec::new();
     for kind in ["basic", "bearer", "oauth2"] {
         let auth = format!("auth = {{ kind = \"{kind}\", tls = {{ zzz = 1 }}, zzz = 1 }}");
@@ -1352,7 +1403,8 @@ fn the_reference_has_every_key_and_says_its_default() {
         };
         assert!(
             reference.lines().any(told)
-                || ["auth", "breaker", "cors", "messages", "override", "health", "tls"].contains(&name.as_str()),
+                || ["auth", "breach", "breaker", "cors", "messages", "override", "health", "tls"]
+                    .contains(&name.as_str()),
             "{name}"
         );
     }

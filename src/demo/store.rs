@@ -10,7 +10,10 @@ mod managed;
 mod people;
 mod policy;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+};
 
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -80,6 +83,16 @@ impl Store {
     /// How often something asked it for the reset path, which a gate in front must never let through.
     pub fn stock_reset_hits(&self) -> u64 {
         self.idm.stock_reset_hits()
+    }
+
+    /// Turns its own reset off: strangers are not told the password policy any more.
+    pub fn turn_own_reset_off(&self) {
+        self.idm.own_reset.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether the service user may ask for the password policy.
+    pub fn tell_policy(&self, may: bool) {
+        self.idm.tells_policy.store(may, Ordering::SeqCst);
     }
 
     /// Puts an account in, in place of one with the same `_id`.

@@ -54,7 +54,10 @@ pub(super) async fn examine(sheet: &mut Sheet, config: &Config, clock: &Arc<dyn 
             return sheet.skip_all(&UPSTREAM_PROCESSES, "the upstream does not answer");
         }
     }
-    policy(sheet, &way, root, host).await;
+    match config.policy.path {
+        None => policy(sheet, &way, root, host).await,
+        Some(_) => sheet.ok("policy", format!("the gate answers for it: policy.source = \"{}\"", config.policy.source)),
+    }
     match doors(config, metrics).await {
         Ok(doors) => doors.iter().for_each(|door| judge(sheet, door)),
         Err(fault) => sheet.fail("tls", fault.to_string(), "mend [upstream.tls]"),
@@ -84,7 +87,8 @@ async fn policy(sheet: &mut Sheet, way: &Way, root: &str, host: &str) {
         Ok(head) => sheet.warn(
             "policy",
             format!("{} for {target}, which IDM's client asks for the rules of a new password", head.status),
-            "if that client is yours, switch IDM's own reset on (passwordReset): it stays out of reach from here",
+            "if that client is yours, set policy.source = \"service\" or \"local\", or switch IDM's own reset on \
+             (passwordReset): it stays out of reach from here",
         ),
         Err(why) => sheet.skip("policy", format!("{target}: {why}")),
     }

@@ -39,6 +39,9 @@ const QUIET: Duration = Duration::from_secs(60);
 const WAITING: usize = 4;
 /// Said where the service user may not send letters.
 const NO_MAIL: &str = "the service user may not use IDM's mail service: it needs the action send on emailServiceUrl";
+/// Said where it may not ask for the password policy.
+const NO_POLICY: &str = "the service user may not ask for the password policy, as policy.source = \"service\" needs: \
+                         read on policy/managed/user, and the action validateObject on policy/managed/user/-";
 /// The longest answer.
 const ANSWER: usize = 256 * 1024;
 
@@ -181,8 +184,8 @@ impl<'a> Call<'a> {
             }
         }
         let asked = self.ask(request, begun + bounds.call).await;
-        // What a relay behind IDM's mail service does says nothing of the store.
-        let of_the_store = self.name != Name::Mail || !asked.as_ref().is_ok_and(|a| a.answer.status.is_server_error());
+        // What a relay behind IDM's mail service does says nothing of the store, nor what a policy's script does.
+        let of_the_store = !self.is_aside() || !asked.as_ref().is_ok_and(|a| a.answer.status.is_server_error());
         if let Some(failed) = outcome(&asked).filter(|_| of_the_store) {
             breaker.note(failed);
         }
@@ -225,6 +228,11 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Whether it is for something beside the accounts.
+    fn is_aside(&self) -> bool {
+        matches!(self.name, Name::Mail | Name::Policy)
+    }
+
     fn span(&self, request: &Outgoing) -> Option<Box<dyn Span>> {
         let method = match request.method {
             Method::PATCH => "PATCH",
@@ -240,7 +248,7 @@ impl<'a> Call<'a> {
         self.calls.metrics.called(self.name, failed, self.began.elapsed());
         let answered = |failure: &Failure| failure.status.is_some_and(|status| !matches!(status.as_u16(), 401 | 403));
         // A letter that is not taken is the relay's doing, mostly; the outbox knows of it.
-        if self.name != Name::Mail || !ended.as_ref().is_err_and(answered) {
+        if !self.is_aside() || !ended.as_ref().is_err_and(answered) {
             self.calls.outcomes.note(self.name, ended.as_ref().err());
         }
         ended.map_err(|failure| self.failed(failure))
@@ -252,6 +260,7 @@ impl<'a> Call<'a> {
         let hint = match (self.name, failure.status) {
             (_, Some(StatusCode::UNAUTHORIZED)) => Some(credentials.hint()),
             (Name::Mail, Some(StatusCode::FORBIDDEN)) => Some(NO_MAIL),
+            (Name::Policy, Some(StatusCode::FORBIDDEN)) => Some(NO_POLICY),
             _ => failure.hint,
         };
         if let Some(skipped) = throttle.and_then(|throttle| throttle.pass(clock.now().since(*began))) {

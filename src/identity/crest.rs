@@ -1,6 +1,7 @@
 //! IDM, and whatever else speaks ForgeRock's Common REST.
 
 mod actions;
+mod policies;
 mod questions;
 
 use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc};

@@ -13,7 +13,7 @@ use crate::reset::ports::Secret;
 use super::failure::is_late;
 use crate::listen;
 
-/// The largest body, in bytes. A token and a password need a fourth of it.
+/// The largest body of a step, in bytes. A token and a password need a fourth of it.
 pub(super) const MAX_BODY: usize = 16 << 10;
 /// How long a body may take.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ const DISCARD_WITHIN: Duration = Duration::from_secs(2);
 /// Why there is no body.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// Larger than [`MAX_BODY`].
+    /// Larger than it may be.
     TooLarge,
     /// Not there in time.
     Slow,
@@ -52,9 +52,9 @@ pub(super) fn length(session: &Session) -> Option<u64> {
     (!chunked).then(|| head.saturating_add(declared(session).unwrap_or_default()))
 }
 
-/// The whole body.
-pub(super) async fn read(session: &mut Session) -> Result<Bytes, Fault> {
-    if declared(session).is_some_and(|length| length > MAX_BODY as u64) {
+/// The whole body, of no more than so many bytes.
+pub(super) async fn read(session: &mut Session, most: usize) -> Result<Bytes, Fault> {
+    if declared(session).is_some_and(|length| length > most as u64) {
         return Err(Fault::TooLarge);
     }
     if expects_continue(session) {
@@ -63,7 +63,7 @@ pub(super) async fn read(session: &mut Session) -> Result<Bytes, Fault> {
         session.write_continue_response().await.map_err(|error| Fault::Gone(error.into_down()))?;
         session.set_keepalive(keepalive);
     }
-    timeout(WITHIN, collect(session)).await.unwrap_or(Err(Fault::Slow))
+    timeout(WITHIN, collect(session, most)).await.unwrap_or(Err(Fault::Slow))
 }
 
 /// Reads what is left of a body that nobody wants, if it is not too much. A connection with unread bytes is reset when
@@ -93,13 +93,13 @@ async fn swallow(session: &mut Session) -> bool {
 
 /// In a buffer of ours, which is wiped when the engine has read it: the body may hold a password. What Pingora reads into
 /// is its own.
-async fn collect(session: &mut Session) -> Result<Bytes, Fault> {
-    let room = declared(session).map_or(MAX_BODY, |length| usize::try_from(length).unwrap_or(MAX_BODY));
+async fn collect(session: &mut Session, most: usize) -> Result<Bytes, Fault> {
+    let room = declared(session).map_or(most, |length| usize::try_from(length).unwrap_or(most));
     // Never moved, for it never grows beyond its room.
-    let mut whole = Secret::of(Vec::with_capacity(room.min(MAX_BODY)));
+    let mut whole = Secret::of(Vec::with_capacity(room.min(most)));
     while let Some(chunk) = chunk(session).await? {
         let chunk = Piece(chunk);
-        if whole.expose().len() + chunk.0.len() > MAX_BODY {
+        if whole.expose().len() + chunk.0.len() > most {
             return Err(Fault::TooLarge);
         }
         whole.expose_mut().extend_from_slice(&chunk.0);

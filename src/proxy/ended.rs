@@ -47,6 +47,7 @@ impl Passage {
         let Some(head) = &mut self.head else { return };
         head.shape = match route {
             Route::Intercept { .. } => Shape::RESET,
+            Route::Policy { .. } => Shape::POLICY,
             Route::Pass { target } => self.generation.shapes.of(target),
             Route::Reject(_) => self.generation.shapes.of(target),
         };
@@ -87,6 +88,7 @@ impl Passage {
             method: head.method,
             route: match self.course {
                 Some(Course::Intercepted) => "reset",
+                Some(Course::Policy) => "policy",
                 Some(Course::Passed) => "passed",
                 None => "refused",
             },
@@ -226,12 +228,12 @@ fn broken(error: &Error) -> &'static str {
 const fn refused(course: Option<Course>, status: u16) -> Option<&'static str> {
     match (course, status) {
         (Some(Course::Passed), _) => None,
-        (Some(Course::Intercepted), 408) => Some("client_slow"),
-        (Some(Course::Intercepted), 413) => Some("too_large"),
-        (Some(Course::Intercepted), 429) => Some("limit"),
-        (Some(Course::Intercepted), 500) => Some("internal"),
-        (Some(Course::Intercepted), 503) => Some("unavailable"),
-        (Some(Course::Intercepted), _) => None,
+        (Some(Course::Intercepted | Course::Policy), 408) => Some("client_slow"),
+        (Some(Course::Intercepted | Course::Policy), 413) => Some("too_large"),
+        (Some(Course::Intercepted | Course::Policy), 429) => Some("limit"),
+        (Some(Course::Intercepted | Course::Policy), 500) => Some("internal"),
+        (Some(Course::Intercepted | Course::Policy), 503) => Some("unavailable"),
+        (Some(Course::Intercepted | Course::Policy), _) => None,
         (None, 403) => Some("denied"),
         (None, 404) => Some("disguised"),
         (None, 405) => Some("method"),

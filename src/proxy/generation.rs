@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     config::{Config, Log, Messages},
-    reset::{Engine, ports::Limits},
+    reset::{
+        Engine,
+        ports::{Limits, PolicyPage},
+    },
     telemetry::{metrics::Metrics, trace::Tracer},
     tls::Unusable,
 };
@@ -47,6 +50,8 @@ pub struct Generation {
     pub(super) edge: Edge,
     pub(super) engine: Arc<Engine>,
     pub(super) limits: Arc<dyn Limits>,
+    /// Where clients ask for the password policy, if they do here.
+    pub(crate) policy: Option<Arc<dyn PolicyPage>>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) shapes: Shapes,
     /// Where spans go, if anywhere.
@@ -76,12 +81,15 @@ impl Generation {
         let tells = config.listen.tls.as_ref().is_some_and(|tls| tls.forward_client_cert);
         let edge = if tells { edge.telling_of_certificates() } else { edge };
         Ok(Self {
-            router: Router::new(&config.reset.path).denying(&config.edge.deny),
+            router: Router::new(&config.reset.path)
+                .telling_policy_at(config.policy.path.as_deref())
+                .denying(&config.edge.deny),
             clients: Clients::new(&config.listen, Arc::clone(metrics)),
             origins: Origins::new(&config.reset.cors_origins),
             edge,
             engine,
             limits,
+            policy: None,
             upstream,
             shapes: Shapes::new(&config.reset.path),
             tracer: None,

@@ -43,17 +43,17 @@ pub(super) enum Answered {
 
 /// What a request that may be answered asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Task {
-    /// The first requirements.
+pub(super) enum Task {
+    /// To be told something: the first requirements.
     Read,
-    /// A step.
+    /// The action: a step.
     Submit,
     /// Whether a listed page may ask.
     Preflight,
 }
 
 /// Whose request it is, and which.
-type Asker = (Caller, RequestId, Option<Arc<dyn Trace>>);
+pub(super) type Asker = (Caller, RequestId, Option<Arc<dyn Trace>>);
 
 impl Gate {
     /// Answers a request to the reset path, whatever happens meanwhile. False if another process is to.
@@ -79,14 +79,17 @@ impl Gate {
                 Ok(false)
             }
             Ok(Err(error)) => Err(error),
-            Err(_) => {
-                if session.response_written().is_none() {
-                    session.set_keepalive(None);
-                    respond::send(session, desk::panicked(&self.metrics), &Dress::default()).await?;
-                }
-                Ok(true)
-            }
+            Err(_) => self.after_panic(session).await,
         }
+    }
+
+    /// One answer, and not a lost connection.
+    pub(super) async fn after_panic(&self, session: &mut Session) -> pingora::Result<bool> {
+        if session.response_written().is_none() {
+            session.set_keepalive(None);
+            respond::send(session, desk::panicked(&self.metrics), &Dress::default()).await?;
+        }
+        Ok(true)
     }
 
     async fn intercept(
@@ -106,7 +109,7 @@ impl Gate {
         };
         let limit = generation.limits.charge(Rule::Client, LimitKey::Client(caller.client)).await;
         let task = match limit {
-            Decision::Allowed => judge(session.req_header(), &page, query),
+            Decision::Allowed => judge(session.req_header(), &page, query, Action::Submit),
             Decision::Denied { retry_after, policy } => {
                 let about = About { request: Some(&request), client: Some(caller.client), ..About::default() };
                 self.events.record(Event::Limited { rule: Rule::Client }, &about);
@@ -123,7 +126,7 @@ impl Gate {
             Ok(Task::Submit) => {
                 // In case it has to be passed on after it was read.
                 session.as_mut().enable_retry_buffering();
-                match body::read(session).await {
+                match body::read(session, body::MAX_BODY).await {
                     Ok(body) => loop {
                         let caller = engine_caller(session, caller, request.clone(), trace.clone());
                         if let Some(reply) = self.desk.submit(&generation.engine, body.clone(), caller).await {
@@ -155,12 +158,17 @@ impl Gate {
 }
 
 /// What everybody on this path is told who may not do what they try: IDM's own words.
-fn denied() -> Reply {
+pub(super) fn denied() -> Reply {
     Reply::error(403, "Access denied")
 }
 
-/// Judges by head and query alone.
-fn judge(request: &RequestHeader, page: &Page, query: Result<Query, Repeated>) -> Result<Task, Reply> {
+/// Judges by head and query alone; there is one action.
+pub(super) fn judge(
+    request: &RequestHeader,
+    page: &Page,
+    query: Result<Query, Repeated>,
+    action: Action,
+) -> Result<Task, Reply> {
     if request.method == Method::OPTIONS {
         let preflight = request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         return if preflight && matches!(page, Page::Listed(_)) { Ok(Task::Preflight) } else { Err(denied()) };
@@ -180,10 +188,7 @@ fn judge(request: &RequestHeader, page: &Page, query: Result<Query, Repeated>) -
         // Only a step does something; what another site's page reads, its browser does not show it.
         Method::POST if *page != Page::Foreign => {
             check_content(&request.headers)?;
-            match query.action {
-                Action::Submit => Ok(Task::Submit),
-                Action::None | Action::Other => Err(Reply::error(501, "Unknown action")),
-            }
+            if query.action == action { Ok(Task::Submit) } else { Err(Reply::error(501, "Unknown action")) }
         }
         _ => Err(denied()),
     }
@@ -222,7 +227,7 @@ fn is_json(content_type: &str) -> bool {
 }
 
 /// The answer where no body came. What is left of it on the connection cannot be told from the next request.
-async fn broken_off(session: &mut Session, fault: Fault) -> pingora::Result<Reply> {
+pub(super) async fn broken_off(session: &mut Session, fault: Fault) -> pingora::Result<Reply> {
     if matches!(fault, Fault::TooLarge) {
         body::discard(session).await;
     } else {
@@ -236,7 +241,7 @@ async fn broken_off(session: &mut Session, fault: Fault) -> pingora::Result<Repl
     })
 }
 
-fn engine_caller(
+pub(super) fn engine_caller(
     session: &Session,
     caller: Caller,
     request: RequestId,
@@ -259,7 +264,7 @@ mod tests {
             request.append_header(*name, *value).unwrap();
         }
         let page = Origins::new(&["https://login.example.com".to_owned()]).page(&request.headers);
-        judge(&request, &page, Query::parse(query.as_bytes())).map_err(|reply| reply.status)
+        judge(&request, &page, Query::parse(query.as_bytes()), Action::Submit).map_err(|reply| reply.status)
     }
 
     const SUBMIT: &str = "_action=submitRequirements";
@@ -283,6 +288,7 @@ mod tests {
     fn actions() {
         assert_eq!(judged("POST", "", &[JSON]), Err(501));
         assert_eq!(judged("POST", "_action=create", &[JSON]), Err(501));
+        assert_eq!(judged("POST", "_action=validateObject", &[JSON]), Err(501));
         assert_eq!(judged("POST", "_action=submitRequirements&_ACTION=x", &[JSON]), Err(400));
         assert_eq!(judged("GET", "a=1&a=2", &[]), Err(400));
     }

@@ -49,6 +49,8 @@ pub struct Passage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Course {
     Intercepted,
+    /// To the page of the password policy.
+    Policy,
     Passed,
 }
 
@@ -84,6 +86,7 @@ impl Passage {
         let Some(status) = status else { return };
         match self.course {
             Some(Course::Intercepted) => requests.answered(status, self.asked, self.began.elapsed()),
+            Some(Course::Policy) => requests.told_policy(status),
             Some(Course::Passed) => {
                 requests.passed(status, (!self.attempts.tunnels).then(|| self.began.elapsed()));
             }

@@ -23,6 +23,8 @@ pub(super) enum Action {
     None,
     /// `submitRequirements`
     Submit,
+    /// `validateObject`
+    Validate,
     /// Anything else.
     Other,
 }
@@ -49,6 +51,7 @@ impl Query {
             match name.as_slice() {
                 b"_action" if value.is_empty() => {}
                 b"_action" if *value == *b"submitRequirements" => read.action = Action::Submit,
+                b"_action" if *value == *b"validateObject" => read.action = Action::Validate,
                 b"_action" => read.action = Action::Other,
                 b"_prettyprint" => read.pretty = value.eq_ignore_ascii_case(b"true"),
                 b"_queryfilter" | b"_queryid" | b"_queryexpression" => read.search = true,
@@ -96,6 +99,8 @@ mod tests {
             ("_action=submitRequirements%00", Action::Other),
             ("_action=+submitRequirements", Action::Other),
             ("_action=create", Action::Other),
+            ("_action=validateObject", Action::Validate),
+            ("_action=validateobject", Action::Other),
             ("_action=a;_action=submitRequirements", Action::Other),
             ("a=b;_action=submitRequirements", Action::None),
         ] {

@@ -19,6 +19,11 @@ pub enum Route<'a> {
         /// The query without its `?`, empty if there is none.
         query: &'a [u8],
     },
+    /// Answer it here, as the page of the password policy. The query is without its `?`.
+    Policy {
+        /// As above.
+        query: &'a [u8],
+    },
     /// Forward it with this target: the given one, or its origin-form if it was in absolute-form.
     Pass {
         /// Path and query.
@@ -45,6 +50,7 @@ pub enum Why {
 #[derive(Debug)]
 pub struct Router {
     path: Vec<u8>,
+    policy: Option<Vec<u8>>,
     guard: Guard,
     denied: Vec<Guard>,
 }
@@ -52,7 +58,14 @@ pub struct Router {
 impl Router {
     /// Intercepts that path: it starts with `/`, ends without one and needs no encoding.
     pub fn new(path: &str) -> Self {
-        Self { path: path.as_bytes().to_vec(), guard: Guard::new(path), denied: Vec::new() }
+        Self { path: path.as_bytes().to_vec(), policy: None, guard: Guard::new(path), denied: Vec::new() }
+    }
+
+    /// Answers that path as well, of the same kind. Other spellings of it pass: there is nothing to be had there.
+    #[must_use]
+    pub fn telling_policy_at(mut self, path: Option<&str>) -> Self {
+        self.policy = path.map(|path| path.as_bytes().to_vec());
+        self
     }
 
     /// Passes none of these either.
@@ -78,9 +91,16 @@ impl Router {
         {
             return Route::Reject(Why::Malformed);
         }
-        if path == self.path || path.strip_suffix(b"/") == Some(&self.path) {
+        let is = |own: &[u8]| path == own || path.strip_suffix(b"/") == Some(own);
+        let query = || {
             let query = rest.split(|byte| *byte == b'#').next().unwrap_or_default();
-            return Route::Intercept { query: query.strip_prefix(b"?").unwrap_or_default() };
+            query.strip_prefix(b"?").unwrap_or_default()
+        };
+        if is(&self.path) {
+            return Route::Intercept { query: query() };
+        }
+        if self.policy.as_ref().is_some_and(|policy| is(policy)) {
+            return Route::Policy { query: query() };
         }
         if self.guard.claims(path) {
             Route::Reject(Why::Disguised)

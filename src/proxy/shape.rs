@@ -198,6 +198,8 @@ impl Default for Shape {
 impl Shape {
     /// The reset path's.
     pub(super) const RESET: Self = Self { root: Root::Reset, known: "", rest: "" };
+    /// The path of the password policy, with or without a slash at its end.
+    pub(super) const POLICY: Self = Self { root: Root::Own, known: "/policy/selfservice/reset", rest: "" };
 }
 
 impl fmt::Display for Shown<'_> {

@@ -7,6 +7,7 @@ mod accounts;
 mod events;
 mod flows;
 mod hashes;
+mod passwords;
 mod request;
 mod trace;
 
@@ -15,7 +16,7 @@ use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-pub use self::{accounts::*, events::*, flows::*, hashes::*, request::*, trace::*};
+pub use self::{accounts::*, events::*, flows::*, hashes::*, passwords::*, request::*, trace::*};
 pub use super::{
     secret::{Json, Secret},
     wire::Reply,

@@ -10,8 +10,8 @@ use super::{
     filter::Filter,
     flow::{Flow, State, Tag},
     ports::{
-        About, Accounts, Clock, Decoy, Digest, Down, Event, Events, Flows, Keys, Limits, Outbox, Reason, Repeats,
-        Service, Share, Start, Time,
+        About, Accounts, Clock, Decoy, Digest, Down, Event, Events, Flows, Keys, Limits, Outbox, Passwords, Reason,
+        Repeats, Service, Share, Start, Time,
     },
     token,
     wire::Input,
@@ -55,6 +55,7 @@ pub struct Ports {
     pub repeats: Arc<dyn Repeats>,
     pub limits: Arc<dyn Limits>,
     pub outbox: Arc<dyn Outbox>,
+    pub passwords: Arc<dyn Passwords>,
     pub keys: Arc<dyn Keys>,
     pub clock: Arc<dyn Clock>,
     pub events: Arc<dyn Events>,

@@ -61,6 +61,7 @@ names! {
         Identity => "identity",
         Codes => "codes",
         Keys => "keys",
+        Policy => "policy",
     }
 }
 
@@ -153,6 +154,7 @@ names! {
         Read => "read",
         Patch => "patch",
         Mail => "mail",
+        Policy => "policy",
     }
 }
 

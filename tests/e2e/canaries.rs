@@ -14,6 +14,7 @@ use tokio::{
 use crate::support::{
     setup::{Around, Files, Gate, PATH, Plan, SERVICE_PASSWORD, link},
     soon,
+    upstream::Upstream,
 };
 
 const USER: &str = "canary-login";
@@ -144,6 +145,70 @@ async fn around() -> Around {
     let around = Around::start().await;
     around.store.insert(User::new(ID, USER, OLD).with("mail", MAIL));
     around
+}
+
+/// Of whoever says which passwords are good enough: the gate by the service user, or by rules of its own.
+fn policies(breach: std::net::SocketAddr) -> [String; 3] {
+    [
+        String::new(),
+        "[policy]\nsource = \"service\"".to_owned(),
+        format!(
+            "[policy]\nsource = \"local\"\nmin_length = 11\nbad_passwords = \"bad-passwords\"\n\
+             [policy.breach]\nurl = \"http://{breach}/canary-range\""
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn what_is_typed_on_the_way_to_a_new_password_is_told_to_nobody() {
+    const KNOWN: &str = "Canary-Known-Pass1";
+    // The rest of its SHA-1.
+    let breach = Upstream::answering(|_| {
+        let lines = "1ED303A3D30720A328C336CDD0EBB56996F:7";
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{lines}", lines.len()).into_bytes()
+    })
+    .await;
+    let typed = ["canary", "canary-typed-1", "Canary-Typed-Pass1", KNOWN, NEW];
+    for (filter, policy) in FILTERS.iter().flat_map(|filter| policies(breach.address).map(|policy| (filter, policy))) {
+        let around = around().await;
+        let files = Files::of(&Plan { more: policy.clone(), ..around.plan() });
+        files.write("bad-passwords", "canary-listed-password\n");
+        let gate = Gate::run(files, &[("RESETGATE_LOG", *filter)]).await;
+        let page = "/openidm/policy/selfservice/reset";
+        assert!(gate.get(page).await.status == 200);
+        let validate = format!("{page}/?_action=validateObject&x=canary-query");
+        for password in typed.iter().chain(&["canary-listed-password"]) {
+            let body = json!({"password": password}).to_string();
+            let answer = send(&gate, &request("POST", &validate, &body), false).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            send(&gate, &request("POST", &validate, &body), true).await;
+        }
+        for body in
+            ["{\"password\":\"canary-broken-password\"", "[\"canary-twin-password\"]", &"canary-large".repeat(2000)]
+        {
+            send(&gate, &request("POST", &validate, body), false).await;
+        }
+        gate.query(USER).await;
+        let mail = around.mail(1).await;
+        let (token, code) = link(mail.links.iter().find(|found| found.contains("&token=")).unwrap());
+        let shown = gate.show(&(token, code)).await;
+        let mut token = shown.token();
+        for bad in
+            [WEAK, "canary-login-11X", "canary-listed-password", KNOWN].iter().filter(|_| policy.contains("local"))
+        {
+            let refused = gate.set(&token, bad).await;
+            assert!(refused.json()["requirements"]["error"].is_object(), "{bad}: {}", refused.body);
+            token = refused.token();
+        }
+        assert_eq!(gate.set(&token, NEW).await.json()["status"], json!({"success": true}));
+        nothing_told(gate, &secrets(&["canary-typed", "canary-known", "canary-listed", "canary-range"])).await;
+    }
+    let seen = breach.seen();
+    assert_eq!(seen.len(), 4, "twice for each of the filters: what is known, and what is not");
+    for seen in seen {
+        let head = String::from_utf8_lossy(&seen.head).to_lowercase();
+        assert!(!head.contains("pass") && !head.contains("1ed303a3d30720a328c336cdd0ebb56996f"), "{head}");
+    }
 }
 
 #[tokio::test]

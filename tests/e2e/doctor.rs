@@ -2,6 +2,7 @@
 //! and its one line says how to mend it.
 
 mod codes;
+mod policy;
 mod store;
 
 use std::{fs, path::Path};

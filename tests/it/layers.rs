@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Each module's name, and what of this crate it may name besides itself; `*` is everything.
-const MAY_NAME: [(&str, &[&str]); 25] = [
+const MAY_NAME: [(&str, &[&str]); 26] = [
     ("main", &["cli", "config", "app", "telemetry", "demo", "dumps", "supervisor"]),
     ("cli", &["config", "keys", "doctor", "telemetry::audit"]),
     ("app", &["*"]),
@@ -27,6 +27,7 @@ const MAY_NAME: [(&str, &[&str]); 25] = [
             "kv::trial",
             "listen",
             "mail::trial",
+            "policy",
             "proxy",
             "reset::filter",
             "reset::ports",
@@ -57,6 +58,7 @@ const MAY_NAME: [(&str, &[&str]); 25] = [
     ("tls", &["config"]),
     ("otlp", &["config", "reset::ports", "telemetry", "tls"]),
     ("endpoints", &["config", "telemetry", "tls"]),
+    ("policy", ADAPTER),
     ("outbound", &["config", "endpoints", "reset::ports", "telemetry", "tls"]),
 ];
 const SERVER: &[&str] =

@@ -29,6 +29,8 @@ mod passing;
 mod password;
 mod paths;
 mod people;
+mod policy;
+mod policy_guard;
 mod proxied;
 mod recorded;
 mod repeats;

@@ -22,7 +22,7 @@ use resetgate::{
     proxy::{Generation, InFlight},
     reset::{
         Engine, Ports,
-        ports::{Client, Clock, Decision, Events, LimitKey, Limits, Rule, Start},
+        ports::{AnyPassword, Client, Clock, Decision, Events, LimitKey, Limits, Rule, Start},
     },
     serve::{self, Parts, handover::Legacy},
     telemetry::{
@@ -159,6 +159,7 @@ async fn parts(config: &config::Config, limits: Arc<dyn Limits>) -> Parts {
         repeats: Arc::new(MemoryRepeats::new(config.reset.repeat_window)),
         limits: Arc::clone(&limits),
         outbox: Arc::clone(&outbox),
+        passwords: Arc::new(AnyPassword),
         keys: Arc::new(RingKeys::new(&config.token.keys, &[7; 32]).unwrap()),
         clock,
         events: Arc::clone(&events),

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -40,6 +40,10 @@ pub(super) struct Idm {
     stock_reset_hits: AtomicU64,
     queries: Mutex<VecDeque<String>>,
     pub(super) letters: Letters,
+    /// Whether its own reset is on, by which strangers are told the password policy.
+    pub(super) own_reset: AtomicBool,
+    /// Whether the service user is.
+    pub(super) tells_policy: AtomicBool,
 }
 
 impl Idm {
@@ -52,6 +56,8 @@ impl Idm {
             stock_reset_hits: AtomicU64::new(0),
             queries: Mutex::default(),
             letters: Letters::default(),
+            own_reset: AtomicBool::new(true),
+            tells_policy: AtomicBool::new(true),
         }
     }
 
@@ -97,7 +103,18 @@ impl Idm {
             ["openidm", "managed", "user"] => managed::collection(&self, &request),
             ["openidm", "managed", "user", id] => managed::account(&self, id, request).await,
             ["openidm", "external", "email"] => email::service(&self, request).await,
-            ["openidm", "policy", "selfservice", "reset"] => policy_resource(request).await,
+            ["openidm", "policy", "selfservice", "reset"] if self.own_reset.load(Ordering::SeqCst) => {
+                policy_resource(request, "selfservice/reset").await
+            }
+            ["openidm", "policy", "managed", "user", rest @ ..] if rest.is_empty() || rest == ["-"] => {
+                match Caller::of(request.headers(), &self) {
+                    Caller::Service if self.tells_policy.load(Ordering::SeqCst) => {
+                        policy_resource(request, "managed/user").await
+                    }
+                    _ => forbidden(),
+                }
+            }
+            ["openidm", "policy", ..] => forbidden(),
             ["openidm", "authentication"] => self.authentication(&request),
             ["openidm", "info", what] if read => info(what),
             [] if read => page::file("/"),
@@ -144,9 +161,9 @@ fn unguarded(request: &Request<Incoming>) -> Option<Answer> {
     (!safe && !ANY_OF.iter().any(|name| request.headers().contains_key(*name))).then(forbidden)
 }
 
-async fn policy_resource(request: Request<Incoming>) -> Answer {
+async fn policy_resource(request: Request<Incoming>, resource: &str) -> Answer {
     if request.method() == Method::GET {
-        return http::ok(&policy::description());
+        return http::ok(&policy::description(resource));
     }
     if request.method() != Method::POST || action(&request).as_deref() != Some("validateObject") {
         return forbidden();
@@ -156,7 +173,7 @@ async fn policy_resource(request: Request<Incoming>) -> Answer {
         Err(refusal) => return *refusal,
     };
     match object.get("password") {
-        Some(Value::String(password)) => http::ok(&policy::validation(password)),
+        Some(Value::String(password)) => http::ok(&policy::validation(password, resource)),
         None => http::ok(&json!({"result": true, "failedPolicyRequirements": []})),
         Some(_) => http::error(StatusCode::BAD_REQUEST, "The password must be a text"),
     }

@@ -80,8 +80,12 @@ pub(super) fn failures(password: &str, user_name: Option<&str>) -> Vec<Value> {
 }
 
 /// The answer to `validateObject`.
-pub(super) fn validation(password: &str) -> Value {
-    let failures = failures(password, None);
+pub(super) fn validation(password: &str, resource: &str) -> Value {
+    let mut failures = failures(password, None);
+    if resource == "managed/user" {
+        // Of an account it looks at all that one must have.
+        failures.push(json!({"policyRequirements": [{"policyRequirement": "REQUIRED"}], "property": "userName"}));
+    }
     json!({"result": failures.is_empty(), "failedPolicyRequirements": failures})
 }
 
@@ -95,24 +99,27 @@ pub(super) fn refusal(failures: &[Value]) -> Value {
     })
 }
 
-/// The answer to a read of `policy/selfservice/reset`.
-pub(super) fn description() -> Value {
+/// The answer to a read of `policy/selfservice/reset`, or of `policy/managed/user`, which tells of all attributes.
+pub(super) fn description(resource: &str) -> Value {
     let requirements: Vec<_> = RULES.iter().map(|rule| rule.requirement).collect();
     let policies: Vec<_> = RULES
         .iter()
         .map(|rule| json!({"policyId": rule.id, "params": rule.params(), "policyRequirements": [rule.requirement]}))
         .collect();
-    json!({
-        "_id": "selfservice/reset",
-        "resource": "selfservice/reset",
-        "properties": [{
-            "name": "password",
-            "policies": policies,
-            "policyRequirements": requirements,
-            "fallbackPolicies": null,
-            "conditionalPolicies": null,
-        }],
-    })
+    let password = json!({
+        "name": "password",
+        "policies": policies,
+        "policyRequirements": requirements,
+        "fallbackPolicies": null,
+        "conditionalPolicies": null,
+    });
+    let user_name = json!({
+        "name": "userName",
+        "policies": [{"policyId": "required", "policyFunction": "function () {}", "policyRequirements": ["REQUIRED"]}],
+        "policyRequirements": ["REQUIRED"],
+    });
+    let properties = if resource == "managed/user" { vec![user_name, password] } else { vec![password] };
+    json!({"_id": resource, "resource": resource, "properties": properties})
 }
 
 #[cfg(test)]
@@ -122,7 +129,10 @@ mod tests {
     #[test]
     fn a_good_password_breaks_nothing() {
         assert!(failures("Fresh-Pass1", Some("bjensen")).is_empty());
-        assert_eq!(validation("Fresh-Pass1"), json!({"result": true, "failedPolicyRequirements": []}));
+        assert_eq!(
+            validation("Fresh-Pass1", "selfservice/reset"),
+            json!({"result": true, "failedPolicyRequirements": []})
+        );
     }
 
     #[test]

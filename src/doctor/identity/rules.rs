@@ -10,6 +10,13 @@ pub(in crate::doctor) fn of_mail(path: &str) -> String {
     format!(r#"{{"pattern": "{path}", "roles": "{ROLE}", "methods": "action", "actions": "send"}}"#)
 }
 
+/// The rules for its password policy.
+pub(in crate::doctor) fn of_policy(path: &str) -> String {
+    format!(
+        r#"{{"pattern": "policy/{path}", "roles": "{ROLE}", "methods": "read", "actions": "*"}}, {{"pattern": "policy/{path}/-", "roles": "{ROLE}", "methods": "action", "actions": "validateObject"}}"#
+    )
+}
+
 /// What the service user must be allowed.
 pub(super) enum Right<'a> {
     /// To find an account.

@@ -14,7 +14,7 @@ use url::Url;
 
 use super::{Action, Crest, account, segment};
 use crate::{
-    identity::calls::Name,
+    identity::{calls::Name, policy},
     outbound::{Failure, Kind, Outgoing},
     reset::{
         filter::Filter,
@@ -32,6 +32,10 @@ pub enum Question<'a> {
     Patch(&'a Resource, &'a AccountId, &'a Revision, Change<'a>),
     /// As a letter is sent by IDM's own mail service.
     Act(&'a Action<'a>, Bytes),
+    /// As it asks for the rules for passwords.
+    Policy(&'a Resource),
+    /// As it asks whether a password, which is empty here, meets them.
+    Validate(&'a Resource, &'a Field),
     /// Whatever is at that URL of the store's own host, asked as the service user.
     Get(&'a Url),
 }
@@ -76,6 +80,8 @@ impl Crest {
                 (Name::Patch, named(id).and_then(|id| self.patching(at, &id, Some(revision), change)))
             }
             Question::Act(action, body) => (Name::Mail, self.acting(action, body.clone())),
+            Question::Policy(at) => (Name::Policy, self.policy(at)),
+            Question::Validate(at, field) => (Name::Policy, self.validating(at, field, &Secret::new(""))),
             Question::Get(url) => (Name::Read, self.getting(url)),
         };
         let request = request?;
@@ -132,6 +138,16 @@ impl Seen {
     /// Whether it says which rules of the password policy were broken.
     pub fn is_policy_refusal(&self) -> bool {
         self.json().is_some_and(|body| body.pointer("/detail/failedPolicyRequirements").is_some_and(Value::is_array))
+    }
+
+    /// How many rules it tells for an attribute; `None` if it is no such answer.
+    pub fn policy_rules(&self, field: &Field) -> Option<usize> {
+        policy::rules_of(self.json()?, field).map(|rules| rules.len())
+    }
+
+    /// How many rules it says that a value breaks; `None` if it is no such answer.
+    pub fn policy_failures(&self, field: &Field) -> Option<usize> {
+        policy::validation_of(self.json()?, field).map(|failures| failures.len())
     }
 
     /// The accounts of a page; `None` if it is none.

@@ -37,6 +37,8 @@ pub enum Service {
     Codes,
     /// The crypto library.
     Keys,
+    /// Whoever says which passwords are good enough.
+    Policy,
 }
 
 /// What happened, for the audit trail and the metrics. No name, address, code, token or password is in it.

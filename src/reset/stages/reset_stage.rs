@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     email_validation::codes_down,
@@ -15,7 +15,7 @@ use crate::reset::{
     flow::{Flow, Known, Tag},
     ports::{
         Account, Change, Claim, Down, Event, Field, LimitKey, NewValue, Patched, PolicyFailure, Purpose, Reason,
-        Resource, Revision, Rule, Secret, Settled,
+        Resource, Revision, Rule, Secret, Service, Settled, policy_failures,
     },
     process::Reader,
     stage::{Cx, Next, Stage},
@@ -139,12 +139,19 @@ impl ResetStage {
         }
     }
 
-    /// Reads the account again, then replaces the password: once more where the outcome is unknown (the value is the
-    /// same), twice more where the revision moved.
+    /// Reads the account again, sees whether the password is good enough for it, then replaces it: once more where the
+    /// outcome is unknown (the value is the same), twice more where the revision moved.
     async fn set(&self, known: &Known, password: &Secret, cx: &Cx<'_>) -> Outcome {
-        let (mut stale, mut unknown) = (0, false);
+        let (mut stale, mut unknown, mut judged) = (0, false, false);
         loop {
-            let down = match self.account(known, cx).await {
+            let read = self.account(known, cx).await;
+            if let Ok(Some(account)) = &read
+                && !std::mem::replace(&mut judged, true)
+                && let Some(outcome) = Self::judge(password, account, cx).await
+            {
+                return outcome;
+            }
+            let down = match read {
                 Ok(Some(account)) => match self.patch(known, account.revision.as_ref(), password, cx).await {
                     Ok(Patched::Done) => return Outcome::Set,
                     Ok(Patched::Refused(failures)) if !unknown => return Outcome::Refused(failures),
@@ -175,10 +182,23 @@ impl ResetStage {
         }
     }
 
+    /// Why the store is not even asked; nothing, if it is.
+    async fn judge(password: &Secret, account: &Account, cx: &Cx<'_>) -> Option<Outcome> {
+        match cx.ports.passwords.broken(password, account).await {
+            Ok(broken) if broken.is_empty() => None,
+            Ok(broken) => Some(Outcome::Refused(broken)),
+            Err(down) => {
+                cx.record(Event::ServiceDown { service: Service::Policy });
+                Some(Outcome::NotSent(down.retry_after))
+            }
+        }
+    }
+
     /// The account, if it is still what it was when the mail was sent: id, address and status.
     async fn account(&self, known: &Known, cx: &Cx<'_>) -> Result<Option<Account>, Down> {
         let mut want = vec![self.query.mail_field.clone()];
         want.extend(self.query.status_field.clone());
+        want.extend_from_slice(cx.ports.passwords.compared());
         let account = cx.ports.accounts.read(cx.caller, &self.settings.resource, &known.id, &want).await?;
         Ok(account.filter(|account| {
             let same_mail = mail_digest(cx, account.text(&self.query.mail_field).unwrap_or_default()) == known.mail;
@@ -235,26 +255,15 @@ fn ask() -> Value {
     wire::requirements("Reset password", &["password"], &[("password", "Password")])
 }
 
-/// The same again, with the store's reasons in the shape that IDM's client renders.
+/// The same again, with the reasons in the shape that IDM's client renders.
 fn refused(failures: &[PolicyFailure], field: &Field) -> Value {
-    let failures: Vec<Value> = failures
-        .iter()
-        .map(|failure| {
-            let mut requirement = Map::new();
-            requirement.insert("policyRequirement".to_owned(), failure.requirement.clone().into());
-            if let Some(params) = &failure.params {
-                requirement.insert("params".to_owned(), params.clone().into());
-            }
-            json!({"policyRequirements": [requirement], "property": field.as_str()})
-        })
-        .collect();
     let mut requirements = ask();
     if let Some(members) = requirements.as_object_mut() {
         let error = json!({
             "code": 403,
             "reason": "Forbidden",
             "message": "Failed policy validation",
-            "detail": {"result": false, "failedPolicyRequirements": failures},
+            "detail": {"result": false, "failedPolicyRequirements": policy_failures(failures, field)},
         });
         members.insert("error".to_owned(), error);
     }

@@ -58,6 +58,7 @@ pub struct Requests {
     reset: IntGauge,
     passing: IntGauge,
     answered: Classes,
+    policy: Classes,
     passed: Classes,
     refused: Classes,
     answers: [Histogram; 4],
@@ -85,6 +86,7 @@ impl Requests {
             reset: reset?,
             passing: passing?,
             answered: Classes::new(r, "reset_requests", "Requests answered on the reset path")?,
+            policy: Classes::new(r, "policy_requests", "Requests for the password policy that are answered here")?,
             passed: Classes::new(r, "passed_requests", "Requests passed to the upstream")?,
             refused: Classes::new(r, "refused_requests", "Requests that were neither, for they were refused before")?,
             answers: [read?, submit?, preflight?, refused?],
@@ -114,6 +116,11 @@ impl Requests {
             Asked::Refused => refused,
         };
         answers.observe(took.as_secs_f64());
+    }
+
+    /// Counts an answer of ours on the path of the password policy.
+    pub fn told_policy(&self, status: u16) {
+        self.policy.count(status);
     }
 
     /// Counts an answer of the upstream, or ours where there was none. A tunnel's time is no request's.

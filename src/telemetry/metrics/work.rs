@@ -39,6 +39,8 @@ pub enum IdentityCall {
     Patch,
     /// Sending a letter by its own mail service.
     Mail,
+    /// Asking for its password policy.
+    Policy,
 }
 
 /// How one failed.
@@ -111,8 +113,10 @@ impl Work {
         let calls = HistogramVec::new(buckets("identity_call_duration_seconds", help, CALL_SECONDS), &["call"])?;
         register(r, &calls)?;
         let of = |what| calls.get_metric_with_label_values(&[call(what)]);
-        let calls =
-            [of(IdentityCall::Find)?, of(IdentityCall::Read)?, of(IdentityCall::Patch)?, of(IdentityCall::Mail)?];
+        let all =
+            [IdentityCall::Find, IdentityCall::Read, IdentityCall::Patch, IdentityCall::Mail, IdentityCall::Policy];
+        let [find, read, patch, mail, policy] = all.map(of);
+        let calls = [find?, read?, patch?, mail?, policy?];
         let help = "Calls to the identity store that failed";
         let kinds = [("call", CALLS), ("kind", CALL_FAILURES)];
         let call_failures = family(r, "identity_call_failures", help, &kinds)?;
@@ -134,12 +138,13 @@ impl Metrics {
 
     /// Counts a call to the identity store.
     pub fn called(&self, what: IdentityCall, failed: Option<CallFailure>, took: Duration) {
-        let [find, read, patch, mail] = &self.work.calls;
+        let [find, read, patch, mail, policy] = &self.work.calls;
         let times = match what {
             IdentityCall::Find => find,
             IdentityCall::Read => read,
             IdentityCall::Patch => patch,
             IdentityCall::Mail => mail,
+            IdentityCall::Policy => policy,
         };
         times.observe(took.as_secs_f64());
         if let Some(how) = failed {

@@ -18,8 +18,9 @@ use resetgate::{
         Caller, Engine, Ports, Settings,
         filter::Filter,
         ports::{
-            About, Account, AccountId, Accounts, Change, Client, Clock, Decision, Down, Event, Events, Field, Full,
-            Job, LimitKey, NewValue, Outbox, Patched, Reply, Resource, Revision, Rule, Secret, Share, Slot, Time,
+            About, Account, AccountId, Accounts, AnyPassword, Change, Client, Clock, Decision, Down, Event, Events,
+            Field, Full, Job, LimitKey, NewValue, Outbox, Patched, Reply, Resource, Revision, Rule, Secret, Share,
+            Slot, Time,
         },
     },
 };
@@ -249,6 +250,7 @@ impl Machine {
             repeats: Arc::new(MemoryRepeats::new(config.reset.repeat_window)),
             limits: governor.clone(),
             outbox: Arc::new(mails.clone()),
+            passwords: Arc::new(AnyPassword),
             keys: Arc::new(RingKeys::new(&config.token.keys, &[9; 32]).unwrap()),
             clock,
             events: noted,

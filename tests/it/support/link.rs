@@ -27,6 +27,8 @@ pub(crate) enum Mode {
     HoldPatches,
     /// A PATCH is answered with that status and an empty object, and the server sees nothing of it.
     AnswerPatches(u16),
+    /// Keeps what is for the password policy, and passes the rest.
+    HoldPolicy,
     /// A look-up that holds the word `bjensen` is answered with 500; others pass.
     FailOnBjensen,
     /// Whatever the server says comes so much later, and later still where it has found an account.
@@ -85,7 +87,13 @@ async fn pass(
                 let Ok(read @ 1..) = read else { return };
                 let bytes = &up[..read];
                 let is_patch = bytes.starts_with(b"PATCH");
-                let holds = |mode: &Mode| *mode == Mode::Hold || (*mode == Mode::HoldPatches && is_patch);
+                let is_policy = contains(bytes, b"/policy/");
+                let holds = |mode: &Mode| match mode {
+                    Mode::Hold => true,
+                    Mode::HoldPatches => is_patch,
+                    Mode::HoldPolicy => is_policy,
+                    _ => false,
+                };
                 if holds(&mode.borrow()) {
                     held.send_modify(|held| *held += 1);
                 }

@@ -60,6 +60,8 @@ pub(crate) struct Plan {
     pub(crate) relay: Option<SocketAddr>,
     /// `[tracing]`
     pub(crate) tracing: String,
+    /// `[policy]`
+    pub(crate) policy: String,
     pub(crate) process: fn(&mut Value),
 }
 
@@ -85,6 +87,7 @@ impl Default for Plan {
             identity: None,
             relay: None,
             tracing: String::new(),
+            policy: String::new(),
             process: |_| {},
         }
     }
@@ -342,6 +345,8 @@ process = "selfservice-reset.json"
 {limits}
 [tracing]
 {tracing}
+[policy]
+{policy}
 [drain]
 linger = "0s"
 [mail]
@@ -366,6 +371,7 @@ linger = "0s"
         },
         mail = plan.mail,
         tracing = plan.tracing,
+        policy = plan.policy,
         audit = plan.audit,
     );
     let file = folder.join("resetgate.toml");

@@ -57,7 +57,7 @@ pub async fn watch(
         };
         // What changes from here on is found at the next look.
         let seen = files.look();
-        let done = match texts.and_then(|texts| texts.check(&*environment)) {
+        let done = match checked(texts, &environment).await {
             Ok((config, warnings)) => {
                 tell(&warnings, |fault, at| tracing::warn!(fault, at, "unwise"));
                 let named = config.files.clone();
@@ -73,6 +73,17 @@ pub async fn watch(
         };
         supervisor.reloaded(done).await;
     }
+}
+
+/// What they come to. Long files may be among those that they name, so nobody else waits for it.
+async fn checked(
+    texts: Result<Texts, Vec<Fault>>,
+    environment: &Arc<Environment>,
+) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
+    let (texts, environment) = (texts?, Arc::clone(environment));
+    let checked = tokio::task::spawn_blocking(move || texts.check(&*environment)).await;
+    // Whatever came of it, it does not hold.
+    checked.unwrap_or_else(|_| Err(Vec::new()))
 }
 
 /// Without values: who reads the log is not always who may read the configuration.

@@ -339,3 +339,16 @@ async fn a_full_disk_loses_lines_and_no_request() {
     .await;
     gate.ends_well().await;
 }
+
+#[tokio::test]
+async fn of_a_password_that_somebody_types_not_even_the_length_is_told() {
+    let more = "[policy]\nsource = \"local\"".into();
+    let mut gate = Gate::run(Files::of(&Plan { more, ..Plan::alone() }), &[]).await;
+    let validate = "/openidm/policy/selfservice/reset/?_action=validateObject";
+    let json = [("Content-Type", "application/json")];
+    assert_eq!(send(&gate, "POST", validate, "p1", &json, Some("{\"password\":\"canary-typed\"}")).await, 200);
+    let fields = line(&mut gate, "p1").await;
+    let told = ["route", "path", "method", "status"].map(|name| fields[name].to_string());
+    assert_eq!(told, ["\"policy\"", "\"/openidm/policy/selfservice/reset\"", "\"POST\"", "200"]);
+    assert!(fields["bytes_received"].is_null() && fields["bytes_sent"].is_null(), "{fields}");
+}

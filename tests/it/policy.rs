@@ -322,6 +322,21 @@ async fn no_limit_of_the_reset_counts_what_is_typed() {
     assert_eq!(world.metric("passed_requests_total{status=\"2xx\"}").await, "0");
 }
 
+#[tokio::test]
+async fn who_answers_changes_with_the_configuration_and_without_a_restart() {
+    let world = World::usual().await;
+    world.store.turn_own_reset_off();
+    assert_eq!(typed(&world, PASSWORD).await.status, 403);
+    let before = world.file("resetgate.toml");
+    let with = |policy: &str| before.replace("[policy]\n", &format!("[policy]\n{policy}\n"));
+    for policy in ["source = \"service\"", "source = \"local\"\nmin_length = 8"] {
+        assert_eq!(world.reload(&[("resetgate.toml", &with(policy))]).await, Some(vec![]));
+        assert_eq!(broken(&typed(&world, "Sh0rt").await), ["MIN_LENGTH"], "{policy}");
+    }
+    assert_eq!(world.reload(&[("resetgate.toml", &with("source = \"local\"\nmin_length = 0"))]).await, None);
+    assert_eq!(broken(&typed(&world, "Sh0rt").await), ["MIN_LENGTH"], "the last that held");
+}
+
 /// A spelling that is not the page's passes, as ever; there is nothing to be had by it.
 #[tokio::test]
 async fn other_paths_and_spellings_pass() {

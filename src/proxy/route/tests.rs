@@ -25,6 +25,35 @@ fn the_reset_path_is_ours() {
     }
 }
 
+#[test]
+fn the_page_of_the_policy_is_ours_where_it_is_and_in_one_spelling() {
+    const PAGE: &str = "/openidm/policy/selfservice/reset";
+    let deny = [PathPattern { path: "/openidm/policy".to_owned(), below: true }];
+    let ours = Router::new(PATH).telling_policy_at(Some(PAGE));
+    let guarded = Router::new(PATH).telling_policy_at(Some(PAGE)).denying(&deny);
+    let of = |router: &Router, target: &'static str| router.route(target.as_bytes(), Some(b"idm.example.com"));
+    for (target, query) in [
+        ("/openidm/policy/selfservice/reset", ""),
+        ("/openidm/policy/selfservice/reset/?_action=validateObject", "_action=validateObject"),
+        ("http://idm.example.com/openidm/policy/selfservice/reset?a#b", "a"),
+    ] {
+        assert_eq!(of(&ours, target), Route::Policy { query: query.as_bytes() }, "{target}");
+        assert_eq!(of(&guarded, target), Route::Policy { query: query.as_bytes() }, "{target}");
+        assert!(matches!(route(target), Route::Pass { .. }), "{target}");
+    }
+    for target in [
+        "/openidm/policy/selfservice/reset//",
+        "/openidm/policy/selfservice/RESET",
+        "/openidm/policy/selfservice/%72eset",
+        "/openidm/policy/selfservice/reset/x",
+        "/openidm/x/../policy/selfservice/reset",
+    ] {
+        assert!(matches!(of(&ours, target), Route::Pass { .. }), "{target}");
+        assert_eq!(of(&guarded, target), Route::Reject(Why::Denied), "{target}");
+    }
+    assert!(matches!(of(&ours, PATH), Route::Intercept { .. }));
+}
+
 /// Spellings that some reader takes for the reset path, and what lies below it.
 const DISGUISED: &[&str] = &[
     // below

@@ -7,6 +7,7 @@
 //! from its sources into that folder.
 
 mod away;
+mod policies;
 mod questions;
 mod walk;
 
@@ -28,8 +29,9 @@ use crate::support::{
 /// What a person sees, whichever of the two pages it is.
 const QUERY: &str = "document.querySelector('input[name=mail]')";
 const SENT: &str = "document.body.innerText.includes('An email has been sent to your inbox')";
+/// With all rules of the policy. What is typed before they are there may be passed over.
 const CHOOSE: &str =
-    "document.querySelector('input[name=password]') && !document.querySelector('input[name=username]')";
+    "document.querySelector('input[name=password]') && document.querySelectorAll('#app li').length === 3";
 const DONE: &str = "document.body.innerText.includes('Your password has been reset.')";
 const FAILED: &str = "document.body.innerText.includes('Error resetting your password')";
 const LOGIN: &str = "document.querySelector('input[name=username]')";

@@ -9,6 +9,8 @@ use super::{PATIENCE, program::Program, setup::client, skip, soon};
 
 /// The key, as WebDriver writes it.
 pub(crate) const ENTER: &str = "\u{e007}";
+/// Ctrl and A, and let go.
+const ALL: &str = "\u{e009}a\u{e000}";
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 pub(crate) struct Browser {
@@ -133,10 +135,9 @@ impl Browser {
         self.command("/actions", &json!({"actions": [mouse]})).await;
     }
 
+    /// Types over what is there, as a person does: a page may put back what only a script took away.
     pub(crate) async fn fill(&self, selector: &str, text: &str) {
-        let field = self.find(selector).await;
-        self.command(&format!("{field}/clear"), &json!({})).await;
-        self.command(&format!("{field}/value"), &json!({"text": text})).await;
+        self.press(selector, &format!("{ALL}{text}")).await;
     }
 
     /// Types into it, or presses a key on it such as [`ENTER`], after it got the focus.

@@ -93,7 +93,7 @@ async fn a_person_answers_security_questions_on_idms_own_page() {
     given.sort();
     assert_eq!(given, ["Rex", "acme"]);
     browser.fill("input[name=password]", "Fresh-Pass1").await;
-    browser.click(BUTTON).await;
+    browser.press(BUTTON, ENTER).await;
     browser.until(DONE).await;
     assert!(world.around.store.password_is("bjensen", "Fresh-Pass1"));
 }

@@ -1,9 +1,9 @@
 //! The one place that names concrete adapters: a checked configuration becomes a running server.
 
 mod codes;
+mod errands;
 mod estate;
 mod inside;
-mod letters;
 mod policy;
 mod reload;
 mod trail;
@@ -25,6 +25,7 @@ pub use self::{
 };
 use crate::{
     admin::Inside,
+    after::{self, After, Seen},
     clock::SystemClock,
     config::{Address, Config},
     identity,
@@ -63,8 +64,12 @@ const TIDY_LIMITS: Duration = Duration::from_secs(60);
 pub enum StartError {
     #[error("cannot start the tokens' cryptography")]
     Keys(#[from] KeysError),
+    #[error("the process has no stage that finds an account")]
+    NoQuery,
     #[error("cannot start mail")]
     Mail(#[from] mail::StartError),
+    #[error("cannot set up what follows when a password is set")]
+    After(#[from] after::StartError),
     #[error("cannot start the identity store's client")]
     Identity(#[from] identity::Unusable),
     #[error("cannot set up codes.store")]
@@ -151,7 +156,21 @@ impl App {
         let codes = Arc::new(Codes::start(&config, &clock, &events, &metrics).await?);
         let connections = bound.connections();
         let leaving = TaskTracker::new();
-        let lasting = Lasting { names, events, trail, tracer, connections, codes, leaving, tls, metrics, clock };
+        let (audit_names, seen) = (Arc::new(trail::keys(&config.audit, &names)?), Arc::new(Seen::default()));
+        let lasting = Lasting {
+            names,
+            audit_names,
+            seen,
+            events,
+            trail,
+            tracer,
+            connections,
+            codes,
+            leaving,
+            tls,
+            metrics,
+            clock,
+        };
         let in_flight = Arc::new(InFlight::new(config.reset.max_in_flight));
         let reloader = Arc::new(Reloader::start(config, lasting).await?);
         if let Some((flows, limits)) = left {
@@ -264,6 +283,12 @@ fn gauges(reloader: &Arc<Reloader>, in_flight: &Arc<InFlight>) -> Result<(), Met
         "Places in the outbox that mails have, or starts without one",
         present(|now| now.config.mail.capacity),
         present(|now| now.outbox.taken()),
+    )?;
+    metrics.bounded(
+        "after_password_waiting",
+        "Calls that wait to be made because a password was set",
+        After::capacity,
+        present(|now| now.after.waiting()),
     )?;
     metrics.bounded(
         "look_ups_in_flight",

@@ -1,6 +1,7 @@
 //! The checked configuration: what a start needs, with types that cannot be wrong. `raw` reads the TOML, `check` turns
 //! it into this and reports every fault at once.
 
+mod after;
 mod audit;
 mod check;
 mod codes;
@@ -42,6 +43,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 
 pub use self::{
+    after::{After, At as AfterAt, Called, Notice, Piece, Revoke, Template, Webhook},
     audit::{Audit, AuditTo},
     check::{Texts, admin_address, load},
     effective::Effective,
@@ -91,6 +93,8 @@ pub struct Config {
     pub mail: Mail,
     /// Whose rules a new password has to meet.
     pub policy: Policy,
+    /// What follows when a password is set.
+    pub after: After,
     /// What is printed.
     pub log: Log,
     /// Where its audit trail goes.

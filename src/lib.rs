@@ -50,6 +50,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod after;
 pub mod app;
 pub mod cli;
 pub mod clock;

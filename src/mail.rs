@@ -13,6 +13,7 @@ mod idm;
 mod language;
 pub mod letter;
 mod nothing;
+mod notices;
 mod outbox;
 mod smtp;
 pub mod trial;
@@ -71,22 +72,41 @@ pub fn start(
     clock: Arc<dyn Clock>,
     events: Arc<dyn Events>,
 ) -> Result<Arc<dyn Outbox>, StartError> {
-    let letters = letter::Letters::new(config.from.as_deref(), email, digits)?;
+    let letters = Some(letter::Letters::new(config.from.as_deref(), email, digits)?);
+    Ok(Arc::new(postbox(config, letters, service, limits, clock, events)?))
+}
+
+/// The outbox of a process that mails nothing but notices, and these only where the configuration says who sends them.
+pub fn notices_alone(
+    config: &config::Mail,
+    limits: Arc<dyn Limits>,
+    clock: Arc<dyn Clock>,
+    events: Arc<dyn Events>,
+) -> Result<Arc<dyn Outbox>, StartError> {
+    let sends = config.from.is_some() && !matches!(config.transport, config::Transport::Idm);
+    let postbox = sends.then(|| postbox(config, None, None, limits, clock, events)).transpose()?;
+    Ok(Arc::new(nothing::Nothing(postbox.map(Arc::new))))
+}
+
+fn postbox(
+    config: &config::Mail,
+    letters: Option<letter::Letters>,
+    service: Option<Arc<dyn Service>>,
+    limits: Arc<dyn Limits>,
+    clock: Arc<dyn Clock>,
+    events: Arc<dyn Events>,
+) -> Result<outbox::Postbox, StartError> {
     let carrier: Box<dyn Carrier> = match &config.transport {
         config::Transport::Smtp(relay) => Box::new(smtp::Relay::new(relay, config.helo.as_deref(), smtp::DEADLINE)?),
         config::Transport::Idm => {
             let service = service.ok_or(StartError::Service)?;
-            Box::new(idm::Idm::new(service, config.from.clone(), email.mime_type.clone()))
+            Box::new(idm::Idm::new(service, config.from.clone()))
         }
         config::Transport::File(path) => Box::new(folder::Folder::new(path.clone()).map_err(StartError::Folder)?),
     };
-    let world = outbox::World { letters, carrier, limits, clock, events, random: outbox::random };
-    Ok(Arc::new(outbox::Postbox::start(world, config.capacity, config.later)))
-}
-
-/// The outbox of a process that mails nothing.
-pub fn none() -> Arc<dyn Outbox> {
-    Arc::new(nothing::Nothing)
+    let notices = notices::Notices::new(config.from.as_deref())?;
+    let world = outbox::World { letters, notices, carrier, limits, clock, events, random: outbox::random };
+    Ok(outbox::Postbox::start(world, config.capacity, config.later))
 }
 
 /// What takes letters away. Every call ends within a deadline of the carrier's own.

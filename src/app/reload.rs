@@ -17,10 +17,12 @@ use tokio_util::task::TaskTracker;
 use super::{
     StartError,
     codes::Codes,
+    errands,
     estate::{self, Estate, Names},
-    letters, policy, settings,
+    policy, settings,
 };
 use crate::{
+    after::{self, After, Seen},
     config::{Config, Effective},
     flows::memory,
     identity::Crest,
@@ -34,7 +36,12 @@ use crate::{
         ports::{About, Clock, Event, Events, Limits, Outbox},
     },
     serve::handover::Legacy,
-    telemetry::{audit::Trail, log, metrics::Metrics, trace::Tracer},
+    telemetry::{
+        audit::{Keys, Trail},
+        draw, log,
+        metrics::Metrics,
+        trace::Tracer,
+    },
 };
 
 /// How often is looked whether anybody still has to do with a generation that is over.
@@ -43,6 +50,10 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What outlives a generation.
 pub(super) struct Lasting {
     pub(super) names: Names,
+    /// What hashes names, as in the audit trail.
+    pub(super) audit_names: Arc<Keys>,
+    /// Which flows were acted upon when their password was set.
+    pub(super) seen: Arc<Seen>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) events: Arc<dyn Events>,
     pub(super) trail: Trail,
@@ -65,6 +76,7 @@ pub(super) struct Present {
     pub(super) effective: Effective,
     pub(super) governor: Arc<Governor>,
     pub(super) outbox: Arc<dyn Outbox>,
+    pub(super) after: Arc<After>,
     /// There as long as a step is at work by it.
     engine: Weak<Engine>,
     pub(super) accounts: Arc<Crest>,
@@ -117,12 +129,15 @@ impl Reloader {
         }
         self.present.store(Arc::new(present));
         self.generation.store(Arc::new(generation));
-        let (outbox, engine) = (Arc::clone(&before.outbox), Weak::clone(&before.engine));
+        let (outbox, after) = (Arc::clone(&before.outbox), Arc::clone(&before.after));
+        let engine = Weak::clone(&before.engine);
         self.lasting.leaving.spawn(async move {
             // A step that began with it has a mail to send yet.
             while engine.strong_count() > 0 {
                 sleep(LOOK).await;
             }
+            // It has mails of its own to send.
+            after.drained().await;
             outbox.drained().await;
         });
         self.number.fetch_add(1, Ordering::Relaxed);
@@ -160,10 +175,11 @@ impl Reloader {
         self.number.load(Ordering::Relaxed)
     }
 
-    /// Resolves when no mail is left, of whatever generation.
+    /// Resolves when no mail is left, and nothing else that is to be done later, of whatever generation.
     pub(super) async fn mail_is_out(&self) {
-        let outbox = Arc::clone(&self.present.load().outbox);
-        outbox.drained().await;
+        let present = self.present.load_full();
+        present.after.drained().await;
+        present.outbox.drained().await;
         self.lasting.leaving.close();
         self.lasting.leaving.wait().await;
     }
@@ -215,13 +231,26 @@ async fn make(
     config.mail.later = config.later_places();
     let digits = config.codes.digits.is_some();
     let accounts = Arc::new(Crest::new(&config.identity, Arc::clone(clock), Arc::clone(metrics))?);
-    let service = letters::service(&accounts, &config.reset.process);
+    let service = errands::service(&accounts, &config.reset.process);
     let (limited, timed, noted) = (Arc::clone(&limits), Arc::clone(clock), Arc::clone(events));
     let outbox = match config.reset.process.email() {
         Some(email) => mail::start(&config.mail, email, digits, service, limited, timed, noted)?,
-        None => mail::none(),
+        None => mail::notices_alone(&config.mail, limited, timed, noted)?,
     };
     let (passwords, page) = policy::policy(&config, &accounts, clock, metrics)?;
+    let query = errands::query(&config.reset.process).ok_or(StartError::NoQuery)?;
+    let world = after::World {
+        outbox: Arc::clone(&outbox),
+        mail: query.mail_field.clone(),
+        store: errands::store(&accounts, query.resource.clone()),
+        names: Arc::clone(&lasting.audit_names),
+        seen: Arc::clone(&lasting.seen),
+        clock: Arc::clone(clock),
+        events: Arc::clone(events),
+        metrics: Arc::clone(metrics),
+        random: || u64::from_ne_bytes(draw::bytes()),
+    };
+    let after = Arc::new(After::new(&config.after, world)?);
     let ports = Ports {
         accounts: accounts.clone(),
         flows: codes.flows(),
@@ -229,6 +258,7 @@ async fn make(
         limits: Arc::clone(&limits),
         outbox: Arc::clone(&outbox),
         passwords,
+        aftermath: after.clone(),
         keys: keys.clone(),
         clock: Arc::clone(clock),
         events: Arc::clone(events),
@@ -240,7 +270,7 @@ async fn make(
     generation.tracer = lasting.tracer.clone();
     let effective = config.effective.clone();
     let config = Arc::new(config);
-    Ok((Present { config, effective, governor, outbox, engine: at_work, accounts, keys }, generation))
+    Ok((Present { config, effective, governor, outbox, after, engine: at_work, accounts, keys }, generation))
 }
 
 /// What a reload does not change, and whether it is to stay as it runs: the keys of the configuration.

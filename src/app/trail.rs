@@ -26,11 +26,15 @@ pub(super) fn start(
         AuditTo::Stdout => To::Stdout,
         AuditTo::File(path) => To::File(path.clone()),
     };
+    Ok(Trail::start(to, keys(config, names)?, draw::bytes(), Arc::clone(clock), Arc::clone(metrics))?)
+}
+
+/// What names are hashed with, there and wherever else they are told by hash.
+pub(super) fn keys(config: &Audit, names: &Names) -> Result<Keys, KeysError> {
     let keys = match &config.hash_key {
         Some(key) => Keys::lasting(&key.0),
         // It goes over with the open resets, where they do.
         None => Keys::passing(&names.ids),
     };
-    let keys = keys.map_err(|_| KeysError::Crypto)?;
-    Ok(Trail::start(to, keys, draw::bytes(), Arc::clone(clock), Arc::clone(metrics))?)
+    keys.map_err(|_| KeysError::Crypto)
 }

@@ -10,6 +10,7 @@ use toml::de::DeTable;
 
 use super::{
     Config,
+    after::after,
     audit::audit,
     codes::codes,
     edge::edge,
@@ -129,6 +130,7 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
     let mail = mail(root.section("mail"), file.as_ref(), around);
     let reset = reset(section, file, limits.as_ref());
     let policy = policy(root.section("policy"), reset.as_ref(), around);
+    let after = after(root.section("after"), mail.as_ref(), around);
     let codes = codes(of_codes, store, limits.as_ref(), token.as_ref(), around);
     let mut section = root.section("log");
     let audit = audit(root.section("audit"), &mut section, around);
@@ -150,6 +152,7 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
         limits: limits?,
         mail: mail?,
         policy: policy?,
+        after: after?,
         log: log?,
         audit: audit?,
         tracing: tracing?,

@@ -72,9 +72,14 @@ impl Shown for [&str] {
 impl Effective {
     /// A table begins.
     pub(super) fn table(&mut self, name: String) {
-        if !name.is_empty() && !self.tables.iter().any(|table| table.name == name) {
-            self.tables.push(Table { name, entries: Vec::new() });
+        if name.is_empty() || self.tables.iter().any(|table| table.name == name) {
+            return;
         }
+        // What is in one of several tables is the last one's of them that stands before it.
+        let one = name.rsplit_once("].").map(|(one, _)| format!("{one}]"));
+        let last = one.and_then(|one| self.tables.iter().rposition(|table| table.name.starts_with(&one)));
+        let at = last.map_or(self.tables.len(), |last| last + 1);
+        self.tables.insert(at, Table { name, entries: Vec::new() });
     }
 
     /// What a key comes to: `None` is nothing.
@@ -122,9 +127,11 @@ impl Effective {
         let mut text = String::new();
         for table in &self.tables {
             let Table { name, entries } = table;
-            let _ = match name.split_once('[') {
-                Some((list, _)) => writeln!(text, "\n[[{list}]]"),
-                None => writeln!(text, "\n[{name}]"),
+            let bare: String =
+                name.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
+            let _ = match name.ends_with(']') {
+                true => writeln!(text, "\n[[{bare}]]"),
+                false => writeln!(text, "\n[{bare}]"),
             };
             for Entry { key, value, in_file, comes_to } in entries {
                 let waits = in_file.as_ref().map(|new| format!(" # after a restart: {new}")).unwrap_or_default();

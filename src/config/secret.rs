@@ -17,7 +17,7 @@ use base64::{
 use http::HeaderName;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::{Secret, Texts, Token, TokenKey, raw::Section};
+use super::{Secret, Texts, Token, TokenKey, after::headers::is_plain, raw::Section};
 
 /// The folder of the TOML file, and the environment.
 pub(super) struct Surroundings<'e> {
@@ -125,8 +125,12 @@ pub(super) fn is_reference(text: &str) -> bool {
     text.strip_prefix("env:").is_some_and(variable) || text.strip_prefix("file:").is_some_and(|path| !path.is_empty())
 }
 
-/// Whether a text says of which header a secret is the value, and where it is: `authorization: env:NAME`.
+/// Whether a text says of which header a secret is the value, and where it is: `authorization: env:NAME`; or a header that
+/// is never one.
 pub(super) fn is_header(text: &str) -> bool {
+    if is_plain(text) {
+        return true;
+    }
     text.split_once(": ").is_some_and(|(name, value)| HeaderName::from_str(name).is_ok() && is_reference(value))
 }
 

@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod after;
 mod policies;
 mod process_files;
 mod questions;

@@ -230,13 +230,15 @@ impl<'a> Call<'a> {
 
     /// Whether it is for something beside the accounts.
     fn is_aside(&self) -> bool {
-        matches!(self.name, Name::Mail | Name::Policy)
+        matches!(self.name, Name::Mail | Name::Policy | Name::Revoke)
     }
 
     fn span(&self, request: &Outgoing) -> Option<Box<dyn Span>> {
         let method = match request.method {
             Method::PATCH => "PATCH",
             Method::POST => "POST",
+            Method::PUT => "PUT",
+            Method::DELETE => "DELETE",
             _ => "GET",
         };
         Some(self.trace.as_ref()?.begin(Errand::Call { name: self.name.as_str(), method }))
@@ -247,7 +249,7 @@ impl<'a> Call<'a> {
         let failed = ended.as_ref().err().map(|failure| failure.kind);
         self.calls.metrics.called(self.name, failed, self.began.elapsed());
         let answered = |failure: &Failure| failure.status.is_some_and(|status| !matches!(status.as_u16(), 401 | 403));
-        // A letter that is not taken is the relay's doing, mostly; the outbox knows of it.
+        // What is answered and not done is not the store's doing, mostly; whoever asked for it knows of it.
         if !self.is_aside() || !ended.as_ref().is_err_and(answered) {
             self.calls.outcomes.note(self.name, ended.as_ref().err());
         }

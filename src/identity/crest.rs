@@ -54,8 +54,8 @@ pub struct Crest {
     calls: Calls,
     headers: Arc<HeaderMap>,
     base: String,
-    /// Letters that may be under way.
-    letters: Semaphore,
+    /// Errands that may be under way, which are no steps of a reset: letters, sessions to be ended.
+    errands: Semaphore,
 }
 
 impl Crest {
@@ -84,8 +84,8 @@ impl Crest {
         headers.insert(NO_SESSION, HeaderValue::from_static("true"));
         let base = config.endpoints.url.as_str().trim_end_matches('/').to_owned();
         Uri::try_from(&base).map_err(|_| outbound::Unusable::Url)?;
-        let letters = Semaphore::new(actions::most(config.max_concurrent));
-        Ok(Self { calls, headers: Arc::new(headers), base, letters })
+        let errands = Semaphore::new(actions::most(config.max_concurrent));
+        Ok(Self { calls, headers: Arc::new(headers), base, errands })
     }
 
     async fn look_up(

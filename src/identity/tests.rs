@@ -1,6 +1,7 @@
 mod auth;
 mod breaker;
 mod clock;
+mod errands;
 mod logs;
 mod oauth2;
 mod server;

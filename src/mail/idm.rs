@@ -27,7 +27,6 @@ pub(super) struct Idm {
     service: Arc<dyn Service>,
     /// As it is configured.
     from: Option<String>,
-    mime_type: Option<String>,
 }
 
 /// What the service takes, in its own order.
@@ -41,18 +40,18 @@ struct Body<'a> {
 }
 
 impl Idm {
-    pub(super) fn new(service: Arc<dyn Service>, from: Option<String>, mime_type: Option<String>) -> Self {
-        Self { service, from, mime_type }
+    pub(super) fn new(service: Arc<dyn Service>, from: Option<String>) -> Self {
+        Self { service, from }
     }
 }
 
 /// The letter as the service takes it.
-pub(super) fn body(letter: &Written, from: Option<&str>, mime_type: Option<&str>) -> Option<Bytes> {
+pub(super) fn body(letter: &Written, from: Option<&str>) -> Option<Bytes> {
     let part = if letter.is_html { &letter.html } else { &letter.text };
     // Lines end there as in the file that they come from; how they end on their way is the service's business.
     let part = Secret::new(part.expose().replace("\r\n", "\n"));
     let subject = &letter.subject;
-    let body = Body { to: letter.to.as_ref(), from, subject, r#type: mime_type, body: part.expose() };
+    let body = Body { to: letter.to.as_ref(), from, subject, r#type: letter.mime_type.as_deref(), body: part.expose() };
     // JSON spells a byte in six at most, and what is moved is not wiped.
     let mut json = Secret::of(Vec::with_capacity(1024 + 6 * (part.expose().len() + subject.len())));
     serde_json::to_writer(json.expose_mut(), &body).ok()?;
@@ -62,7 +61,7 @@ pub(super) fn body(letter: &Written, from: Option<&str>, mime_type: Option<&str>
 #[async_trait]
 impl Carrier for Idm {
     async fn carry(&self, letter: &Written) -> Outcome {
-        let body = body(letter, self.from.as_deref(), self.mime_type.as_deref());
+        let body = body(letter, self.from.as_deref());
         let Some(body) = body else { return Outcome::Refused(Trouble::new("letter")) };
         match self.service.send(body).await {
             Ok((status, _)) if status.is_success() => Outcome::Taken,

@@ -53,6 +53,7 @@ pub struct Letters {
     escape: bool,
     /// Whether the process file's own texts are the HTML part.
     html: bool,
+    mime_type: Option<String>,
 }
 
 /// Both parts of a body, ready but for the private characters.
@@ -80,7 +81,8 @@ impl Letters {
         };
         // Of an account that shares its mailbox nothing can be typed: nobody knows which one the asker means.
         let (bodies, named) = (bodies(digits.then_some(TYPED)), bodies(Some(NAMED)));
-        Ok(Self { from, subjects, bodies, named, escape: !settings.html, html: settings.html })
+        let mime_type = settings.mime_type.clone();
+        Ok(Self { from, subjects, bodies, named, escape: !settings.html, html: settings.html, mime_type })
     }
 
     /// Who sends them.
@@ -111,11 +113,13 @@ impl Letters {
             text: Secret::new(known.filled(&body.text, &name, link.expose())),
             html: Secret::new(known.filled(&body.html, &escaped(&name), in_html.expose())),
             is_html: self.html,
+            mime_type: self.mime_type.clone(),
         })
     }
 }
 
-fn sender(text: &str) -> Result<Mailbox, StartError> {
+/// The mailbox that sends.
+pub(super) fn sender(text: &str) -> Result<Mailbox, StartError> {
     let from: Mailbox = text.parse().map_err(|_| StartError::From)?;
     let name_is_clean = from.name.as_ref().is_none_or(|name| !name.contains(char::is_control));
     if name_is_clean && address(from.email.as_ref()).is_some() { Ok(from) } else { Err(StartError::From) }
@@ -213,7 +217,7 @@ fn text_of(html: &str) -> String {
 }
 
 /// The HTML part for a text body: the same words, and the link to click.
-fn html_of(tag: &str, text: &str) -> String {
+pub(super) fn html_of(tag: &str, text: &str) -> String {
     let body =
         escaped(text.trim_end()).replace("\r\n", "<br>\r\n").replace(LINK, &format!("<a href=\"{LINK}\">{LINK}</a>"));
     let language = escaped(&tag.replace('_', "-"));
@@ -241,7 +245,7 @@ pub(super) fn escaped(text: &str) -> String {
 
 /// Every line end as CRLF, because a bare CR or LF can end a mail early on its way (SMTP smuggling), and no other
 /// control character.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
@@ -260,7 +264,7 @@ fn clean(text: &str) -> String {
 }
 
 /// The text without line ends or other control characters: a header must not end early.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.split(char::is_control).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 

@@ -1,30 +1,46 @@
-//! The outbox of a process without mail: there is always room in it, and nothing in there.
+//! The outbox of a process without mail: there is always room in it, and no letter in there but notices.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::reset::ports::{Full, Job, Outbox, Share, Slot, Time};
+use super::{letter, outbox::Postbox};
+use crate::reset::ports::{Full, Job, Notice, Outbox, Share, Slot, Time};
 
-/// It.
-pub(super) struct Nothing;
+/// It, with what notices go by, if anything.
+pub(super) struct Nothing(pub(super) Option<Arc<Postbox>>);
+
+/// A place in it.
+struct Nowhere;
 
 #[async_trait]
 impl Outbox for Nothing {
-    fn deliverable(&self, _: &str) -> bool {
-        false
+    fn deliverable(&self, address: &str) -> bool {
+        self.0.is_some() && letter::address(address).is_some()
     }
 
     fn reserve(&self, _: Share) -> Result<Box<dyn Slot>, Full> {
-        Ok(Box::new(Self))
+        Ok(Box::new(Nowhere))
+    }
+
+    fn notify(&self, notice: Notice) {
+        if let Some(postbox) = &self.0 {
+            postbox.notify(notice);
+        }
     }
 
     fn taken(&self) -> usize {
         0
     }
 
-    async fn drained(&self) {}
+    async fn drained(&self) {
+        if let Some(postbox) = &self.0 {
+            postbox.drained().await;
+        }
+    }
 }
 
-impl Slot for Nothing {
+impl Slot for Nowhere {
     fn send(self: Box<Self>, _: Job) {}
 
     fn decoy(self: Box<Self>, _: Time) {}

@@ -8,7 +8,10 @@
 //! neither of the pace nor a hand (but to find out, where no mail does, whether the relay is back): strangers make decoys
 //! at will, and no mail may wait for them.
 
+mod counted;
 mod health;
+mod jitter;
+mod matter;
 mod places;
 mod queue;
 
@@ -16,52 +19,49 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{
     sync::{Notify, Semaphore, watch},
     task::{AbortHandle, JoinSet},
 };
 
+pub(super) use self::jitter::random;
 use self::{
+    counted::Counted,
     health::Health,
+    jitter::{LONGEST_WAIT, backoff},
+    matter::{Became, Matter},
     places::{Place, Places},
     queue::{Entry, Letter, Queue, What},
 };
-use super::{Carrier, Outcome, Trouble, letter, letter::Letters};
+use super::{Carrier, Outcome, Trouble, letter, letter::Letters, notices::Notices};
 use crate::reset::ports::{
-    Clock, Decision, Errand, Event, Events, Full, Job, LimitKey, Limits, Outbox, Reason, Rule, Share, Slot, Time,
+    Clock, Decision, Errand, Events, Full, Job, LimitKey, Limits, Notice, Outbox, Reason, Rule, Share, Slot, Time,
 };
 
 /// So many letters are carried at once.
 const HANDS: usize = 4;
 
-/// Waits between attempts: doubled each time, up to the second.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
 /// So often may a letter be sent whose fate is unknown; the next attempt is as late as after so many more.
 const MOST_UNKNOWN: u32 = 3;
 const LONG_BEFORE: u32 = 4;
+
+/// So many notices may wait. Nobody makes one who has not set a password.
+const NOTICES: usize = 10_000;
 
 /// What a pace that denies without a time is taken to mean; also the least that anyone is told to wait.
 const LEAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Everything that the outbox needs from outside.
 pub(super) struct World {
-    pub(super) letters: Letters,
+    /// None where no link is ever mailed.
+    pub(super) letters: Option<Letters>,
+    pub(super) notices: Notices,
     pub(super) carrier: Box<dyn Carrier>,
     pub(super) limits: Arc<dyn Limits>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) events: Arc<dyn Events>,
     /// 64 random bits, for jitter and names.
     pub(super) random: fn() -> u64,
-}
-
-/// Random bits from the system; zero if it has none, which jitter and names can live with.
-pub(super) fn random() -> u64 {
-    let mut bytes = [0; 8];
-    let _ = SystemRandom::new().fill(&mut bytes);
-    u64::from_ne_bytes(bytes)
 }
 
 /// The outbox. Its worker ends with it.
@@ -75,6 +75,7 @@ impl Postbox {
         let desk = Arc::new(Desk {
             world,
             places: Places::new(capacity, later),
+            notices: Places::new(NOTICES, NOTICES),
             hands: Arc::new(Semaphore::new(HANDS)),
             queue: Mutex::default(),
             bell: Notify::new(),
@@ -105,6 +106,17 @@ impl Outbox for Postbox {
         }
     }
 
+    fn notify(&self, notice: Notice) {
+        let desk = &self.desk;
+        let Some(place) = Places::take(&desk.notices, Share::First) else {
+            let matter = Matter::Notice(notice);
+            let about = matter.source().about(Reason::Word("full"));
+            return desk.world.events.record(matter.became(Became::Dropped), &about);
+        };
+        let until = notice.until;
+        desk.post(Matter::Notice(notice), until, place);
+    }
+
     fn taken(&self) -> usize {
         self.desk.places.taken()
     }
@@ -127,31 +139,11 @@ struct Reserved {
 impl Slot for Reserved {
     fn send(self: Box<Self>, job: Job) {
         let until = job.until;
-        // Nothing of the time: how long the mail waited is nobody's business.
-        let id = format!("{:016x}{:016x}", (self.desk.world.random)(), (self.desk.world.random)());
-        let counted = Counted::new(&self.desk.real);
-        let queued = self.desk.world.clock.now();
-        self.desk.enter(What::Letter(Box::new(Letter { job, queued, id, _counted: counted })), until, self.place);
+        self.desk.post(Matter::Link(job), until, self.place);
     }
 
     fn decoy(self: Box<Self>, until: Time) {
         self.desk.enter(What::Decoy, until, self.place);
-    }
-}
-
-/// One real mail in the outbox, for as long as this lives; even a panic on the way cannot hold up a drain.
-struct Counted(watch::Sender<usize>);
-
-impl Counted {
-    fn new(real: &watch::Sender<usize>) -> Self {
-        real.send_modify(|count| *count = count.saturating_add(1));
-        Self(real.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count = count.saturating_sub(1));
     }
 }
 
@@ -160,6 +152,7 @@ struct Desk {
     world: World,
     /// An entry keeps its place until it is done with, so these bound the queue.
     places: Arc<Places>,
+    notices: Arc<Places>,
     hands: Arc<Semaphore>,
     queue: Mutex<Queue>,
     /// Rings when something is put into the queue.
@@ -170,6 +163,13 @@ struct Desk {
 }
 
 impl Desk {
+    fn post(&self, matter: Matter, until: Time, place: Place) {
+        // Nothing of the time: how long the mail waited is nobody's business.
+        let id = format!("{:016x}{:016x}", (self.world.random)(), (self.world.random)());
+        let (queued, counted) = (self.world.clock.now(), Counted::new(&self.real));
+        self.enter(What::Letter(Box::new(Letter { matter, queued, id, _counted: counted })), until, place);
+    }
+
     fn enter(&self, what: What, until: Time, place: Place) {
         let now = self.world.clock.now();
         self.put(Entry { due: now, until, attempts: 0, unknown: 0, what, place });
@@ -274,9 +274,10 @@ impl Desk {
         match &entry.what {
             What::Letter(letter) => match self.follow(letter).await {
                 Outcome::Taken => {
-                    self.world.events.mail_left(self.world.clock.now().since(letter.queued));
-                    let Job { account, source, .. } = &letter.job;
-                    self.world.events.record(Event::MailSent { account: *account }, &source.about(Reason::None));
+                    if matches!(letter.matter, Matter::Link(_)) {
+                        self.world.events.mail_left(self.world.clock.now().since(letter.queued));
+                    }
+                    self.note(letter, Became::Sent, Reason::None);
                 }
                 Outcome::Refused(trouble) => self.drop_letter(letter, trouble),
                 Outcome::Failed(trouble) => self.again(entry, trouble),
@@ -297,7 +298,7 @@ impl Desk {
 
     /// Carries it, as a part of what its asker did.
     async fn follow(&self, letter: &Letter) -> Outcome {
-        let span = letter.job.trace.as_ref().map(|trace| trace.begin(Errand::Mail));
+        let span = letter.matter.trace().map(|trace| trace.begin(Errand::Mail));
         let outcome = self.carry(letter).await;
         if let Some(span) = span {
             span.end(
@@ -315,7 +316,14 @@ impl Desk {
 
     async fn carry(&self, letter: &Letter) -> Outcome {
         let begun = self.world.clock.now();
-        let Ok(message) = self.world.letters.write(&letter.job, begun, &letter.id) else {
+        let written = match &letter.matter {
+            Matter::Link(job) => match &self.world.letters {
+                Some(letters) => letters.write(job, begun, &letter.id),
+                None => Err(letter::Unwritable),
+            },
+            Matter::Notice(notice) => self.world.notices.write(notice, begun, &letter.id),
+        };
+        let Ok(message) = written else {
             return Outcome::Refused(Trouble::new("letter"));
         };
         let outcome = self.world.carrier.carry(&message).await;
@@ -357,8 +365,7 @@ impl Desk {
         }
         // Before another can take it up: what happens to it is recorded in the order in which it happens.
         if let What::Letter(letter) = &entry.what {
-            let Job { account, source, .. } = &letter.job;
-            self.world.events.record(Event::MailDelayed { account: *account }, &source.about(trouble.reason()));
+            self.note(letter, Became::Delayed, trouble.reason());
         }
         self.put(entry);
     }
@@ -371,16 +378,12 @@ impl Desk {
 
     fn drop_letter(&self, letter: &Letter, trouble: Trouble) {
         tracing::warn!(class = trouble.class, code = trouble.code, "a mail is given up");
-        let Job { account, source, .. } = &letter.job;
-        self.world.events.record(Event::MailDropped { account: *account }, &source.about(trouble.reason()));
+        self.note(letter, Became::Dropped, trouble.reason());
     }
-}
 
-/// 1 s, 2 s, 4 s … 30 s, less up to a quarter, so that what failed together does not come back together.
-fn backoff(attempts: u32, random: u64) -> Duration {
-    let full = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST_WAIT);
-    let thousandths = u32::try_from(random % 251).unwrap_or_default();
-    full - full / 1000 * thousandths
+    fn note(&self, letter: &Letter, became: Became, reason: Reason<'_>) {
+        self.world.events.record(letter.matter.became(became), &letter.matter.source().about(reason));
+    }
 }
 
 #[cfg(test)]

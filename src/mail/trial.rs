@@ -120,7 +120,7 @@ pub fn for_idm(config: &Mail, email: &EmailSettings, to: Option<(&str, &str)>, n
     let letters = Letters::new(config.from.as_deref(), email, false)?;
     let language = email.messages.first().map(|(tag, _)| tag.as_str()).unwrap_or_default();
     let letter = letters.write(&job(to, link, "", language, now), now, "trial").map_err(|_| StartError::Recipient)?;
-    idm::body(&letter, config.from.as_deref(), email.mime_type.as_deref()).ok_or(StartError::Recipient)
+    idm::body(&letter, config.from.as_deref()).ok_or(StartError::Recipient)
 }
 
 /// Whether mail can be sent there.

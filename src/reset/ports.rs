@@ -4,6 +4,7 @@
 //! [`crate::keys`], [`crate::telemetry`]); `app` picks them. Every call has a deadline of its own inside the adapter.
 
 mod accounts;
+mod aftermath;
 mod events;
 mod flows;
 mod hashes;
@@ -16,7 +17,7 @@ use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-pub use self::{accounts::*, events::*, flows::*, hashes::*, passwords::*, request::*, trace::*};
+pub use self::{accounts::*, aftermath::*, events::*, flows::*, hashes::*, passwords::*, request::*, trace::*};
 pub use super::{
     secret::{Json, Secret},
     wire::Reply,
@@ -235,6 +236,9 @@ pub trait Outbox: Send + Sync {
     /// Takes a place. Those of [`Share::Later`] may not take the last three quarters, and their mails leave after those
     /// of [`Share::First`].
     fn reserve(&self, share: Share) -> Result<Box<dyn Slot>, Full>;
+    /// Queues a notice, in a place of its own: no start takes one, nor is there one less for a start. What becomes of it
+    /// is an event.
+    fn notify(&self, notice: Notice);
     /// Places taken, for operators.
     fn taken(&self) -> usize;
     /// Attempts to send a mail that failed since one did not, likewise.

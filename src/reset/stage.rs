@@ -10,8 +10,8 @@ use super::{
     filter::Filter,
     flow::{Flow, State, Tag},
     ports::{
-        About, Accounts, Clock, Decoy, Digest, Down, Event, Events, Flows, Keys, Limits, Outbox, Passwords, Reason,
-        Repeats, Service, Share, Start, Time,
+        About, Account, AccountId, Accounts, Aftermath, Clock, Decoy, Digest, Done, Down, Event, Events, Flows, Keys,
+        Limits, Outbox, Passwords, Reason, Repeats, Service, Share, Source, Start, Time,
     },
     token,
     wire::Input,
@@ -56,6 +56,7 @@ pub struct Ports {
     pub limits: Arc<dyn Limits>,
     pub outbox: Arc<dyn Outbox>,
     pub passwords: Arc<dyn Passwords>,
+    pub aftermath: Arc<dyn Aftermath>,
     pub keys: Arc<dyn Keys>,
     pub clock: Arc<dyn Clock>,
     pub events: Arc<dyn Events>,
@@ -117,6 +118,27 @@ impl Cx<'_> {
     pub fn note(&self, event: Event, about: &About<'_>) {
         let Caller { request, client, .. } = self.caller;
         self.ports.events.record(event, &About { request: Some(request), client: Some(*client), ..*about });
+    }
+
+    /// Where what comes of a flow with an account comes from.
+    pub fn source(&self, flow: &Flow) -> Source {
+        // Nobody else has a mail, or sets a password.
+        let account = flow.state.account.as_ref().map_or_else(|| AccountId(String::new()), |known| known.id.clone());
+        let Caller { request, client, .. } = self.caller;
+        Source { request: request.clone(), client: *client, flow: flow.state.flow, account }
+    }
+
+    /// What is to follow, follows: the account's password was set, or may have been.
+    pub fn password_set(&self, flow: &Flow, found: Account, certain: bool) {
+        self.ports.aftermath.password_set(Done {
+            account: flow.at().account,
+            source: self.source(flow),
+            at: self.now(),
+            languages: self.caller.languages.clone(),
+            found,
+            certain,
+            trace: self.caller.trace.clone(),
+        });
     }
 
     /// Now.

@@ -27,7 +27,7 @@ pub use self::{
     explain::explain,
     find::{Find, Found},
     keys::{Keys, NoKeys},
-    line::Line,
+    line::{Line, time},
     sink::To,
     trail::{NoTrail, Trail},
     verify::{Finding, Verified, Verify},
@@ -175,9 +175,10 @@ impl Told {
         Some(match event {
             Event::Decoyed { why: reason @ Decoy::LookUpFailed } => Self { why: Some(why(reason)), ..warning },
             // Somebody waits for it in vain.
-            Event::MailDropped { account } | Event::LinkInvalid { account } | Event::OutcomeUnknown { account } => {
-                Self::about(event, account)
-            }
+            Event::AfterDropped { account, .. }
+            | Event::MailDropped { account }
+            | Event::LinkInvalid { account }
+            | Event::OutcomeUnknown { account } => Self::about(event, account),
             Event::FloorMissed => {
                 let what = "look-ups outlast reset.answer_floor, and how long they take shows: raise it";
                 Self { what: Some(what), ..warning }

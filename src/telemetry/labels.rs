@@ -4,7 +4,7 @@ use super::metrics::{
     Announcement, Backend, CallFailure, Cap, Denial, Failure, Handshake, IdentityCall, KvCall, KvFailure, Outbound,
     Slow,
 };
-use crate::reset::ports::{Decoy, Lane, Rule, Service, Went};
+use crate::reset::ports::{After, Decoy, Lane, Rule, Service, Went};
 
 /// A name for each variant, and the list of all.
 macro_rules! names {
@@ -135,6 +135,15 @@ names! {
 }
 
 names! {
+    /// What is done when a password is set.
+    AFTER, after: After {
+        Notice => "notice",
+        Webhook => "webhook",
+        Revocation => "revocation",
+    }
+}
+
+names! {
     /// What came of a step.
     WENT, went: Went {
         Passed => "passed",
@@ -155,6 +164,7 @@ names! {
         Patch => "patch",
         Mail => "mail",
         Policy => "policy",
+        Revoke => "revoke",
     }
 }
 

@@ -27,7 +27,7 @@ pub use self::outbound::Outbound;
 pub use self::requests::{Asked, Requests, UnderWay};
 pub use self::work::{CallFailure, IdentityCall, STAGES};
 use super::labels::{
-    CAPS, DENIALS, LANES, PACES, REASONS, RULES, SERVICES, cap, denial, lane, rule, service, slow, why,
+    AFTER, CAPS, DENIALS, LANES, PACES, REASONS, RULES, SERVICES, after, cap, denial, lane, rule, service, slow, why,
 };
 use crate::reset::ports::{Event, Time};
 
@@ -43,6 +43,8 @@ const MAIL: &[&str] = &["queued", "joined", "sent", "delayed", "dropped"];
 const FULL: &[&str] = &["outbox", "codes", "submits", "look_ups", "limiter_keys"];
 const SHOWN: &[&str] = &["right", "wrong"];
 const ANSWERED: &[&str] = &["right", "wrong", "locked"];
+const AFTER_HELP: &str = "What was done because a password was set";
+const AFTER_ENDS: &[&str] = &["done", "delayed", "dropped"];
 const CHANGES: &[&str] = &["set", "refused", "unknown"];
 /// The upstream's own self-service processes that are looked for.
 pub const UPSTREAM_PROCESSES: [&str; 3] = ["reset", "username", "registration"];
@@ -72,6 +74,7 @@ pub struct Metrics {
     kba: IntCounterVec,
     kba_unusable: IntCounter,
     passwords: IntCounterVec,
+    after: IntCounterVec,
     links: IntCounter,
     floors: IntCounter,
     services: IntCounterVec,
@@ -119,6 +122,7 @@ impl Metrics {
             kba: family(r, "kba_attempts", "Answers to security questions", &[("outcome", ANSWERED)])?,
             kba_unusable: counter(r, "kba_unusable_questions", "Security questions of accounts that cannot be asked")?,
             passwords: family(r, "password_changes", "Passwords sent to the identity store", &[("outcome", CHANGES)])?,
+            after: family(r, "after_password", AFTER_HELP, &[("what", AFTER), ("outcome", AFTER_ENDS)])?,
             links: counter(r, "link_refusals", "Links whose account was changed or removed since")?,
             floors: counter(r, "floor_misses", "Look-ups that took longer than the answer floor")?,
             services: family(
@@ -315,6 +319,9 @@ impl Metrics {
             Event::PasswordRefused { .. } => add(&self.passwords, &["refused"]),
             Event::PasswordSet { .. } => add(&self.passwords, &["set"]),
             Event::OutcomeUnknown { .. } => add(&self.passwords, &["unknown"]),
+            Event::AfterDone { what, .. } => add(&self.after, &[after(what), "done"]),
+            Event::AfterDelayed { what, .. } => add(&self.after, &[after(what), "delayed"]),
+            Event::AfterDropped { what, .. } => add(&self.after, &[after(what), "dropped"]),
             Event::LinkInvalid { .. } => self.links.inc(),
             Event::FloorMissed => self.floors.inc(),
             Event::ServiceDown { service: of } => add(&self.services, &[service(of)]),

@@ -88,7 +88,11 @@ impl Theatre {
             upstream: format!("http://{}", upstream.address),
             // Each start gets its own mail, so that flows of one account differ.
             reset: "answer_floor = \"1ms\"\nmail_gap = \"0s\"".into(),
-            more: format!("[limits]\n{}", limits.map(|limit| format!("{limit} = \"0\"\n")).concat()),
+            // What is counted are mails with links.
+            more: format!(
+                "[after.notice]\nmail = \"off\"\n[limits]\n{}",
+                limits.map(|limit| format!("{limit} = \"0\"\n")).concat()
+            ),
             ..around.plan()
         };
         let gate = Gate::run(Files::of(&plan), &loud()).await;

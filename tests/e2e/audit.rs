@@ -95,6 +95,7 @@ async fn no_mail_came_is_answered_from_the_trail() {
             "code_right",
             "password_refused MIN_LENGTH,AT_LEAST_X_CAPITAL_LETTERS,AT_LEAST_X_NUMBERS",
             "password_set",
+            "notice_sent",
             "run_ended",
         ]
     );
@@ -114,6 +115,7 @@ async fn no_mail_came_is_answered_from_the_trail() {
             "within reset.mail_gap of an earlier one",
             "the relay took the mail",
             "the password was set",
+            "a mail that says that the password was set",
         ] {
             assert!(told.contains(sentence), "{sentence} in {told}");
         }
@@ -125,7 +127,7 @@ async fn no_mail_came_is_answered_from_the_trail() {
     assert!(code == 1 && told.contains("nothing about that name"), "{told}");
     let (code, told) = audit(&files, &["find", "--json", "--account", "bjensen"], &["log/trail"]);
     let count = told.lines().filter(|line| !line.contains("floor_missed")).count();
-    assert_eq!((code, count), (0, 9), "{told}");
+    assert_eq!((code, count), (0, 10), "{told}");
     assert!(told.lines().all(|line| all.contains(&serde_json::from_str(line).unwrap())));
 
     let (code, told) = audit(&files, &["verify"], &["log/trail"]);

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::support::{
-    setup::{Around, Files, Gate, PATH, Plan, SERVICE_PASSWORD, link},
+    setup::{Around, Files, Gate, NOBODY, PATH, Plan, SERVICE_PASSWORD, link},
     soon,
     upstream::Upstream,
 };
@@ -215,7 +215,14 @@ async fn what_is_typed_on_the_way_to_a_new_password_is_told_to_nobody() {
 async fn a_whole_flow_with_all_its_slips_tells_nothing() {
     for filter in FILTERS {
         let around = around().await;
-        let gate = Gate::run(Files::of(&around.plan()), &[("RESETGATE_LOG", filter)]).await;
+        let more = format!(
+            "[after.webhook]\nurl = \"http://{NOBODY}/canary-hook?x=canary-query\"\nsecrets = [\"file:hook\"]\n\
+             [[after.revoke]]\nurl = \"http://{NOBODY}/{{id}}/{{mail}}?x=canary-query\"\nheaders = [\"cookie: file:am\"]\n"
+        );
+        let files = Files::of(&Plan { more, ..around.plan() });
+        files.write("hook", "Y2FuYXJ5LWhvb2stc2VjcmV0LW9mLTI0LWJ5dGVzLi4u");
+        files.write("am", "canary-am-session");
+        let gate = Gate::run(files, &[("RESETGATE_LOG", filter)]).await;
         let reset = format!("{PATH}?_action=submitRequirements&x=canary-query");
 
         let passed =
@@ -244,6 +251,10 @@ async fn a_whole_flow_with_all_its_slips_tells_nothing() {
         assert!(weak.json()["requirements"]["error"].is_object());
         assert_eq!(gate.set(&weak.token(), NEW).await.json()["status"], json!({"success": true}));
         assert!(around.store.password_is(USER, NEW));
+        for what in ["webhook", "revocation"] {
+            gate.counts(&format!("resetgate_after_password_total{{outcome=\"delayed\",what=\"{what}\"}}"), 1).await;
+        }
+        gate.counts("resetgate_after_password_total{outcome=\"done\",what=\"notice\"}", 1).await;
 
         let drawn = [token, code, asked.token(), shown.token(), weak.token()];
         // The parts of a token that differ from one to the next.
@@ -253,7 +264,7 @@ async fn a_whole_flow_with_all_its_slips_tells_nothing() {
                 part[middle.saturating_sub(8)..(middle + 8).min(part.len())].to_owned()
             })
         });
-        let all: Vec<String> = parts.filter(|part| part.len() >= 8).chain(secrets(&[])).collect();
+        let all: Vec<String> = parts.filter(|part| part.len() >= 8).chain(secrets(&["Y2FuYXJ5LWhvb2st"])).collect();
         nothing_told(gate, &all).await;
     }
 }

@@ -120,7 +120,7 @@ async fn r2_a_link_and_its_tries_outlive_a_restart_with_a_state_file() {
     assert_eq!(gate.set(&proven.token(), "Passw0rd-new").await.status, 200);
     gate.program.signal("TERM");
     assert_eq!(gate.program.ended().await, 0);
-    assert_eq!(around.mailbox.mails().len(), 1);
+    assert_eq!(around.linked().len(), 1);
 
     // With another key it means nothing, and is put aside.
     fs::write(&state, copy).unwrap();

@@ -72,7 +72,7 @@ async fn sixteen_copies_over_three_replicas_are_one_effect_and_one_answer() {
     assert_eq!(set.json()["status"], json!({"success": true}));
     assert_eq!(all.around.store.patches(), 1);
     assert_eq!(all.around.store.queries().len(), 1);
-    assert_eq!(all.around.mailbox.mails().len(), 1);
+    assert_eq!(all.around.linked().len(), 1);
 }
 
 #[tokio::test]

@@ -212,8 +212,14 @@ impl Client {
 }
 
 async fn mailed(mailbox: &Mailbox, nth: usize) -> (String, String) {
-    soon("a mail", mailbox.arrived(nth as u64)).await;
-    let mail = mailbox.mails()[nth - 1].clone();
+    let linked = || mailbox.mails().into_iter().filter(|mail| !mail.links.is_empty()).nth(nth - 1);
+    let arrived = async {
+        while linked().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("a mail", arrived).await;
+    let mail = linked().unwrap();
     link(mail.links.iter().find(|found| found.contains("&token=")).unwrap())
 }
 

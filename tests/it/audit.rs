@@ -112,6 +112,8 @@ async fn each_step_is_told_with_the_id_of_its_request() {
     assert_eq!(set.status, 200);
     // It is told as over before it is.
     world.until(async || world.metric("mail_messages_total{outcome=\"sent\"}").await == "1").await;
+    let told = "after_password_total{outcome=\"done\",what=\"notice\"}";
+    world.until(async || world.metric(told).await == "1").await;
     let lines = trail.end().await;
     let mut steps: Vec<_> = lines[1..lines.len() - 1]
         .iter()
@@ -123,6 +125,7 @@ async fn each_step_is_told_with_the_id_of_its_request() {
         ("r2", "mail_sent"),
         ("r2", "reset_started"),
         ("r3", "code_right"),
+        ("r4", "notice_sent"),
         ("r4", "password_set"),
     ];
     assert_eq!(steps, expected);

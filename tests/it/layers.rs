@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Each module's name, and what of this crate it may name besides itself; `*` is everything.
-const MAY_NAME: [(&str, &[&str]); 26] = [
+const MAY_NAME: [(&str, &[&str]); 27] = [
     ("main", &["cli", "config", "app", "telemetry", "demo", "dumps", "supervisor"]),
     ("cli", &["config", "keys", "doctor", "telemetry::audit"]),
     ("app", &["*"]),
@@ -45,6 +45,7 @@ const MAY_NAME: [(&str, &[&str]); 26] = [
     ("admin", SERVER),
     ("identity", ADAPTER),
     ("mail", ADAPTER),
+    ("after", ADAPTER),
     ("flows", ADAPTER),
     ("limits", ADAPTER),
     ("keys", ADAPTER),

@@ -53,7 +53,12 @@ async fn a_whole_reset_goes_by_idm_s_own_mail_service() {
     assert_eq!(world.set(&shown.token(), "Fresh-Pass1").await.json()["status"], json!({"success": true}));
     assert!(world.store.password_is("bjensen", "Fresh-Pass1"));
     assert!(world.mailbox.mails().is_empty());
-    assert_eq!(world.metric("identity_call_duration_seconds_count{call=\"mail\"}").await, "1");
+    // The news of it goes the same way.
+    let notice = letters(&world, 2).await.remove(1);
+    assert_eq!(notice.query, letter.query);
+    let start = r#"{"to":"bjensen@example.com","from":"Example Help Desk <helpdesk@example.com>","subject":"Your password was changed","type":"text/plain","body":"The password of your account was changed on "#;
+    assert!(notice.body.starts_with(start), "{}", notice.body);
+    assert_eq!(world.metric("identity_call_duration_seconds_count{call=\"mail\"}").await, "2");
 }
 
 #[tokio::test]

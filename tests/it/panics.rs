@@ -160,6 +160,7 @@ async fn parts(config: &config::Config, limits: Arc<dyn Limits>) -> Parts {
         limits: Arc::clone(&limits),
         outbox: Arc::clone(&outbox),
         passwords: Arc::new(AnyPassword),
+        aftermath: Arc::new(resetgate::reset::ports::Nothing),
         keys: Arc::new(RingKeys::new(&config.token.keys, &[7; 32]).unwrap()),
         clock,
         events: Arc::clone(&events),

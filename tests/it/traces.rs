@@ -142,7 +142,8 @@ async fn a_whole_reset_is_told_to_a_collector_and_nobody_is_in_it() {
     let expected = [
         (format!("{step} < "), 4),
         (format!("identity find < {step}"), 1),
-        (format!("mail send < {step}"), 1),
+        // The link, and the news that the password was set.
+        (format!("mail send < {step}"), 2),
         // When the code is shown, and before the password is set.
         (format!("identity read < {step}"), 2),
         (format!("identity patch < {step}"), 1),

@@ -85,6 +85,14 @@ fn all_kinds() -> Vec<String> {
         with("headers = []", "headers = [\"authorization: env:COLLECTOR\", \"x-tenant: file:keys/client\"]")
             .replacen("# otlp =", "otlp =", 1),
         with("[admin]", &format!("{tls}[admin]")).replacen("\"0.0.0.0:8080\"", "\"tls:0.0.0.0:8443\"", 1),
+        with("[after.webhook]\n# url", "[after.webhook]\nurl")
+            .replacen("# secrets = [\"file:keys/webhook\"]", "secrets = [\"file:keys/audit\"]", 1)
+            .replacen("# [after.webhook]\nurl", "[after.webhook]\nurl", 1),
+        format!(
+            "{reference}\n[[after.revoke]]\nurl = \"https://am.example.com/{{id}}?key=planted-query\"\n\
+             headers = [\"cookie: file:keys/client\", \"Accept: a/b\"]\nbody = \"[\\\"{{userName}}\\\"]\"\n\
+             [after.revoke.tls]\nserver_name = \"am.internal\"\n[[after.revoke]]\nurl = \"identity:sessions/{{id}}\"\n"
+        ),
         format!("{reference}\n[[limits.override]]\nclients = [\"10.0.0.0/8\"]\nclient = \"0\"\n"),
     ]
 }
@@ -131,7 +139,10 @@ fn every_key_of_the_reference_is_shown() {
     let mut shown = BTreeMap::new();
     for toml in all_kinds() {
         let of_one = keys(&read(folder.path(), &toml).effective.toml());
-        assert!(of_one.iter().all(|(key, times)| *times == 1 || key.contains("additional")), "{of_one:?}");
+        assert!(
+            of_one.iter().all(|(key, times)| *times == 1 || key.contains("additional") || key.contains("revoke")),
+            "{of_one:?}"
+        );
         shown.extend(of_one);
     }
     let reference = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/resetgate.toml")).unwrap();
@@ -141,8 +152,16 @@ fn every_key_of_the_reference_is_shown() {
     assert!(missing.is_empty(), "not shown: {missing:?}");
     let more: Vec<_> = shown.keys().filter(|key| !documented.contains_key(*key)).collect();
     // "As upstream.health" is what the reference says of these.
-    let told_elsewhere =
-        ["identity.health.", "identity.tls.", "identity.auth.tls.", "codes.tls.", "tracing.tls.", "policy.breach.tls."];
+    let told_elsewhere = [
+        "identity.health.",
+        "identity.tls.",
+        "identity.auth.tls.",
+        "codes.tls.",
+        "tracing.tls.",
+        "policy.breach.tls.",
+        "after.webhook.tls.",
+        "after.revoke.tls.",
+    ];
     let is_list = |key: &&&String| documented.keys().any(|known| known.starts_with(&format!("{key}.")));
     let undocumented: Vec<_> =
         more.iter().filter(|key| !told_elsewhere.iter().any(|table| key.starts_with(table)) && !is_list(key)).collect();

@@ -3,12 +3,12 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use http::{Method, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 use tokio::time::timeout;
 
 use super::{Crest, JSON, encode};
 use crate::{
-    identity::calls::Name,
+    identity::calls::{Call, Name},
     outbound::{Failure, Kind, Outgoing},
     reset::ports::{Caller, Resource, Secret},
 };
@@ -36,7 +36,7 @@ impl Crest {
         action: &Action<'_>,
         body: Bytes,
     ) -> Result<(StatusCode, Secret<Vec<u8>>), Failure> {
-        let turn = timeout(self.calls.longest(), self.letters.acquire()).await;
+        let turn = timeout(self.calls.longest(), self.errands.acquire()).await;
         let _turn = turn.ok().and_then(Result::ok).ok_or(Failure::unsent(Kind::Busy))?;
         let call = self.calls.call(&Caller::nobody(), Name::Mail);
         let answered = async {
@@ -45,14 +45,43 @@ impl Crest {
             Ok((answer.status, answer.body().await?))
         };
         let answered = answered.await;
-        let noted = match &answered {
-            Ok((status, _)) if !status.is_success() => Err(Failure::status(*status)),
-            Ok(_) => Ok(()),
-            Err(failure) => Err(*failure),
-        };
-        // Counted and said, as of any call.
-        let _ = call.ended(noted);
+        self.note(&call, answered.as_ref().map(|(status, _)| *status).map_err(|failure| *failure));
         answered
+    }
+
+    /// Makes a call below the store's base URL, path and query as they are; whatever its status, an answer is an answer.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn call_below(
+        &self,
+        (method, below): (Method, &str),
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: Bytes,
+        accounts: &Resource,
+    ) -> Result<StatusCode, Failure> {
+        let turn = timeout(self.calls.longest(), self.errands.acquire()).await;
+        let _turn = turn.ok().and_then(Result::ok).ok_or(Failure::unsent(Kind::Busy))?;
+        let call = self.calls.call(&Caller::nobody(), Name::Revoke);
+        let answered = async {
+            let mut request = self.below(method, below, "")?;
+            request.own.extend(headers);
+            request.body = body;
+            let answer = call.send(&request, || self.nobody(accounts)).await?.answer;
+            Ok(answer.status)
+        };
+        let answered = answered.await;
+        self.note(&call, answered);
+        answered
+    }
+
+    /// Counted and said, as of any call.
+    fn note(&self, call: &Call<'_>, answered: Result<StatusCode, Failure>) {
+        let _ = call.ended(match answered {
+            Ok(status) if !status.is_success() => Err(Failure::status(status)),
+            Ok(_) => Ok(()),
+            Err(failure) => Err(failure),
+        });
     }
 
     /// Whether the store answers, which a look-up for nobody tells.
@@ -78,7 +107,7 @@ impl Crest {
     }
 }
 
-/// How many letters may be under way at a time: a quarter of all calls, but no more than the outbox has hands, and one.
+/// How many errands may be under way at a time: a quarter of all calls, but no more than the outbox has hands, and one.
 pub(super) fn most(calls: usize) -> usize {
     (calls / 4).clamp(1, 4)
 }

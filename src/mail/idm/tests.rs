@@ -44,16 +44,15 @@ fn letter(html: bool, body: &str) -> Written {
 
 async fn outcome(said: Said) -> Outcome {
     let double = Arc::new(Double(said, Mutex::default()));
-    Idm::new(double, None, None).carry(&letter(false, "%link% %minutes%")).await
+    Idm::new(double, None).carry(&letter(false, "%link% %minutes%")).await
 }
 
 /// The body that IDM's own reset posts, byte for byte.
 #[tokio::test]
 async fn a_letter_is_what_idm_s_own_reset_sends() {
-    for (html, from, mime_type, body, expected) in [
+    for (html, from, body, expected) in [
         (
             false,
-            None,
             None,
             "Hello,\r\n%link% (%minutes%)\n",
             r#"{"to":"jane@example.org","from":null,"subject":"Choose \"one\"","type":null,"body":"Hello,\nhttps://id.example.com/#/r/&token=t&code=c (20)\n"}"#,
@@ -61,13 +60,12 @@ async fn a_letter_is_what_idm_s_own_reset_sends() {
         (
             true,
             Some("Help <help@example.com>"),
-            Some("text/html"),
             "<p><a href=\"%link%\">Go</a> %minutes%</p>",
             r#"{"to":"jane@example.org","from":"Help <help@example.com>","subject":"Choose \"one\"","type":"text/html","body":"<p><a href=\"https://id.example.com/#/r/&token=t&code=c\">Go</a> 20</p>"}"#,
         ),
     ] {
         let double = Arc::new(Double(Ok((StatusCode::OK, r#"{"status":"OK"}"#)), Mutex::default()));
-        let carrier = Idm::new(double.clone(), from.map(str::to_owned), mime_type.map(str::to_owned));
+        let carrier = Idm::new(double.clone(), from.map(str::to_owned));
         assert_eq!(carrier.carry(&letter(html, body)).await, Outcome::Taken);
         assert_eq!(double.1.lock().as_slice(), [expected]);
     }

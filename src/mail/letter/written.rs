@@ -31,6 +31,8 @@ pub struct Written {
     pub html: Secret,
     /// Whether that is the one that its author wrote.
     pub is_html: bool,
+    /// What its type is called where there is but that one.
+    pub mime_type: Option<String>,
 }
 
 impl Written {

@@ -1,13 +1,13 @@
-//! What waits in the outbox, in the order in which it is to go: first starts before later ones, and of each kind what
-//! has been due the longest.
+//! What waits in the outbox, in the order in which it is to go: first starts before notices, these before later
+//! starts, and of each kind what has been due the longest.
 
 use std::{
     cmp::{Ordering, Reverse},
     collections::BinaryHeap,
 };
 
-use super::{Counted, places::Place};
-use crate::reset::ports::{Job, Share, Time};
+use super::{Counted, matter::Matter, places::Place};
+use crate::reset::ports::{Share, Time};
 
 /// A mail or a decoy, with its place.
 pub(super) struct Entry {
@@ -32,7 +32,7 @@ pub(super) enum What {
 
 /// A mail to be written and sent.
 pub(super) struct Letter {
-    pub(super) job: Job,
+    pub(super) matter: Matter,
     /// When it was put into the outbox.
     pub(super) queued: Time,
     /// Its name, the same at every attempt.
@@ -46,6 +46,7 @@ type Heap = BinaryHeap<Reverse<Numbered>>;
 #[derive(Default)]
 pub(super) struct Queue {
     first: Heap,
+    notices: Heap,
     later: Heap,
     puts: u64,
     /// No entry's link ends before this; `None` if that is not known to be so of any time.
@@ -56,9 +57,10 @@ impl Queue {
     pub(super) fn put(&mut self, entry: Entry) {
         self.puts = self.puts.wrapping_add(1);
         self.first_end = Some(self.first_end.map_or(entry.until, |first| first.min(entry.until)));
-        let heap = match entry.place.share {
-            Share::First => &mut self.first,
-            Share::Later => &mut self.later,
+        let heap = match (&entry.what, entry.place.share) {
+            (What::Letter(letter), _) if matches!(letter.matter, Matter::Notice(_)) => &mut self.notices,
+            (_, Share::First) => &mut self.first,
+            (_, Share::Later) => &mut self.later,
         };
         heap.push(Reverse(Numbered { number: self.puts, entry }));
     }
@@ -66,13 +68,13 @@ impl Queue {
     /// The entry whose turn it is.
     pub(super) fn take(&mut self, now: Time) -> Option<Entry> {
         let is_due = |heap: &Heap| due(heap).is_some_and(|due| due <= now);
-        let heap = [&mut self.first, &mut self.later].into_iter().find(|heap| is_due(heap))?;
+        let heap = [&mut self.first, &mut self.notices, &mut self.later].into_iter().find(|heap| is_due(heap))?;
         heap.pop().map(|Reverse(numbered)| numbered.entry)
     }
 
     /// When the next entry is due.
     pub(super) fn next_due(&self) -> Option<Time> {
-        due(&self.first).into_iter().chain(due(&self.later)).min()
+        [&self.first, &self.notices, &self.later].into_iter().filter_map(due).min()
     }
 
     /// A time before which no entry's link ends.
@@ -87,7 +89,7 @@ impl Queue {
         }
         let mut all_dead = Vec::new();
         self.first_end = None;
-        for heap in [&mut self.first, &mut self.later] {
+        for heap in [&mut self.first, &mut self.notices, &mut self.later] {
             let (dead, live): (Vec<_>, Vec<_>) =
                 heap.drain().map(|Reverse(numbered)| numbered).partition(|numbered| numbered.entry.until <= now);
             let end = live.iter().map(|numbered| numbered.entry.until).min();

@@ -18,7 +18,7 @@ use crate::{
         smtp,
     },
     reset::{
-        ports::{About, Client, Secret, Source, Start},
+        ports::{About, Client, Event, Secret, Source, Start},
         process::EmailSettings,
     },
 };
@@ -125,7 +125,8 @@ impl Rig {
             Smtp { host: "127.0.0.1".to_owned(), port: relay.port(), tls: SmtpTls::None, ca: None, credentials };
         let carrier = smtp::Relay::new(&config, Some("reset.example.com"), Duration::from_millis(500)).unwrap();
         let world = World {
-            letters: Letters::new(Some("info@example.com"), settings, false).unwrap(),
+            letters: Some(Letters::new(Some("info@example.com"), settings, false).unwrap()),
+            notices: Notices::new(Some("info@example.com")).unwrap(),
             carrier: Box::new(carrier),
             limits: pace.clone(),
             clock: clock.clone(),
@@ -271,7 +272,8 @@ async fn a_letter_whose_fate_is_unknown_is_sent_twice_more_at_most_and_later() {
     drop(postbox);
     let times = Arc::new(Mutex::default());
     let world = World {
-        letters: Letters::new(None, &settings(false, &[("en", "Reset")], &[("en", "%link%")]), false).unwrap(),
+        letters: Some(Letters::new(None, &settings(false, &[("en", "Reset")], &[("en", "%link%")]), false).unwrap()),
+        notices: Notices::new(None).unwrap(),
         carrier: Box::new(Silent(Arc::clone(&times), clock.clone())),
         limits: pace.clone(),
         clock: clock.clone(),

@@ -41,6 +41,17 @@ pub enum Service {
     Policy,
 }
 
+/// What is done when a password is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum After {
+    /// A mail to its owner.
+    Notice,
+    /// A call to somebody who wants to hear of it.
+    Webhook,
+    /// A call that ends the account's sessions.
+    Revocation,
+}
+
 /// What happened, for the audit trail and the metrics. No name, address, code, token or password is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "`account` is always the record key, `lane` the token's lane")]
@@ -101,6 +112,12 @@ pub enum Event {
     PasswordRefused { account: Digest },
     /// The password was set.
     PasswordSet { account: Digest },
+    /// Something was done, since it was set.
+    AfterDone { what: After, account: Digest },
+    /// It failed, and is tried again.
+    AfterDelayed { what: After, account: Digest },
+    /// It is given up.
+    AfterDropped { what: After, account: Digest },
     /// The account was changed or removed since the mail was sent.
     LinkInvalid { account: Digest },
     /// The store may have set the password; nobody knows.

@@ -10,8 +10,8 @@ use crate::reset::{
     error::Stop,
     flow::{Flow, State, Tag},
     ports::{
-        AccountId, Attempt, Decision, Decoy, Digest, Down, Event, Job, Lane, LimitKey, NewCode, Opened, Purpose,
-        Reason, Rule, Secret, Service, Share, Slot, Source, Time,
+        Attempt, Decision, Decoy, Digest, Down, Event, Job, Lane, LimitKey, NewCode, Opened, Purpose, Reason, Rule,
+        Secret, Service, Share, Slot, Time,
     },
     process::Reader,
     stage::{Cx, Next, Stage},
@@ -288,15 +288,8 @@ impl Made {
     fn job(self, flow: &Flow, to: Secret, name: Option<Secret>, until: Time, cx: &Cx<'_>) -> Job {
         let account = flow.at().account;
         let (languages, trace) = (cx.caller.languages.clone(), cx.caller.trace.clone());
-        Job { account, source: source(flow, cx), to, link: self.link, code: self.code, name, languages, until, trace }
+        Job { account, source: cx.source(flow), to, link: self.link, code: self.code, name, languages, until, trace }
     }
-}
-
-/// Where a mail comes from.
-fn source(flow: &Flow, cx: &Cx<'_>) -> Source {
-    // Nobody else has a mail.
-    let account = flow.state.account.as_ref().map_or_else(|| AccountId(String::new()), |known| known.id.clone());
-    Source { request: cx.caller.request.clone(), client: cx.caller.client, flow: flow.state.flow, account }
 }
 
 /// So many random digits.

@@ -15,7 +15,7 @@ use crate::reset::{
     flow::{Flow, Known, Tag},
     ports::{
         Account, Change, Claim, Down, Event, Field, LimitKey, NewValue, Patched, PolicyFailure, Purpose, Reason,
-        Resource, Revision, Rule, Secret, Service, Settled, policy_failures,
+        Resource, Rule, Secret, Service, Settled, policy_failures,
     },
     process::Reader,
     stage::{Cx, Next, Stage},
@@ -93,8 +93,17 @@ impl Stage for ResetStage {
                 return Err(Stop::Unavailable(RETRY));
             }
         }
-        let outcome = self.set(&known, &password, cx).await;
-        self.settle(outcome, flow, cx).await
+        let (outcome, found) = self.set(&known, &password, cx).await;
+        let certain = match outcome {
+            Outcome::Set => Some(true),
+            Outcome::Unknown(_) => Some(false),
+            Outcome::Refused(_) | Outcome::Changed | Outcome::NotSent(_) => None,
+        };
+        let next = self.settle(outcome, flow, cx).await;
+        if let Some((certain, found)) = certain.zip(found) {
+            cx.password_set(flow, found, certain);
+        }
+        next
     }
 
     fn own_fields(&self, _: Tag) -> Vec<&str> {
@@ -140,8 +149,15 @@ impl ResetStage {
     }
 
     /// Reads the account again, sees whether the password is good enough for it, then replaces it: once more where the
-    /// outcome is unknown (the value is the same), twice more where the revision moved.
-    async fn set(&self, known: &Known, password: &Secret, cx: &Cx<'_>) -> Outcome {
+    /// outcome is unknown (the value is the same), twice more where the revision moved. With it comes the account as it
+    /// was read last.
+    async fn set(&self, known: &Known, password: &Secret, cx: &Cx<'_>) -> (Outcome, Option<Account>) {
+        let mut found = None;
+        let outcome = self.try_to_set(known, password, &mut found, cx).await;
+        (outcome, found)
+    }
+
+    async fn try_to_set(&self, known: &Known, password: &Secret, found: &mut Option<Account>, cx: &Cx<'_>) -> Outcome {
         let (mut stale, mut unknown, mut judged) = (0, false, false);
         loop {
             let read = self.account(known, cx).await;
@@ -152,7 +168,7 @@ impl ResetStage {
                 return outcome;
             }
             let down = match read {
-                Ok(Some(account)) => match self.patch(known, account.revision.as_ref(), password, cx).await {
+                Ok(Some(account)) => match self.patch(known, found.insert(account), password, cx).await {
                     Ok(Patched::Done) => return Outcome::Set,
                     Ok(Patched::Refused(failures)) if !unknown => return Outcome::Refused(failures),
                     // A history rule refuses what was set a moment ago.
@@ -199,6 +215,7 @@ impl ResetStage {
         let mut want = vec![self.query.mail_field.clone()];
         want.extend(self.query.status_field.clone());
         want.extend_from_slice(cx.ports.passwords.compared());
+        want.extend_from_slice(cx.ports.aftermath.wants());
         let account = cx.ports.accounts.read(cx.caller, &self.settings.resource, &known.id, &want).await?;
         Ok(account.filter(|account| {
             let same_mail = mail_digest(cx, account.text(&self.query.mail_field).unwrap_or_default()) == known.mail;
@@ -207,15 +224,12 @@ impl ResetStage {
         }))
     }
 
-    async fn patch(
-        &self,
-        known: &Known,
-        revision: Option<&Revision>,
-        password: &Secret,
-        cx: &Cx<'_>,
-    ) -> Result<Patched, Down> {
+    async fn patch(&self, known: &Known, account: &Account, password: &Secret, cx: &Cx<'_>) -> Result<Patched, Down> {
         let change = Change { field: &self.settings.password_field, value: NewValue::Text(password) };
-        cx.ports.accounts.patch(cx.caller, &self.settings.resource, &known.id, revision, &[change]).await
+        cx.ports
+            .accounts
+            .patch(cx.caller, &self.settings.resource, &known.id, account.revision.as_ref(), &[change])
+            .await
     }
 
     async fn settle(&self, outcome: Outcome, flow: &Flow, cx: &Cx<'_>) -> Result<Next, Stop> {

@@ -42,6 +42,15 @@ pub fn explain(line: &Line) -> String {
         "password_not_sent" => "the password was not sent: the store could not be asked; 503".to_owned(),
         "password_refused" => format!("the store's policy refused the password: {reason}"),
         "password_set" => "the password was set".to_owned(),
+        "notice_sent" => "the relay took a mail that says that the password was set".to_owned(),
+        "notice_delayed" => format!("that mail was not taken yet, and is tried again: {}", relay(reason)),
+        "notice_dropped" => format!("that mail is given up: {}", given_up(reason)),
+        "webhook_sent" => "the webhook was told that the password was set".to_owned(),
+        "webhook_delayed" => format!("the webhook was not told yet, and is tried again: {}", service(reason)),
+        "webhook_dropped" => format!("the webhook is not told any more: {}", given_up(reason)),
+        "sessions_revoked" => "the call that ends the account's sessions was taken".to_owned(),
+        "revocation_delayed" => format!("the account's sessions go on, and it is tried again: {}", service(reason)),
+        "revocation_dropped" => format!("the account's sessions go on: {}", given_up(reason)),
         "link_invalid" => "refused: the account was changed or removed since the mail was sent".to_owned(),
         "outcome_unknown" => "the store may have set the password; nobody knows".to_owned(),
         "floor_missed" => "a look-up outlasted reset.answer_floor, and how long it took shows: raise it".to_owned(),
@@ -102,6 +111,31 @@ fn relay(reason: &str) -> String {
         "busy" => "too many letters were under way to IDM",
         "timeout" => "IDM's mail service was too slow",
         other => return format!("the relay broke off ({other})"),
+    }
+    .to_owned()
+}
+
+fn given_up(reason: &str) -> String {
+    match reason {
+        "expired" => "after.lifetime is over",
+        "full" => "too many wait",
+        "no-attribute" => "the account has not all that after.revoke says",
+        "gone" => "it answers that nobody wants to hear of it any more (410)",
+        other => return format!("{}; {}", service(other), relay(other)),
+    }
+    .to_owned()
+}
+
+fn service(reason: &str) -> String {
+    if !reason.is_empty() && reason.bytes().all(|byte| byte.is_ascii_digit()) {
+        return format!("it answers {reason}");
+    }
+    match reason {
+        "busy" => "too many calls were under way",
+        "connect" => "it cannot be reached",
+        "timeout" => "it was too slow",
+        "lost" => "the connection broke",
+        other => return format!("it failed ({other})"),
     }
     .to_owned()
 }

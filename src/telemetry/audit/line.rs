@@ -136,7 +136,7 @@ fn split(text: &[u8]) -> Option<(&[u8], Link)> {
 }
 
 /// `2026-01-02T03:04:05.006Z`
-pub(super) fn time(at: Time) -> String {
+pub fn time(at: Time) -> String {
     let secs = i64::try_from(at.secs()).unwrap_or_default();
     let at_secs = OffsetDateTime::from_unix_timestamp(secs).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let (date, time) = (at_secs.date(), at_secs.time());

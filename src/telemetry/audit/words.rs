@@ -1,7 +1,7 @@
 //! What events and reasons are called in the trail.
 
 use super::super::labels::why;
-use crate::reset::ports::{Decoy, Event, PolicyFailure, Reason};
+use crate::reset::ports::{After, Decoy, Event, PolicyFailure, Reason};
 
 /// Policies that a refused password is told to have broken.
 const MAX_POLICIES: usize = 8;
@@ -39,6 +39,21 @@ pub(super) const fn name(event: Event) -> &'static str {
         Event::PasswordNotSent { .. } => "password_not_sent",
         Event::PasswordRefused { .. } => "password_refused",
         Event::PasswordSet { .. } => "password_set",
+        Event::AfterDone { what, .. } => match what {
+            After::Notice => "notice_sent",
+            After::Webhook => "webhook_sent",
+            After::Revocation => "sessions_revoked",
+        },
+        Event::AfterDelayed { what, .. } => match what {
+            After::Notice => "notice_delayed",
+            After::Webhook => "webhook_delayed",
+            After::Revocation => "revocation_delayed",
+        },
+        Event::AfterDropped { what, .. } => match what {
+            After::Notice => "notice_dropped",
+            After::Webhook => "webhook_dropped",
+            After::Revocation => "revocation_dropped",
+        },
         Event::LinkInvalid { .. } => "link_invalid",
         Event::OutcomeUnknown { .. } => "outcome_unknown",
         Event::FloorMissed => "floor_missed",

@@ -41,6 +41,8 @@ pub enum IdentityCall {
     Mail,
     /// Asking for its password policy.
     Policy,
+    /// Ending an account's sessions.
+    Revoke,
 }
 
 /// How one failed.
@@ -113,10 +115,14 @@ impl Work {
         let calls = HistogramVec::new(buckets("identity_call_duration_seconds", help, CALL_SECONDS), &["call"])?;
         register(r, &calls)?;
         let of = |what| calls.get_metric_with_label_values(&[call(what)]);
-        let all =
-            [IdentityCall::Find, IdentityCall::Read, IdentityCall::Patch, IdentityCall::Mail, IdentityCall::Policy];
-        let [find, read, patch, mail, policy] = all.map(of);
-        let calls = [find?, read?, patch?, mail?, policy?];
+        let calls = [
+            of(IdentityCall::Find)?,
+            of(IdentityCall::Read)?,
+            of(IdentityCall::Patch)?,
+            of(IdentityCall::Mail)?,
+            of(IdentityCall::Policy)?,
+            of(IdentityCall::Revoke)?,
+        ];
         let help = "Calls to the identity store that failed";
         let kinds = [("call", CALLS), ("kind", CALL_FAILURES)];
         let call_failures = family(r, "identity_call_failures", help, &kinds)?;
@@ -138,13 +144,14 @@ impl Metrics {
 
     /// Counts a call to the identity store.
     pub fn called(&self, what: IdentityCall, failed: Option<CallFailure>, took: Duration) {
-        let [find, read, patch, mail, policy] = &self.work.calls;
+        let [find, read, patch, mail, policy, revoke] = &self.work.calls;
         let times = match what {
             IdentityCall::Find => find,
             IdentityCall::Read => read,
             IdentityCall::Patch => patch,
             IdentityCall::Mail => mail,
             IdentityCall::Policy => policy,
+            IdentityCall::Revoke => revoke,
         };
         times.observe(took.as_secs_f64());
         if let Some(how) = failed {

@@ -266,10 +266,22 @@ impl Around {
         }
     }
 
-    /// The `nth` mail; the first is 1.
+    /// The `nth` mail with a link; the first is 1.
     pub(crate) async fn mail(&self, nth: usize) -> Mail {
-        soon("a mail", self.mailbox.arrived(nth as u64)).await;
-        self.mailbox.mails()[nth - 1].clone()
+        let mail = async {
+            loop {
+                if let Some(mail) = self.linked().get(nth - 1) {
+                    return mail.clone();
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("a mail", mail).await
+    }
+
+    /// All mails but those that say that a password was set.
+    pub(crate) fn linked(&self) -> Vec<Mail> {
+        self.mailbox.mails().into_iter().filter(|mail| !mail.links.is_empty()).collect()
     }
 }
 

@@ -19,8 +19,8 @@ use resetgate::{
         filter::Filter,
         ports::{
             About, Account, AccountId, Accounts, AnyPassword, Change, Client, Clock, Decision, Down, Event, Events,
-            Field, Full, Job, LimitKey, NewValue, Outbox, Patched, Reply, Resource, Revision, Rule, Secret, Share,
-            Slot, Time,
+            Field, Full, Job, LimitKey, NewValue, Nothing, Notice, Outbox, Patched, Reply, Resource, Revision, Rule,
+            Secret, Share, Slot, Time,
         },
     },
 };
@@ -131,6 +131,9 @@ impl Outbox for Mails {
 
     fn reserve(&self, _: Share) -> Result<Box<dyn Slot>, Full> {
         Ok(Box::new(self.clone()))
+    }
+    fn notify(&self, notice: Notice) {
+        panic!("{:?} has no aftermath", notice.account);
     }
     async fn drained(&self) {}
 }
@@ -251,6 +254,7 @@ impl Machine {
             limits: governor.clone(),
             outbox: Arc::new(mails.clone()),
             passwords: Arc::new(AnyPassword),
+            aftermath: Arc::new(Nothing),
             keys: Arc::new(RingKeys::new(&config.token.keys, &[9; 32]).unwrap()),
             clock,
             events: noted,

@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) mail: &'static str,
     /// In the place of the mailbox and the usual sender, where it says something.
     pub(crate) transport: &'static str,
+    /// `[after]` and what is below it.
+    pub(crate) after: String,
     /// From `[audit]` on.
     pub(crate) audit: &'static str,
     pub(crate) edge: &'static str,
@@ -78,6 +80,7 @@ impl Default for Plan {
             codes: "",
             mail: "",
             transport: "",
+            after: String::new(),
             audit: "[audit]\nto = \"off\"",
             edge: "",
             store: "",
@@ -243,10 +246,11 @@ impl World {
         self.post(&json!({"input": {"password": password}, "token": token})).await
     }
 
-    /// Token and code of the `nth` mail, when it is there; the first is 1.
+    /// Token and code of the `nth` mail that has a link, when it is there; the first is 1.
     pub(crate) async fn mailed(&self, nth: usize) -> (String, String) {
-        let mail = self.mail(nth).await;
-        link(&mail)
+        let linked = || self.mailbox.mails().into_iter().filter(|mail| !mail.links.is_empty()).nth(nth - 1);
+        self.until(async || linked().is_some()).await;
+        link(&linked().unwrap())
     }
 
     pub(crate) async fn mail(&self, nth: usize) -> Mail {
@@ -352,6 +356,7 @@ linger = "0s"
 [mail]
 {transport}
 {mail}
+{after}
 {audit}
 "#,
         upstream = plan.upstream.clone().unwrap_or_else(|| format!("url = \"http://{upstream}\"")),
@@ -372,6 +377,7 @@ linger = "0s"
         mail = plan.mail,
         tracing = plan.tracing,
         policy = plan.policy,
+        after = plan.after,
         audit = plan.audit,
     );
     let file = folder.join("resetgate.toml");

@@ -23,11 +23,11 @@ pub(super) fn load<'n>(
     path: &Path,
     text: String,
     expressions: &Expressions<'_>,
-    kba_alone: bool,
+    (query_fields, kba_alone): (&[String], bool),
     notes: &'n Notes<'n>,
 ) -> Option<ProcessFile<'n>> {
     let document = Document::read(path, text, expressions, notes)?;
-    let process = document.note(Process::of(&document.json, kba_alone), notes);
+    let process = document.note(Process::of(&narrowed(&document.json, query_fields), kba_alone), notes);
     let file = ProcessFile { process, document, notes };
     file.check_link();
     file.tell();
@@ -60,6 +60,11 @@ impl ProcessFile<'_> {
             self.notes.fault(self.document.at(pointer, "must be a relative path such as external/email"));
         }
         true
+    }
+
+    /// Whether a filter may name that field, as far as the file says.
+    pub(super) fn has_query_field(&self, name: &str) -> bool {
+        self.stages().iter().filter(|stage| is_query(stage)).any(|stage| names(stage, name))
     }
 
     fn check_link(&self) {
@@ -181,6 +186,28 @@ impl ProcessFile<'_> {
 
 fn is_kba(stage: &Value) -> bool {
     stage.get("name").and_then(Value::as_str) == Some("kbaSecurityAnswerVerificationStage")
+}
+
+/// The process with no other fields to query than those, where there are any.
+fn narrowed(json: &Value, query_fields: &[String]) -> Value {
+    let mut json = json.clone();
+    let stages = json.get_mut("stageConfigs").and_then(Value::as_array_mut).into_iter().flatten();
+    for stage in stages.filter(|stage| !query_fields.is_empty() && is_query(stage)) {
+        let left = query_fields.iter().filter(|name| names(stage, name)).cloned().collect::<Value>();
+        if let Some(fields) = stage.get_mut("validQueryFields").filter(|_| left != Value::Array(Vec::new())) {
+            *fields = left;
+        }
+    }
+    json
+}
+
+fn is_query(stage: &Value) -> bool {
+    stage.get("name").and_then(Value::as_str) == Some("userQuery")
+}
+
+fn names(query: &Value, field: &str) -> bool {
+    let fields = query.get("validQueryFields").and_then(Value::as_array).into_iter().flatten();
+    fields.filter_map(Value::as_str).any(|name| name.trim_matches('/') == field)
 }
 
 fn is_email(stage: &Value) -> bool {

@@ -18,15 +18,26 @@ pub(super) fn process_file<'n>(section: &mut Section<'n>, around: &Surroundings<
     let notes = section.notes();
     let expressions = Expressions::read(section, around);
     let alone = section.flag("kba_alone");
+    let fields = section.list("query_fields", &[], |text| match text.trim_matches('/') {
+        "" => Err("must be the name of an attribute".to_owned()),
+        name => Ok(name.to_owned()),
+    });
+    let fields = fields.unwrap_or_default();
     let read = section
         .required("process", |text| around.process(text).map(|found| (text.to_owned(), around.path(text), found)));
-    let loaded = read
-        .and_then(|(name, path, text)| Some((name, process::load(&path, text, expressions.as_ref()?, alone, notes)?)));
+    let loaded = read.and_then(|(name, path, text)| {
+        Some((name, process::load(&path, text, expressions.as_ref()?, (&fields, alone), notes)?))
+    });
     let Some((name, mut file)) = loaded else {
         // Nobody knows yet whether it is needed.
         section.optional("kba", |text| around.place(text));
         return None;
     };
+    for (index, name) in fields.iter().enumerate() {
+        if !file.has_query_field(name) {
+            section.item_fault("query_fields", index, "must be one of validQueryFields in the process file");
+        }
+    }
     questions(section, &name, &mut file, expressions.as_ref()?, around);
     let asks = file.process.as_ref().map(Process::asks_strangers);
     if alone && asks == Some(false) {

@@ -131,3 +131,14 @@ fn a_secret_that_idm_encrypted_is_told_to_be_given_anew() {
     assert!(faults.iter().any(|fault| fault.contains("is encrypted with IDM's own keys")), "{faults:?}");
     assert!(!faults.join("").contains("hunter2"));
 }
+
+#[test]
+fn fewer_fields_can_be_queried_than_the_file_says() {
+    let reset = |fields: &str| format!("properties = [\"boot.properties\"]\nquery_fields = {fields}\n");
+    let binding = |fields: &str| with(IDM_7, &reset(fields)).unwrap().0.reset.process.binding();
+    assert!(binding("[\"mail\"]").contains("valid_fields: [Field(\"mail\")]"), "{}", binding("[\"mail\"]"));
+    assert_eq!(binding("[]"), binding("[\"userName\", \"/mail\"]"));
+    let faults = with(IDM_7, &reset("[\"mail\", \"sn\"]")).unwrap_err();
+    let rule = "reset.query_fields[1] = \"sn\": must be one of validQueryFields in the process file";
+    assert!(faults.len() == 1 && faults[0].ends_with(rule), "{faults:?}");
+}

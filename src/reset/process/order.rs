@@ -66,8 +66,8 @@ pub(super) fn check(stages: &[Option<StageSettings>], kba_alone: bool, notes: &m
     {
         say(
             format!("/stageConfigs/{query}/validQueryFields"),
-            "must have one field where strangers are asked questions: by two names of one account its questions would tell that it \
-             is there",
+            "must have one field where strangers are asked questions, or be narrowed to one by reset.query_fields: by two \
+             names of one account its questions would tell that it is there",
         );
     }
     if let (Some(index), Some(settings)) = (active, query_settings)

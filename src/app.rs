@@ -78,6 +78,8 @@ pub enum StartError {
     Unfit(Arc<Unfit>),
     #[error("cannot set up policy.breach: {0}")]
     Breach(#[source] outbound::Unusable),
+    #[error("cannot start the captcha service's client: {0}")]
+    Captcha(#[source] outbound::Unusable),
     #[error("cannot start metrics")]
     Metrics(#[from] MetricsError),
     #[error(transparent)]
@@ -315,6 +317,7 @@ pub const fn settings(config: &Config) -> Settings {
         digits: config.codes.digits,
         crest_ids: config.reset.crest_ids,
         reveal_unknown_accounts: config.reset.reveal_unknown_accounts,
+        captcha_under_pressure: matches!(&config.captcha, Some(captcha) if captcha.under_pressure),
         case_sensitive: config.reset.case_sensitive,
         each_of_a_mailbox: config.reset.each_of_a_mailbox,
     }

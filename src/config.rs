@@ -3,6 +3,7 @@
 
 mod after;
 mod audit;
+mod captcha;
 mod check;
 mod codes;
 mod connections;
@@ -45,6 +46,7 @@ use ipnet::IpNet;
 pub use self::{
     after::{After, At as AfterAt, Called, Notice, Piece, Revoke, Template, Webhook},
     audit::{Audit, AuditTo},
+    captcha::{Captcha, Judge, Provider, Siteverify},
     check::{Texts, admin_address, load},
     effective::Effective,
     endpoints::{Endpoints, Health, MAX_ADDRESSES, Place},
@@ -95,6 +97,8 @@ pub struct Config {
     pub policy: Policy,
     /// What follows when a password is set.
     pub after: After,
+    /// Its captcha, if it has one.
+    pub captcha: Option<Captcha>,
     /// What is printed.
     pub log: Log,
     /// Where its audit trail goes.

@@ -5,3 +5,4 @@ pub mod memory;
 mod record;
 pub mod redis;
 pub mod repeats;
+mod spent;

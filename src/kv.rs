@@ -257,14 +257,14 @@ impl Kv {
         self.ask(call, until, |mut connection| async move { script.eval(&mut connection, keys, arguments).await }).await
     }
 
-    /// Removes keys.
+    /// Removes keys, as a part of such a call.
     ///
     /// # Errors
     /// [`Lost`]
-    pub async fn remove(&self, keys: &[String]) -> Result<(), Lost> {
+    pub async fn remove(&self, call: KvCall, keys: &[String]) -> Result<(), Lost> {
         let mut remove = redis::cmd("DEL");
         remove.arg(keys);
-        self.ask(KvCall::Limit, self.deadline(), |mut connection| async move {
+        self.ask(call, self.deadline(), |mut connection| async move {
             let _: u32 = remove.query_async(&mut connection).await?;
             Ok(())
         })

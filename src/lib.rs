@@ -34,7 +34,7 @@
 //! # Who may import whom
 //!
 //! `reset` imports nothing else of the crate; `config` sees its process file and its type for secrets. `identity`,
-//! `mail`, `flows`, `limits`, `policy` and `keys` see its ports and not each other. `tls`, `endpoints` and `outbound` see `config`
+//! `mail`, `flows`, `limits`, `policy`, `captcha` and `keys` see its ports and not each other. `tls`, `endpoints` and `outbound` see `config`
 //! and `telemetry`, and serve them and the server. Pingora's types stop at `serve`, `listen`, `proxy` and `admin`. A test reads
 //! every path in the source and fails on a breach: `tests/it/layers.rs`.
 //!
@@ -52,6 +52,7 @@
 pub mod admin;
 pub mod after;
 pub mod app;
+pub mod captcha;
 pub mod cli;
 pub mod clock;
 pub mod config;

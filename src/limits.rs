@@ -4,6 +4,7 @@
 mod governor;
 mod meter;
 mod networks;
+mod pressure;
 mod server;
 mod store;
 #[cfg(test)]

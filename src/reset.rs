@@ -28,11 +28,11 @@ pub use stage::{Caller, Ports, Settings};
 use error::Stop;
 use flow::{Flow, State, Tag};
 use kba::questions::Questions;
-use ports::{About, Digest, Event, Reason, Went};
+use ports::{About, Client, Digest, Event, Reason, Went};
 use process::{Process, StageSettings};
 use stage::{Cx, Next, Stage};
 use stages::{
-    email_validation, kba as answers, kba_alone, parameters, reset_stage, user_query, validate_active_account,
+    captcha, email_validation, kba as answers, kba_alone, parameters, reset_stage, user_query, validate_active_account,
 };
 use wire::{Input, Reply, Submission};
 
@@ -45,22 +45,29 @@ pub struct Engine {
     settings: Settings,
     stages: Vec<Box<dyn Stage>>,
     binding: Digest,
-    opening: Reply,
+    /// What a GET is answered, where that is always the same.
+    opening: Option<Reply>,
 }
 
 impl Engine {
     /// The engine of a checked process.
     pub async fn new(process: &Process, settings: Settings, ports: Ports) -> Self {
         let binding = fingerprint(&process.binding());
-        let mut engine =
-            Self { ports, settings, stages: stages(process), binding, opening: Reply::error(503, "Not ready") };
-        engine.opening = engine.open_process().await;
+        let mut engine = Self { ports, settings, stages: stages(process), binding, opening: None };
+        let caller = Caller::nobody();
+        let cx = engine.cx(&caller);
+        if !engine.stages.first().is_some_and(|first| first.asks_anew(&cx)) {
+            engine.opening = Some(engine.open_process(&cx).await);
+        }
         engine
     }
 
-    /// What the first stage asks: the answer to a GET. It never changes and never carries a token.
-    pub fn read(&self) -> Reply {
-        self.opening.clone()
+    /// What the first stage asks that asks anything of that client: the answer to a GET. It never carries a token.
+    pub async fn read(&self, client: Client) -> Reply {
+        match &self.opening {
+            Some(opening) => opening.clone(),
+            None => self.open_process(&self.cx(&Caller { client, ..Caller::nobody() })).await,
+        }
     }
 
     /// Takes a POST's body one step, or several, through the stages. Runs to its end whoever stops waiting for it, so
@@ -84,10 +91,17 @@ impl Engine {
         let submission = Submission::parse(body)?;
         let Some(token) = &submission.token else {
             let input = submission.input()?;
-            *at = self.stages.first().map_or(NO_STAGE, |stage| stage.name());
+            let flow = self.begin(&input, cx).await?;
+            let Some(stage) = self.stages.get(flow.state.stage) else { return Err(Stop::bad("Invalid token")) };
+            *at = stage.name();
             let came = OnceLock::new();
-            let reply = self.walk(Flow::start(cx.random()?), input, cx, &came).await;
-            *went = came.get().copied();
+            let reply = if stage.tells_apart(&input) {
+                let key = repeat::key(&*self.ports.keys, &self.binding, &stage.own_fields(Tag::Initial), &input);
+                self.ports.repeats.once(key, Box::pin(self.walk(flow, input, cx, &came))).await
+            } else {
+                self.walk(flow, input, cx, &came).await
+            };
+            *went = Some(came.get().copied().unwrap_or(Went::Repeated));
             return Ok(reply);
         };
         let refuse = |state: Option<&State>, why, message| {
@@ -116,6 +130,17 @@ impl Engine {
         Ok(reply)
     }
 
+    /// A flow at the first stage that there is for such an input.
+    async fn begin(&self, input: &Input, cx: &Cx<'_>) -> Result<Flow, Stop> {
+        let mut flow = Flow::start(cx.random()?);
+        while let Some(stage) = self.stages.get(flow.state.stage)
+            && stage.is_skipped(input, cx).await
+        {
+            flow.state.stage += 1;
+        }
+        Ok(flow)
+    }
+
     /// From a stage's advance to the answer; what came of it is told apart, for an equal request may have the answer too.
     async fn walk(&self, mut flow: Flow, input: Input, cx: &Cx<'_>, came: &OnceLock<Went>) -> Reply {
         let floor = self.settings.answer_floor;
@@ -127,6 +152,9 @@ impl Engine {
         let begun = flow.state.stage;
         let reply = self.advance(&mut flow, input, cx).await.unwrap_or_else(|stop| stop.reply());
         let passed = reply.status == 200 && flow.state.stage > begun;
+        if let (429 | 503, Some(pass)) = (reply.status, &flow.spent) {
+            captcha::unspend(pass, cx).await;
+        }
         let _ = came.set(if passed { Went::Passed } else { Went::of(reply.status) });
         if let Some(slot) = flow.slot.take() {
             slot.decoy(cx.now().after(self.settings.link_lifetime));
@@ -147,8 +175,15 @@ impl Engine {
 
     async fn advance(&self, flow: &mut Flow, mut input: Input, cx: &Cx<'_>) -> Result<Reply, Stop> {
         while let Some(stage) = self.stages.get(flow.state.stage) {
-            if let Next::Ask { tag, requirements } = stage.advance(&input, flow, cx).await? {
-                return self.ask(&**stage, tag, requirements, flow, cx);
+            match stage.advance(&input, flow, cx).await? {
+                Next::Ask { tag, requirements } => return self.ask(&**stage, tag, requirements, flow, cx),
+                Next::Return { to, requirements } => {
+                    let earlier = self.stages.iter().enumerate().find(|(_, stage)| stage.name() == to);
+                    let Some((index, earlier)) = earlier else { break };
+                    flow.state.stage = index;
+                    return self.ask(&**earlier, Tag::Initial, requirements, flow, cx);
+                }
+                Next::Done => {}
             }
             input = Input::nothing();
             flow.state.stage += 1;
@@ -185,13 +220,13 @@ impl Engine {
         Ok(Reply::ok(&body))
     }
 
-    async fn open_process(&self) -> Reply {
-        let caller = Caller::nobody();
-        let cx = self.cx(&caller);
-        let (Some(stage), mut flow) = (self.stages.first(), Flow::start(Default::default())) else {
-            return Reply::error(503, "Not ready");
+    async fn open_process(&self, cx: &Cx<'_>) -> Reply {
+        let mut flow = match self.begin(&Input::nothing(), cx).await {
+            Ok(flow) => flow,
+            Err(stop) => return stop.reply(),
         };
-        let requirements = match stage.requirements(&mut flow, &cx).await {
+        let Some(stage) = self.stages.get(flow.state.stage) else { return Reply::error(503, "Not ready") };
+        let requirements = match stage.requirements(&mut flow, cx).await {
             Ok(requirements) => requirements.unwrap_or_else(|| json!({})),
             Err(stop) => return stop.reply(),
         };
@@ -240,10 +275,14 @@ fn stages(process: &Process) -> Vec<Box<dyn Stage>> {
         StageSettings::ValidateActiveAccount(settings) => Some(settings.clone()),
         _ => None,
     });
+    let captcha = process.captcha();
     let stages = process.stages.iter().cloned().filter_map(|settings| -> Option<Box<dyn Stage>> {
         Some(match settings {
             StageSettings::Parameters(settings) => Box::new(parameters::Parameters(settings)),
-            StageSettings::UserQuery(settings) => Box::new(user_query::UserQuery(settings)),
+            StageSettings::Captcha(settings) => Box::new(captcha::Captcha(settings)),
+            StageSettings::UserQuery(settings) => {
+                Box::new(user_query::UserQuery { settings, captcha: captcha.clone() })
+            }
             StageSettings::ValidateActiveAccount(settings) => {
                 Box::new(validate_active_account::ValidateActiveAccount(settings))
             }

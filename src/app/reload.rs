@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     after::{self, After, Seen},
+    captcha,
     config::{Config, Effective},
     flows::memory,
     identity::Crest,
@@ -251,6 +252,8 @@ async fn make(
         random: || u64::from_ne_bytes(draw::bytes()),
     };
     let after = Arc::new(After::new(&config.after, world)?);
+    let challenge = config.captcha.as_ref().map(|config| captcha::start(config, keys.clone(), metrics));
+    let challenge = challenge.transpose().map_err(StartError::Captcha)?;
     let ports = Ports {
         accounts: accounts.clone(),
         flows: codes.flows(),
@@ -262,6 +265,7 @@ async fn make(
         keys: keys.clone(),
         clock: Arc::clone(clock),
         events: Arc::clone(events),
+        challenge,
     };
     let engine = Arc::new(Engine::new(&config.reset.process, settings(&config), ports).await);
     let at_work = Arc::downgrade(&engine);

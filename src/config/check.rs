@@ -12,6 +12,7 @@ use super::{
     Config,
     after::after,
     audit::audit,
+    captcha::captcha,
     codes::codes,
     edge::edge,
     effective::Effective,
@@ -128,6 +129,7 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
     let mut section = root.section("reset");
     let file = process_file(&mut section, around);
     let mail = mail(root.section("mail"), file.as_ref(), around);
+    let captcha = captcha(root.section("captcha"), file.as_ref(), around);
     let reset = reset(section, file, limits.as_ref());
     let policy = policy(root.section("policy"), reset.as_ref(), around);
     let after = after(root.section("after"), mail.as_ref(), around);
@@ -153,6 +155,7 @@ fn read_all(mut root: Section<'_>, around: &Surroundings<'_>) -> Option<Config> 
         mail: mail?,
         policy: policy?,
         after: after?,
+        captcha: captcha?,
         log: log?,
         audit: audit?,
         tracing: tracing?,

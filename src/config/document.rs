@@ -67,6 +67,11 @@ impl Document {
         self.place(process::Fault { pointer, value, rule: rule.to_owned() })
     }
 
+    /// Says that something is not in an object, the rule says what.
+    pub(super) fn missing(&self, pointer: String, rule: &str) -> Fault {
+        self.place(process::Fault { pointer, value: String::new(), rule: rule.to_owned() })
+    }
+
     /// Whole objects and lists are not shown: they are long, and may hold secrets. Of an expression it is shown how it is
     /// written, for what it comes to may be a secret.
     fn place(&self, fault: process::Fault) -> Fault {

@@ -67,6 +67,18 @@ impl ProcessFile<'_> {
         self.stages().iter().filter(|stage| is_query(stage)).any(|stage| names(stage, name))
     }
 
+    /// Says that what the stage of that name has at a key, or its absence, breaks a rule.
+    pub(super) fn stage_fault(&self, stage: &str, key: &str, rule: &str) {
+        let named = |found: &Value| found.get("name").and_then(Value::as_str) == Some(stage);
+        let found = self.stages().iter().position(named).and_then(|index| Some((index, self.stages().get(index)?)));
+        let Some((index, found)) = found else { return };
+        let pointer = format!("/stageConfigs/{index}");
+        self.notes.fault(match found.get(key) {
+            Some(_) => self.document.at(format!("{pointer}/{key}"), rule),
+            None => self.document.missing(pointer, &format!("`{key}` {rule}")),
+        });
+    }
+
     fn check_link(&self) {
         let Some((pointer, link)) = self.email("verificationLink") else { return };
         match units::link(link) {

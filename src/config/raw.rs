@@ -3,6 +3,8 @@
 //! serde would stop at the first fault, so the parsed tables are walked by hand. Which keys a section has is written
 //! once: where `check` reads them.
 
+mod fraction;
+
 use std::{cell::RefCell, ops::RangeInclusive, path::Path};
 
 use toml::{

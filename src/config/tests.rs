@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod after;
+mod captcha;
 mod policies;
 mod process_files;
 mod questions;
@@ -29,6 +30,7 @@ keys = ["file:keys/current", "env:PREVIOUS"]
 [limits]
 [mail]
 from = "help@example.com"
+[captcha]
 [log]
 hash_key = "file:keys/audit"
 [audit]
@@ -1037,7 +1039,7 @@ fn a_broken_line_hides_no_other_fault_and_makes_up_none() {
     let toml = GOOD.replace("[identity]", "[identity").replace("[log]", "[log]\nformat = 7");
     assert_eq!(
         Folder::new().faults(&toml),
-        ["x.toml:3: TOML: unclosed table, expected `]`", "x.toml:20: log.format = 7: must be a text, in quotes",]
+        ["x.toml:3: TOML: unclosed table, expected `]`", "x.toml:21: log.format = 7: must be a text, in quotes",]
     );
 }
 
@@ -1387,7 +1389,7 @@ fn the_reference_has_every_key_and_says_its_default() {
     let misspelt: String =
         misspelt.lines().chain(["[upstream.health]", "[upstream.tls]", "[tracing.tls]"]).map(header).collect();
     let faults = folder.faults(&format!("zzz = 1\n{misspelt}"));
-    assert_eq!(faults.len(), 25, "{faults:#?}");
+    assert_eq!(faults.len(), 26, "{faults:#?}");
     let mut kinds = Vec::new();
     for kind in ["basic", "bearer", "oauth2"] {
         let auth = format!("auth = {{ kind = \"{kind}\", tls = {{ zzz = 1 }}, zzz = 1 }}");

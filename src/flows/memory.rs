@@ -12,10 +12,10 @@ use moka::{Expiry, future::Cache, ops::compute::Op};
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
-use super::record::Record;
 pub use super::record::Rules;
+use super::{record::Record, spent::Marks};
 use crate::reset::ports::{
-    Attempt, Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewCode, Opened, Settled, Time, Turn,
+    Attempt, Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewCode, Opened, Settled, Spent, Time, Turn,
 };
 
 /// The code cache.
@@ -23,6 +23,8 @@ pub struct MemoryFlows {
     records: Cache<Digest, Record>,
     /// When each start's room is free again; never more than `capacity` of them.
     rooms: Mutex<BinaryHeap<Reverse<Time>>>,
+    /// What was spent; never more than `capacity` of that either.
+    spent: Mutex<Marks>,
     capacity: usize,
     rules: Rules,
     clock: Arc<dyn Clock>,
@@ -33,7 +35,7 @@ impl MemoryFlows {
     pub fn new(capacity: usize, rules: Rules, clock: Arc<dyn Clock>) -> Self {
         // No capacity of moka's own: it would choose whom to evict.
         let records = Cache::builder().expire_after(Lives(Arc::clone(&clock))).build();
-        Self { records, rooms: Mutex::default(), capacity, rules, clock }
+        Self { records, rooms: Mutex::default(), spent: Mutex::default(), capacity, rules, clock }
     }
 
     /// Accounts with live flows, as of the last [`MemoryFlows::tidy`].
@@ -54,7 +56,8 @@ impl MemoryFlows {
     /// All that it holds, for a process that goes on with it. Nothing may be at work on it.
     pub fn keep(&self) -> Kept {
         let records = self.records.iter().map(|(account, record)| (*account, record)).collect();
-        Kept { records, rooms: self.rooms().iter().map(|Reverse(until)| *until).collect() }
+        let rooms = self.rooms().iter().map(|Reverse(until)| *until).collect();
+        Kept { records, rooms, spent: self.spent.lock().all() }
     }
 
     /// Goes on with what another process held, as far as that has not ended. Room that it had taken stays taken, up to
@@ -70,6 +73,11 @@ impl MemoryFlows {
         let mut rooms = self.rooms();
         let free = self.capacity.saturating_sub(rooms.len());
         rooms.extend(kept.rooms.into_iter().filter(|until| *until > now).take(free).map(Reverse));
+        drop(rooms);
+        let mut spent = self.spent.lock();
+        for (mark, until) in kept.spent.into_iter().filter(|(_, until)| *until > now) {
+            spent.spend(mark, until, now, self.capacity);
+        }
     }
 
     /// Forgets records that have ended; to be called every few seconds.
@@ -156,6 +164,15 @@ impl Flows for MemoryFlows {
         self.change(at, (), |record, _| record.settle(at, how, self.rules)).await;
         Ok(())
     }
+
+    async fn spend_once(&self, mark: Digest, until: Time) -> Result<Spent, Down> {
+        Ok(self.spent.lock().spend(mark, until, self.clock.now(), self.capacity))
+    }
+
+    async fn unspend(&self, mark: Digest) -> Result<(), Down> {
+        self.spent.lock().unspend(&mark);
+        Ok(())
+    }
 }
 
 /// What a code cache holds: digests and counters, and nothing that could be read or shown.
@@ -163,6 +180,7 @@ impl Flows for MemoryFlows {
 pub struct Kept {
     records: Vec<(Digest, Record)>,
     rooms: Vec<Time>,
+    spent: Vec<(Digest, Time)>,
 }
 
 /// Entries live as long as the record has something to keep, by the product's own clock.

@@ -7,6 +7,7 @@
 
 mod answer;
 pub mod repeats;
+mod spent;
 
 use std::{
     collections::hash_map::RandomState,
@@ -25,10 +26,13 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
+use self::spent::Marks;
 use super::{memory::Rules, record::Record};
 use crate::{
     kv::{Kv, Lost, Script, Vault},
-    reset::ports::{Attempt, Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewCode, Opened, Settled, Time, Turn},
+    reset::ports::{
+        Attempt, Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewCode, Opened, Settled, Spent, Time, Turn,
+    },
     telemetry::{metrics::KvCall, throttle::Throttle},
 };
 
@@ -91,6 +95,7 @@ struct Inner {
     telling: Arc<Semaphore>,
     write: Script,
     reserve: Script,
+    marks: Marks,
     odd: Throttle,
 }
 
@@ -128,6 +133,7 @@ impl RedisFlows {
             telling: Arc::new(Semaphore::new(TOLD)),
             write: Script::new(WRITE),
             reserve: Script::new(RESERVE),
+            marks: Marks::new(),
             odd: Throttle::new(QUIET),
         }))
     }
@@ -337,6 +343,15 @@ impl Flows for RedisFlows {
             });
         }
         Ok(settled?)
+    }
+
+    async fn spend_once(&self, mark: Digest, until: Time) -> Result<Spent, Down> {
+        let Inner { kv, marks, capacity, .. } = &*self.0;
+        Ok(marks.spend(kv, &mark, self.0.left(until), *capacity).await?)
+    }
+
+    async fn unspend(&self, mark: Digest) -> Result<(), Down> {
+        Ok(Marks::unspend(&self.0.kv, &mark).await?)
     }
 }
 

@@ -76,6 +76,7 @@ struct Macs {
     password: hmac::Key,
     repeat: hmac::Key,
     questions: hmac::Key,
+    captcha: hmac::Key,
     token: hmac::Key,
     shared: hmac::Key,
 }
@@ -92,6 +93,7 @@ impl Macs {
             password: key("resetgate mac password v1")?,
             repeat: key("resetgate mac repeat v1")?,
             questions: key("resetgate mac questions v1")?,
+            captcha: key("resetgate mac captcha v1")?,
             token: key("resetgate mac token v1")?,
             shared: key("resetgate mac shared v1")?,
         })
@@ -106,6 +108,7 @@ impl Macs {
             Purpose::Password => &self.password,
             Purpose::Repeat => &self.repeat,
             Purpose::Questions => &self.questions,
+            Purpose::Captcha => &self.captcha,
         }
     }
 }

@@ -278,7 +278,7 @@ impl Governor {
 
     /// One key a tier. Those of an override have keys of their own, also for the networks that they share with others:
     /// nobody spends what is somebody else's by another measure.
-    fn keys(&self, key: LimitKey, group: Option<usize>) -> Vec<Key> {
+    pub(super) fn keys(&self, key: LimitKey, group: Option<usize>) -> Vec<Key> {
         // The first byte says what follows, so that no two kinds of key are ever the same bytes.
         match key {
             LimitKey::Client(client) => {
@@ -322,6 +322,10 @@ impl Limits for Governor {
 
     async fn start(&self, client: Client) -> Start {
         self.check_start(client)
+    }
+
+    async fn is_pressed(&self, client: Client) -> bool {
+        self.pressure(client)
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Meter {
     refill: Nanos,
     /// Nearly used up is what leaves no more than this.
     near: u32,
+    /// What is used up to more than the half has more than that to come back.
+    half: Nanos,
 }
 
 impl Meter {
@@ -32,6 +34,7 @@ impl Meter {
             limiter: RateLimiter::new(quota, Shared(Arc::clone(store)), ticks.clone()),
             store: Arc::clone(store),
             refill: refill.into(),
+            half: (refill.saturating_mul(rate.count.get()) / 2).into(),
             near: rate.count.get() / 5,
         }
     }
@@ -45,6 +48,11 @@ impl Meter {
         self.store.tidy_when_full(now);
         let taken = self.limiter.check_key(key).map_err(|denied| denied.wait_time_from(now))?;
         Ok(taken.remaining_burst_capacity() <= self.near)
+    }
+
+    /// Whether more than half is used up. It takes nothing.
+    pub(super) fn is_half_used(&self, key: &Key) -> bool {
+        self.store.ahead(key, clock::Clock::now(self.limiter.clock())) > self.half
     }
 
     /// Puts one back that was just taken: as if it had never been, whatever others took in between.

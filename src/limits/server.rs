@@ -80,6 +80,15 @@ for i, at in pairs(after) do
 end
 return {0, 0, first and 1 or 0, told[1], told[2]}";
 
+/// Whether more than half of any key is used up: the arguments are as for [`CHARGE`].
+const PRESSED: &str = "local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2] + ARGV[1] * 1000
+for i = 1, #KEYS do
+  local at = tonumber(redis.call('GET', KEYS[i]) or now)
+  if 2 * (at - now) > ARGV[2 * i] * ARGV[2 * i + 1] then return 1 end
+end
+return 0";
+
 /// The rate limits of several processes.
 pub struct ServerLimits {
     own: Arc<Governor>,
@@ -88,6 +97,7 @@ pub struct ServerLimits {
     events: Arc<dyn Events>,
     charge: Script,
     start: Script,
+    pressed: Script,
 }
 
 /// What of a script's arguments is about keys.
@@ -100,7 +110,15 @@ struct Buckets {
 impl ServerLimits {
     /// By the rates of `own`, which also counts whatever is not shared.
     pub fn new(own: Arc<Governor>, kv: Arc<Kv>, vault: Arc<dyn Vault>, events: Arc<dyn Events>) -> Self {
-        Self { own, kv, vault, events, charge: Script::new(CHARGE), start: Script::new(START) }
+        Self {
+            own,
+            kv,
+            vault,
+            events,
+            charge: Script::new(CHARGE),
+            start: Script::new(START),
+            pressed: Script::new(PRESSED),
+        }
     }
 
     /// One bucket a tier.
@@ -179,6 +197,15 @@ impl ServerLimits {
         Ok(Start::Denied { rule, retry_after: Duration::from_micros(wait), policy })
     }
 
+    async fn shared_pressure(&self, client: Client) -> Result<bool, Lost> {
+        let key = LimitKey::Client(client);
+        let mut buckets = Buckets { numbers: vec![self.kv.lead().to_string()], ..Buckets::default() };
+        for (rule, key) in [(Rule::StartPerClient, key), (Rule::StartTotal, LimitKey::Everyone)] {
+            self.put(&mut buckets, name(rule), self.own.ladder(rule, key), key);
+        }
+        Ok(!buckets.keys.is_empty() && self.eval::<u8>(&self.pressed, &buckets).await? == 1)
+    }
+
     async fn eval<T: redis::FromRedisValue + Send>(&self, script: &Script, buckets: &Buckets) -> Result<T, Lost> {
         let keys: Vec<&str> = buckets.keys.iter().map(String::as_str).collect();
         let numbers: Vec<&[u8]> = buckets.numbers.iter().map(String::as_bytes).collect();
@@ -204,7 +231,7 @@ impl Limits for ServerLimits {
         let mut buckets = Buckets::default();
         if self.put(&mut buckets, name(rule), self.own.ladder(rule, key), key) > 0 {
             // What is not given back comes back by itself.
-            let _ = self.kv.remove(&buckets.keys).await;
+            let _ = self.kv.remove(KvCall::Limit, &buckets.keys).await;
         }
     }
 
@@ -213,6 +240,14 @@ impl Limits for ServerLimits {
             Ok(start) => start,
             Err(_) => self.own.check_start(client),
         }
+    }
+
+    async fn is_pressed(&self, client: Client) -> bool {
+        // What is counted here also says how it is while the server is down.
+        if self.own.pressure(client) {
+            return true;
+        }
+        self.shared_pressure(client).await.unwrap_or_default()
     }
 }
 

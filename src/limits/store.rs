@@ -152,6 +152,17 @@ impl Bounded {
         *state = state.map(|state| state.saturating_sub(step));
     }
 
+    /// How far the key's state is ahead of `now`: the time until its budget is whole. A newcomer for whom there is no place
+    /// has the state that all such share.
+    pub(super) fn ahead(&self, key: &Key, now: Nanos) -> Nanos {
+        let own = self.shards.get((key.shard % SHARDS) as usize).and_then(|shard| shard.lock().get(key).copied());
+        let state = match own {
+            None if self.len() >= self.max => *self.overflow.lock(),
+            own => own,
+        };
+        state.map_or(Nanos::new(0), |state| state.saturating_sub(now))
+    }
+
     /// Forgets the key, whose budget is whole again. What it took of what newcomers share stays taken.
     pub(super) fn forget(&self, key: &Key) {
         if let Some(shard) = self.shards.get((key.shard % SHARDS) as usize)

@@ -560,3 +560,58 @@ fn a_full_store_takes_no_more_than_it_has_room_for() {
     next.go_on(&former.keep());
     assert_eq!(next.len(), 10);
 }
+
+#[test]
+fn pressure_is_more_than_half_of_a_budget_and_charges_nothing() {
+    let config = config::Limits {
+        shared: false,
+        client: rate(8, 80 * SECOND),
+        start_per_client: rate(4, 40 * SECOND),
+        start_total: rate(10, 100 * SECOND),
+        mail_per_account: rate(1, SECOND),
+        mail_total: rate(1, SECOND),
+        code_per_account: rate(1, SECOND),
+        answer_per_account: rate(1, SECOND),
+        overrides: vec![],
+        observe: vec![],
+        capacity: 100,
+    };
+    let (clock, governor) = made(&config);
+    let (one, two) = (Client::V4([192, 0, 2, 1]), Client::V4([192, 0, 2, 2]));
+    for _ in 0..4 {
+        governor.check(Rule::Client, LimitKey::Client(one));
+        assert!(!governor.pressure(one), "half is not more than half");
+    }
+    governor.check(Rule::Client, LimitKey::Client(one));
+    assert!(governor.pressure(one) && !governor.pressure(two), "it is one client's");
+    clock.advance(10 * SECOND);
+    assert!(!governor.pressure(one), "it comes back");
+    for _ in 0..3 {
+        assert!(!governor.pressure(two));
+        governor.check_start(two);
+    }
+    assert!(governor.pressure(two) && !governor.pressure(one));
+    for account in 0..9 {
+        governor.check(Rule::MailPerAccount, LimitKey::Account([account; 16]));
+        governor.check(Rule::CodePerAccount, LimitKey::Account([account; 16]));
+    }
+    governor.check(Rule::MailTotal, LimitKey::Everyone);
+    assert!(!governor.pressure(one), "no account has a part in it");
+    for client in 10..13 {
+        governor.check_start(Client::V4([192, 0, 2, client]));
+    }
+    assert!(governor.pressure(Client::V4([198, 51, 100, 7])), "six of ten are everyone's");
+    clock.advance(40 * SECOND);
+    assert!(!governor.pressure(Client::V4([198, 51, 100, 7])) && !governor.pressure(two));
+}
+
+#[test]
+fn pressure_of_a_network_is_that_of_all_in_it() {
+    let (_, governor) = limits(rate(2, 10 * SECOND), 100);
+    let of = |subnet: u8, interface: u8| Client::V6([0x20, 1, 0xd, 0xb8, 0, 0, subnet, interface]);
+    for interface in 0..5 {
+        assert!(!governor.pressure(of(1, 200)), "{interface} of eight");
+        governor.check(Rule::Client, LimitKey::Client(of(1, interface)));
+    }
+    assert!(governor.pressure(of(1, 200)) && !governor.pressure(of(2, 200)));
+}

@@ -74,6 +74,11 @@ impl Ladder {
         Ok(any_near)
     }
 
+    /// Whether more than half is used up in any tier that has a key.
+    pub(super) fn is_half_used(&self, keys: &[Key]) -> bool {
+        self.meters.iter().zip(keys).any(|(meter, key)| meter.is_half_used(key))
+    }
+
     /// Puts one back in each tier that has a key, just after it was taken.
     pub(super) fn give_back(&self, keys: &[Key]) {
         self.meters.iter().zip(keys).for_each(|(meter, key)| meter.give_back(key));

@@ -144,7 +144,7 @@ impl Gate {
             }
             Ok(Task::Read) => {
                 body::discard(session).await;
-                generation.engine.read()
+                generation.engine.read(caller.client).await
             }
             Ok(Task::Preflight) => return respond::send_preflight(session, &dress).await.map(|()| Answered::Here),
             Err(refusal) => {

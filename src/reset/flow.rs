@@ -69,6 +69,8 @@ pub struct State {
     pub lane: Lane,
     /// The flow's own id, drawn anew at every user query.
     pub flow: [u8; 16],
+    /// What a solved captcha gave, for one user query.
+    pub pass: Option<[u8; 16]>,
     /// The account's record key once the user query is through; random for a decoy.
     pub record: Option<Digest>,
     /// The account; `None` for a decoy: no other branch exists.
@@ -89,6 +91,8 @@ pub struct Flow {
     pub floored: bool,
     /// What was asked for in this request.
     pub asked: Option<Filter>,
+    /// The pass that this request has spent.
+    pub spent: Option<[u8; 16]>,
 }
 
 impl Flow {
@@ -99,6 +103,7 @@ impl Flow {
             tag: Tag::Initial,
             lane: Lane::Asker,
             flow,
+            pass: None,
             record: None,
             account: None,
             additions: BTreeMap::new(),
@@ -113,6 +118,7 @@ impl Flow {
             slot: None,
             floored: false,
             asked: None,
+            spent: None,
         }
     }
 

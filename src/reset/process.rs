@@ -7,11 +7,17 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::stages::{email_validation, kba as questions, parameters, reset_stage, user_query, validate_active_account};
+use super::stages::{
+    captcha, email_validation, kba as questions, parameters, reset_stage, user_query, validate_active_account,
+};
 
 pub use self::service::is_path;
-pub use super::stages::email_validation::Settings as EmailSettings;
+pub use super::stages::{
+    captcha::{OWN as OWN_CAPTCHA, Settings as CaptchaSettings},
+    email_validation::Settings as EmailSettings,
+};
 
+mod credentials;
 mod kba;
 mod order;
 mod reader;
@@ -37,6 +43,7 @@ pub struct Fault {
 #[allow(missing_docs, reason = "each variant is the stage of that name")]
 pub enum StageSettings {
     Parameters(parameters::Settings),
+    Captcha(captcha::Settings),
     UserQuery(user_query::Settings),
     ValidateActiveAccount(validate_active_account::Settings),
     EmailValidation(email_validation::Settings),
@@ -49,6 +56,7 @@ impl StageSettings {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Parameters(_) => parameters::NAME,
+            Self::Captcha(_) => captcha::NAME,
             Self::UserQuery(_) => user_query::NAME,
             Self::ValidateActiveAccount(_) => validate_active_account::NAME,
             Self::EmailValidation(_) => email_validation::NAME,
@@ -125,6 +133,14 @@ impl Process {
         }
     }
 
+    /// The captcha stage's settings, where there is one.
+    pub fn captcha(&self) -> Option<captcha::Settings> {
+        self.stages.iter().find_map(|stage| match stage {
+            StageSettings::Captcha(settings) => Some(settings.clone()),
+            _ => None,
+        })
+    }
+
     /// What a token is bound to: the stages, their fields and addresses, not their texts. One line a stage.
     pub fn binding(&self) -> String {
         self.stages.iter().map(|stage| format!("{stage:?}\n")).collect()
@@ -198,6 +214,7 @@ fn read_stage(stage: &Map<String, Value>, pointer: &str, notes: &mut Notes) -> O
     reader.ignore(&["class"]);
     let settings = match name.as_str() {
         parameters::NAME => parameters::Settings::read(&mut reader).map(StageSettings::Parameters),
+        captcha::NAME => captcha::Settings::read(&mut reader).map(StageSettings::Captcha),
         user_query::NAME => user_query::Settings::read(&mut reader).map(StageSettings::UserQuery),
         validate_active_account::NAME => {
             validate_active_account::Settings::read(&mut reader).map(StageSettings::ValidateActiveAccount)
@@ -208,7 +225,7 @@ fn read_stage(stage: &Map<String, Value>, pointer: &str, notes: &mut Notes) -> O
         _ => {
             reader.fault(
                 "name",
-                "must be a stage that resetgate has: parameters, userQuery, validateActiveAccount, emailValidation, \
+                "must be a stage that resetgate has: parameters, captcha, userQuery, validateActiveAccount, emailValidation, \
                  kbaSecurityAnswerVerificationStage, resetStage",
             );
             return None;

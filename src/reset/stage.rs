@@ -10,8 +10,8 @@ use super::{
     filter::Filter,
     flow::{Flow, State, Tag},
     ports::{
-        About, Account, AccountId, Accounts, Aftermath, Clock, Decoy, Digest, Done, Down, Event, Events, Flows, Keys,
-        Limits, Outbox, Passwords, Reason, Repeats, Service, Share, Source, Start, Time,
+        About, Account, AccountId, Accounts, Aftermath, Challenge, Clock, Decoy, Digest, Done, Down, Event, Events,
+        Flows, Keys, Limits, Outbox, Passwords, Reason, Repeats, Service, Share, Source, Start, Time,
     },
     token,
     wire::Input,
@@ -30,6 +30,18 @@ pub trait Stage: Send + Sync {
     async fn advance(&self, input: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop>;
     /// Which inputs the stage reads at that tag: what tells one request from another.
     fn own_fields(&self, tag: Tag) -> Vec<&str>;
+    /// Whether what it asks on entry is not the same for everyone and at all times.
+    fn asks_anew(&self, _: &Cx<'_>) -> bool {
+        false
+    }
+    /// Whether a flow that begins with that input begins behind the stage, as if it were not there.
+    async fn is_skipped(&self, _: &Input, _: &Cx<'_>) -> bool {
+        false
+    }
+    /// Whether nobody has such an input twice, so that two requests with it are one gesture, also without a token.
+    fn tells_apart(&self, _: &Input) -> bool {
+        false
+    }
 }
 
 /// What follows a stage's advance.
@@ -44,6 +56,13 @@ pub enum Next {
     },
     /// The next stage.
     Done,
+    /// An earlier stage, which is to be passed first.
+    Return {
+        /// Its name.
+        to: &'static str,
+        /// What it asks.
+        requirements: Value,
+    },
 }
 
 /// The world, as the engine needs it.
@@ -60,6 +79,8 @@ pub struct Ports {
     pub keys: Arc<dyn Keys>,
     pub clock: Arc<dyn Clock>,
     pub events: Arc<dyn Events>,
+    /// There if the process has a captcha stage.
+    pub challenge: Option<Arc<dyn Challenge>>,
 }
 
 /// The settings of `[reset]` that the engine itself needs.
@@ -77,6 +98,8 @@ pub struct Settings {
     pub crest_ids: bool,
     /// IDM's own behaviour: an unknown account is told.
     pub reveal_unknown_accounts: bool,
+    /// Whether a captcha is asked for only where the limits are more than half used up.
+    pub captcha_under_pressure: bool,
     /// The store tells `A` from `a`.
     pub case_sensitive: bool,
     /// Of several accounts with one mail address, each gets a link.
@@ -84,7 +107,7 @@ pub struct Settings {
 }
 
 /// The life of a token that carries no account: long enough to look for one's user name.
-const QUERY_LIFETIME: Duration = Duration::from_secs(3600);
+pub(super) const QUERY_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// What a stage may use while it serves one request.
 pub struct Cx<'a> {
@@ -202,7 +225,8 @@ impl Cx<'_> {
         self.record(if down.full { Event::LookUpsFull } else { Event::ServiceDown { service: Service::Identity } });
     }
 
-    fn no_crypto(&self) -> Stop {
+    /// The crypto library failed: 503.
+    pub fn no_crypto(&self) -> Stop {
         self.record(Event::ServiceDown { service: Service::Keys });
         Stop::Unavailable(Duration::from_secs(1))
     }

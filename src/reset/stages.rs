@@ -1,5 +1,6 @@
 //! The stages of a reset, one file each, with their settings.
 
+pub mod captcha;
 pub mod email_validation;
 pub mod kba;
 pub mod kba_alone;

@@ -10,7 +10,7 @@ use super::{
 /// The longest store id that fits, in bytes. An account with a longer one cannot be reset.
 pub const MAX_ID: usize = 255;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Additions are the asker's own words, so the size may follow them; in steps, and it follows nothing else.
 const ADDITIONS_STEP: usize = 256;
 /// All but the additions, in bytes.
@@ -34,6 +34,8 @@ pub fn pack(state: &State, binding: &Digest) -> Secret<Vec<u8>> {
         Lane::Link => 1,
     });
     out.extend_from_slice(&state.flow);
+    out.push(state.pass.is_some().into());
+    out.extend_from_slice(&state.pass.unwrap_or_default());
     out.push(state.record.is_some().into());
     out.extend_from_slice(&state.record.unwrap_or_default());
     out.push(state.account.is_some().into());
@@ -59,6 +61,7 @@ pub fn sample() -> Secret<Vec<u8>> {
         tag: Tag::Initial,
         lane: Lane::Link,
         flow: [0; 16],
+        pass: None,
         record: None,
         account: None,
         additions: BTreeMap::new(),
@@ -85,6 +88,8 @@ pub fn unpack(bytes: &[u8]) -> Option<(State, Digest)> {
         _ => return None,
     };
     let flow = bytes.array()?;
+    let solved = bytes.flag()?;
+    let pass = bytes.array()?;
     let queried = bytes.flag()?;
     let record = bytes.array()?;
     let known = bytes.flag()?;
@@ -100,6 +105,7 @@ pub fn unpack(bytes: &[u8]) -> Option<(State, Digest)> {
         tag,
         lane,
         flow,
+        pass: solved.then_some(pass),
         record: queried.then_some(record),
         account: known.then_some(Known { id: AccountId(id), mail }),
         additions,
@@ -157,6 +163,7 @@ mod tests {
             tag: Tag::ValidateCode,
             lane: Lane::Link,
             flow: [7; 16],
+            pass: id.is_none().then_some([6; 16]),
             record: Some([8; 16]),
             account: id.map(|id| Known { id: AccountId(id), mail: [9; 16] }),
             additions,

@@ -62,6 +62,7 @@ names! {
         Codes => "codes",
         Keys => "keys",
         Policy => "policy",
+        Captcha => "captcha",
     }
 }
 
@@ -202,6 +203,7 @@ names! {
         Reserve => "reserve",
         Repeat => "repeat",
         Answer => "answer",
+        Spend => "spend",
         Limit => "limit",
         Copied => "copied",
     }

@@ -40,7 +40,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct MetricsError(#[from] prometheus::Error);
 
 const MAIL: &[&str] = &["queued", "joined", "sent", "delayed", "dropped"];
-const FULL: &[&str] = &["outbox", "codes", "submits", "look_ups", "limiter_keys"];
+const FULL: &[&str] = &["outbox", "codes", "submits", "look_ups", "limiter_keys", "marks"];
+const CAPTCHAS: &[&str] = &["solved", "refused", "spent"];
 const SHOWN: &[&str] = &["right", "wrong"];
 const ANSWERED: &[&str] = &["right", "wrong", "locked"];
 const AFTER_HELP: &str = "What was done because a password was set";
@@ -70,6 +71,7 @@ pub struct Metrics {
     decoyed: IntCounterVec,
     mail: IntCounterVec,
     full: IntCounterVec,
+    captchas: IntCounterVec,
     codes: IntCounterVec,
     kba: IntCounterVec,
     kba_unusable: IntCounter,
@@ -118,6 +120,7 @@ impl Metrics {
             decoyed: family(r, "decoyed_starts", "User queries that went on without an account", &[("why", REASONS)])?,
             mail: family(r, "mail_messages", "Mails, and starts that joined one", &[("outcome", MAIL)])?,
             full: family(r, "full_refusals", "Requests refused for want of room", &[("what", FULL)])?,
+            captchas: family(r, "captchas", "Captchas answered, and answers used again", &[("outcome", CAPTCHAS)])?,
             codes: family(r, "code_attempts", "Codes shown", &[("lane", LANES), ("outcome", SHOWN)])?,
             kba: family(r, "kba_attempts", "Answers to security questions", &[("outcome", ANSWERED)])?,
             kba_unusable: counter(r, "kba_unusable_questions", "Security questions of accounts that cannot be asked")?,
@@ -310,6 +313,10 @@ impl Metrics {
             Event::SubmitsFull => add(&self.full, &["submits"]),
             Event::LookUpsFull => add(&self.full, &["look_ups"]),
             Event::KeysFull => add(&self.full, &["limiter_keys"]),
+            Event::MarksFull => add(&self.full, &["marks"]),
+            Event::CaptchaSolved => add(&self.captchas, &["solved"]),
+            Event::CaptchaRefused => add(&self.captchas, &["refused"]),
+            Event::CaptchaSpent => add(&self.captchas, &["spent"]),
             Event::CodeRight { lane: of, .. } => add(&self.codes, &[lane(of), "right"]),
             Event::CodeWrong { lane: of, .. } => add(&self.codes, &[lane(of), "wrong"]),
             Event::KbaRight { .. } => add(&self.kba, &["right"]),

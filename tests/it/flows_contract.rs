@@ -17,7 +17,7 @@ use resetgate::{
     },
     keys::shared::Shared,
     kv::{Kv, Vault},
-    reset::ports::{Attempt, Claim, Clock, FlowRef, Flows, Lane, NewCode, Opened, Secret, Settled, Time, Turn},
+    reset::ports::{Attempt, Claim, Clock, FlowRef, Flows, Lane, NewCode, Opened, Secret, Settled, Spent, Time, Turn},
     telemetry::metrics::Metrics,
 };
 
@@ -164,6 +164,10 @@ contract! {
     right_answers_prolong_the_flow: 10,
     room_is_taken_by_every_start_until_its_time_and_by_nothing_else: 3,
     parallel_starts_take_no_more_room_than_there_is: 16,
+    what_is_spent_is_spent_until_its_time: 10,
+    one_of_many_spends_it: 10,
+    what_nothing_came_of_can_be_taken_back: 10,
+    there_is_no_more_spent_than_there_is_room: 16,
 }
 
 async fn one_of_many_has_the_turn_to_answer(cache: Cache) {
@@ -386,6 +390,68 @@ async fn parallel_starts_take_no_more_room_than_there_is(cache: Cache) {
         tasks.spawn(async move { cache.flows().reserve(cache.later(LIFE)).await.unwrap() });
     }
     assert_eq!(tasks.join_all().await.iter().filter(|found| **found).count(), 16);
+}
+
+async fn what_is_spent_is_spent_until_its_time(cache: Cache) {
+    let spend = async |mark: u8, life| cache.flows().spend_once([mark; 16], cache.later(life)).await.unwrap();
+    assert_eq!((spend(1, LIFE).await, spend(2, LIFE).await), (Spent::Now, Spent::Now));
+    assert_eq!((spend(1, LIFE).await, spend(1, 2 * LIFE).await), (Spent::Before, Spent::Before));
+    assert!(!cache.attempt(&flow(1, 1), Lane::Asker, CODE).await, "a mark is no record");
+    if cache.server.is_none() {
+        // A server forgets them by its own clock, which nobody can move.
+        cache.forward(LIFE);
+        assert_eq!(spend(1, LIFE).await, Spent::Now);
+    }
+}
+
+async fn one_of_many_spends_it(cache: Cache) {
+    let cache = Arc::new(cache);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let cache = cache.clone();
+        tasks.spawn(async move { cache.flows().spend_once([1; 16], cache.later(LIFE)).await.unwrap() });
+    }
+    let spent = tasks.join_all().await;
+    assert_eq!(spent.iter().filter(|spent| **spent == Spent::Now).count(), 1);
+    assert_eq!(spent.iter().filter(|spent| **spent == Spent::Before).count(), 63);
+}
+
+async fn what_nothing_came_of_can_be_taken_back(cache: Cache) {
+    let spend = async || cache.flows().spend_once([1; 16], cache.later(LIFE)).await.unwrap();
+    assert_eq!((spend().await, spend().await), (Spent::Now, Spent::Before));
+    cache.flows().unspend([1; 16]).await.unwrap();
+    assert_eq!((spend().await, spend().await), (Spent::Now, Spent::Before));
+    cache.flows().unspend([9; 16]).await.unwrap();
+}
+
+async fn there_is_no_more_spent_than_there_is_room(cache: Cache) {
+    let cache = Arc::new(cache);
+    let mut tasks = tokio::task::JoinSet::new();
+    for mark in 0..64 {
+        let cache = cache.clone();
+        tasks.spawn(async move { cache.flows().spend_once([mark; 16], cache.later(LIFE)).await.unwrap() });
+    }
+    let spent = tasks.join_all().await;
+    assert_eq!(spent.iter().filter(|spent| **spent == Spent::Now).count(), 16);
+    assert_eq!(spent.iter().filter(|spent| **spent == Spent::Full).count(), 48);
+    let one = spent.iter().position(|spent| *spent == Spent::Now).unwrap();
+    let known = cache.flows().spend_once([u8::try_from(one).unwrap(); 16], cache.later(LIFE)).await.unwrap();
+    assert_eq!(known, Spent::Before, "also where there is room for no more");
+    cache.forward(LIFE + cache.slack);
+    let again = cache.flows().spend_once([100; 16], cache.later(LIFE)).await.unwrap();
+    assert_eq!(again, Spent::Now, "their time is over");
+}
+
+/// A restart, or an upgrade, makes nothing good again that was spent.
+#[tokio::test]
+async fn what_is_spent_goes_over_to_the_next_process() {
+    let clock = Arc::new(ManualClock::new());
+    let (before, after) = (MemoryFlows::new(3, RULES, clock.clone()), MemoryFlows::new(3, RULES, clock.clone()));
+    let until = clock.now().after(LIFE);
+    assert_eq!(before.spend_once([1; 16], until).await, Ok(Spent::Now));
+    after.go_on(before.keep()).await;
+    assert_eq!(after.spend_once([1; 16], until).await, Ok(Spent::Before));
+    assert_eq!(after.spend_once([2; 16], until).await, Ok(Spent::Now));
 }
 
 #[tokio::test]

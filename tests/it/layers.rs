@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Each module's name, and what of this crate it may name besides itself; `*` is everything.
-const MAY_NAME: [(&str, &[&str]); 27] = [
+const MAY_NAME: [(&str, &[&str]); 28] = [
     ("main", &["cli", "config", "app", "telemetry", "demo", "dumps", "supervisor"]),
     ("cli", &["config", "keys", "doctor", "telemetry::audit"]),
     ("app", &["*"]),
@@ -49,6 +49,7 @@ const MAY_NAME: [(&str, &[&str]); 27] = [
     ("flows", ADAPTER),
     ("limits", ADAPTER),
     ("keys", ADAPTER),
+    ("captcha", ADAPTER),
     ("reset", &[]),
     ("config", &["reset::process", "reset::secret"]),
     ("telemetry", &["reset::ports"]),

@@ -84,6 +84,9 @@ async fn starts_are_decided_as_in_memory() {
             let client = clients[turn * 7 % clients.len()];
             let (here, there) = (decided(memory.check_start(client)), decided(server.start(client).await));
             assert_eq!(here, there, "turn {turn}: {client:?}");
+            for client in &clients {
+                assert_eq!(memory.pressure(*client), server.is_pressed(*client).await, "turn {turn}: {client:?}");
+            }
             if turn % 23 == 22 {
                 // A little more than what comes back by then: the server's own clock goes on.
                 let span = 11 * MINUTE + Duration::from_secs(7);
@@ -132,6 +135,7 @@ async fn without_a_server_starts_are_counted_here_and_accounts_get_nothing() {
         told.push(decided(server.start(client).await));
     }
     assert!(told[..4].iter().all(Result::is_ok) && told[4..].iter().all(Result::is_err), "{told:?}");
+    assert!(server.is_pressed(client).await && !server.is_pressed(Client::V4([192, 0, 2, 2])).await);
     for rule in [Rule::MailPerAccount, Rule::CodePerAccount, Rule::AnswerPerAccount] {
         assert!(matches!(server.charge(rule, account).await, Decision::Denied { .. }));
     }

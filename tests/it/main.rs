@@ -6,6 +6,7 @@ mod after;
 mod answers;
 mod audit;
 mod bounds;
+mod captcha;
 mod codes_server;
 mod connections;
 mod decoys;

@@ -52,6 +52,9 @@ impl Limits for Broken {
     async fn start(&self, _: Client) -> Start {
         panic!("told to panic")
     }
+    async fn is_pressed(&self, _: Client) -> bool {
+        panic!("told to panic")
+    }
 }
 
 #[tokio::test]
@@ -164,6 +167,7 @@ async fn parts(config: &config::Config, limits: Arc<dyn Limits>) -> Parts {
         keys: Arc::new(RingKeys::new(&config.token.keys, &[7; 32]).unwrap()),
         clock,
         events: Arc::clone(&events),
+        challenge: None,
     };
     let engine = Arc::new(Engine::new(&config.reset.process, app::settings(config), ports).await);
     let generation = Generation::start(config, engine, limits, &metrics).await.unwrap();

@@ -11,6 +11,8 @@ const PLAIN: &[&str] = &[
     "class",
     "storage",
     "parameterNames",
+    "recaptchaSiteKey",
+    "recaptchaUri",
     "validQueryFields",
     "identityIdField",
     "identityEmailField",

@@ -157,6 +157,7 @@ fn every_key_of_the_reference_is_shown() {
         "identity.tls.",
         "identity.auth.tls.",
         "codes.tls.",
+        "captcha.tls.",
         "tracing.tls.",
         "policy.breach.tls.",
         "after.webhook.tls.",
@@ -196,7 +197,7 @@ fn no_secret_is_shown_wherever_it_is() {
 }
 
 /// Of the process file; all other settings that it may have are shown.
-const NOT_SHOWN: &[&str] = &["sharedKey", "emailServiceParameters"];
+const NOT_SHOWN: &[&str] = &["sharedKey", "emailServiceParameters", "recaptchaSecretKey"];
 
 /// The names in the code that reads the process file.
 fn settings() -> BTreeSet<String> {

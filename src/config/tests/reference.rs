@@ -116,6 +116,9 @@ fn wrong(value: &str) -> Vec<&'static str> {
         }
         (_, Some(_)) => vec!["5", "true", "[\"x\"]", "\"\"", NONSENSE],
         _ if value.starts_with('[') => vec!["5", "\"x\"", "[5]", "[\"\"]", r#"["no such thing \u0007 ✗"]"#],
+        _ if value.contains('.') && value.parse::<f64>().is_ok() => {
+            vec!["\"0.5\"", "-0.1", "1.5", "7", "nan", "inf", "true", "[]"]
+        }
         _ if number(value) => vec!["\"5\"", "-1", "1.5", "4_294_967_295", "99_999_999_999_999_999_999", "[]"],
         _ => panic!("what is {value}?"),
     }

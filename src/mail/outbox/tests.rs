@@ -77,6 +77,9 @@ impl Limits for Pace {
         self.allowed.fetch_add(1, SeqCst);
         Decision::Allowed
     }
+    async fn is_pressed(&self, _: Client) -> bool {
+        false
+    }
     async fn restore(&self, _: Rule, _: LimitKey) {}
 
     async fn start(&self, _: Client) -> Start {

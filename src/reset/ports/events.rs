@@ -39,6 +39,8 @@ pub enum Service {
     Keys,
     /// Whoever says which passwords are good enough.
     Policy,
+    /// Who judges captchas.
+    Captcha,
 }
 
 /// What is done when a password is set.
@@ -88,6 +90,14 @@ pub enum Event {
     SubmitsFull,
     /// Too many calls to the identity store were under way.
     LookUpsFull,
+    /// There was no room to remember what is spent.
+    MarksFull,
+    /// A captcha was solved.
+    CaptchaSolved,
+    /// An answer to a captcha was refused.
+    CaptchaRefused,
+    /// A user query came with a captcha that an earlier one had used.
+    CaptchaSpent,
     /// A token was shown that is not ours, is over, or is of another process.
     TokenRefused,
     /// The right code was shown.

@@ -103,6 +103,17 @@ pub enum Settled {
     Unknown,
 }
 
+/// How spending something ended that can be spent once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// By this call.
+    Now,
+    /// By an earlier one.
+    Before,
+    /// Not at all: there is no room to remember it, for whomever.
+    Full,
+}
+
 /// The code cache: one record an account, changed only by atomic steps.
 #[async_trait]
 pub trait Flows: Send + Sync {
@@ -124,4 +135,8 @@ pub trait Flows: Send + Sync {
     async fn claim(&self, at: &FlowRef, password: Digest, lease: Duration) -> Result<Claim, Down>;
     /// Ends a granted claim.
     async fn settle(&self, at: &FlowRef, how: Settled) -> Result<(), Down>;
+    /// Spends what that mark stands for; the mark is kept until then. One of many calls finds it unspent.
+    async fn spend_once(&self, mark: Digest, until: Time) -> Result<Spent, Down>;
+    /// Takes back what this caller has spent, for nothing came of it.
+    async fn unspend(&self, mark: Digest) -> Result<(), Down>;
 }

@@ -1,7 +1,9 @@
 //! Which orders of stages are a safe reset.
 
 use super::{Notes, StageSettings, fault};
-use crate::reset::stages::{email_validation, kba, parameters, reset_stage, user_query, validate_active_account};
+use crate::reset::stages::{
+    captcha, email_validation, kba, parameters, reset_stage, user_query, validate_active_account,
+};
 
 /// What an order needs so that nobody sets a password without having shown that the account is theirs, and so that the
 /// look-up, the status and the mail are one step for everyone.
@@ -36,6 +38,14 @@ pub(super) fn check(stages: &[Option<StageSettings>], kba_alone: bool, notes: &m
     }
     if at(parameters::NAME).is_some_and(|index| index != 0) {
         say("/stageConfigs".to_owned(), "must have parameters as its first stage, if at all");
+    }
+    if let (Some(captcha), Some(query)) = (at(captcha::NAME), query)
+        && captcha > query
+    {
+        say(
+            format!("/stageConfigs/{captcha}"),
+            "must come before userQuery: behind it, it would keep no program from asking who has an account",
+        );
     }
     let active = at(validate_active_account::NAME);
     if let (Some(query), Some(proof)) = (query, proof) {

@@ -129,7 +129,7 @@ fn what_idm_would_fill_in_is_a_fault() {
 
 #[test]
 fn stages_that_are_not_here_are_refused_by_name() {
-    let other = |file: &mut Value| file["stageConfigs"][0] = json!({"name": "captcha"});
+    let other = |file: &mut Value| file["stageConfigs"][0] = json!({"name": "termsAndConditions"});
     assert_fault(other, "/stageConfigs/0/name", "must be a stage that resetgate has");
 }
 
@@ -184,4 +184,69 @@ fn what_is_no_process_is_said_to_be_none() {
     for text in ["", "[]", "{}", "null", "{\"stageConfigs\": [1], \"snapshotToken\": 2}"] {
         assert!(!Process::parse(text).unwrap_err().is_empty(), "{text}");
     }
+}
+
+fn captcha() -> Value {
+    json!({
+        "name": "captcha",
+        "recaptchaSiteKey": "6Lsite",
+        "recaptchaSecretKey": "6Lsecret",
+        "recaptchaUri": "https://www.google.com/recaptcha/api/siteverify",
+    })
+}
+
+fn insert(file: &mut Value, index: usize, stage: Value) {
+    file["stageConfigs"].as_array_mut().unwrap().insert(index, stage);
+}
+
+#[test]
+fn a_captcha_comes_before_the_query() {
+    for index in [0, 1] {
+        let mut file = whole();
+        if index == 0 {
+            file["stageConfigs"].as_array_mut().unwrap().remove(0);
+        }
+        insert(&mut file, index, captcha());
+        let (process, warnings) = Process::parse(&file.to_string()).unwrap();
+        assert_eq!((warnings.len(), process.stages[index].name()), (0, "captcha"));
+        let settings = process.captcha().unwrap();
+        assert_eq!(settings.site_key, "6Lsite");
+        assert_eq!(settings.secret.unwrap().expose(), "6Lsecret");
+        assert!(!format!("{process:?}").contains("6Lsecret") && !process.binding().contains("6Lsecret"));
+    }
+    let late = |index: usize| move |file: &mut Value| insert(file, index, captcha());
+    assert_fault(late(2), "/stageConfigs/2", "must come before userQuery");
+    assert_fault(late(4), "/stageConfigs/4", "must come before userQuery");
+    assert_fault(late(0), "/stageConfigs", "parameters as its first stage");
+    let twice = |file: &mut Value| {
+        insert(file, 1, captcha());
+        insert(file, 1, captcha());
+    };
+    assert_fault(twice, "/stageConfigs/2", "a second time");
+}
+
+#[test]
+fn a_captcha_needs_what_idm_needs_and_its_secret_may_be_elsewhere() {
+    let without = |key: &'static str| {
+        move |file: &mut Value| {
+            insert(file, 1, captcha());
+            file["stageConfigs"][1].as_object_mut().unwrap().remove(key);
+        }
+    };
+    assert_fault(without("recaptchaSiteKey"), "/stageConfigs/1", "recaptchaSiteKey");
+    assert_fault(without("recaptchaUri"), "/stageConfigs/1", "recaptchaUri");
+    let settings = |change: fn(&mut Value)| {
+        let mut file = whole();
+        insert(&mut file, 1, captcha());
+        change(&mut file["stageConfigs"][1]);
+        Process::parse(&file.to_string()).unwrap().0.captcha().unwrap()
+    };
+    assert!(settings(|stage| stage["recaptchaSecretKey"] = json!(null)).secret.is_none());
+    let encrypted = json!({"$crypto": {"type": "x-simple-encryption", "value": {"data": "x"}}});
+    let mut file = whole();
+    insert(&mut file, 1, captcha());
+    file["stageConfigs"][1]["recaptchaSecretKey"] = encrypted;
+    assert!(Process::parse(&file.to_string()).unwrap().0.captcha().unwrap().secret.is_none());
+    let own = settings(|stage| *stage = json!({"name": "captcha", "recaptchaUri": "altcha:"}));
+    assert_eq!((own.site_key.as_str(), own.uri.as_str()), ("", OWN_CAPTCHA));
 }

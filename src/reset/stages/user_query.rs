@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::email_validation::codes_down;
+use super::{captcha, email_validation::codes_down};
 use crate::reset::{
     error::Stop,
     filter::Filter,
@@ -52,7 +52,12 @@ impl Settings {
 }
 
 /// The stage.
-pub struct UserQuery(pub Settings);
+pub struct UserQuery {
+    /// Its part of the process file.
+    pub settings: Settings,
+    /// That of the captcha, where the process has one.
+    pub captcha: Option<captcha::Settings>,
+}
 
 #[async_trait]
 impl Stage for UserQuery {
@@ -67,7 +72,12 @@ impl Stage for UserQuery {
 
     async fn advance(&self, input: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
         let text = input.required_text("queryFilter")?;
-        let filter = Filter::parse(text, &self.0.valid_fields).map_err(|_| Stop::bad("Invalid query filter"))?;
+        let filter = Filter::parse(text, &self.settings.valid_fields).map_err(|_| Stop::bad("Invalid query filter"))?;
+        if let Some(captcha) = &self.captcha
+            && let Some(first) = captcha.admit(flow, cx).await?
+        {
+            return Ok(first);
+        }
         let share = cx.start(&filter).await?;
         // From here on all take the same time, whatever comes of it, and all that may be full is asked first.
         flow.floored = true;
@@ -112,7 +122,7 @@ impl UserQuery {
     /// of them is to get a link, and all have one mail address.
     async fn look_up(&self, filter: &Filter, cx: &Cx<'_>) -> Result<Result<Vec<Account>, Decoy>, Stop> {
         let each = cx.settings.each_of_a_mailbox;
-        let Settings { mail_field, status_field, name_field, .. } = &self.0;
+        let Settings { mail_field, status_field, name_field, .. } = &self.settings;
         let name_field = name_field.as_ref().filter(|_| each);
         let mut want: Vec<Field> = filter.fields().into_iter().cloned().collect();
         for field in [Some(mail_field), status_field.as_ref(), name_field].into_iter().flatten() {
@@ -123,10 +133,10 @@ impl UserQuery {
         // One more than can be used: that there are too many must not look as if there were not.
         let most = if each { MAX_SHARERS + 1 } else { 2 };
         let asked = if cx.settings.case_sensitive { filter.clone().in_either_case() } else { filter.clone() };
-        let mut found = cx.ports.accounts.find(cx.caller, &self.0.resource, &asked, &want, most).await;
+        let mut found = cx.ports.accounts.find(cx.caller, &self.settings.resource, &asked, &want, most).await;
         if found.as_ref().is_err_and(|down| down.sent) {
             // A connection lost by chance must not cost its owner a mail.
-            found = cx.ports.accounts.find(cx.caller, &self.0.resource, &asked, &want, most).await;
+            found = cx.ports.accounts.find(cx.caller, &self.settings.resource, &asked, &want, most).await;
         }
         let found = match found {
             Ok(found) => found,
@@ -163,14 +173,19 @@ impl UserQuery {
 
     /// Whether the store fails on one look-up only, which must not be told, or is down, which is told to all.
     async fn store_answers_others(&self, cx: &Cx<'_>) -> Result<bool, Stop> {
-        let Some(field) = self.0.valid_fields.first() else { return Ok(false) };
+        let Some(field) = self.settings.valid_fields.first() else { return Ok(false) };
         let nobody: String = cx.random()?.iter().map(|byte| format!("{byte:02x}")).collect();
         let filter = Filter::Eq(field.clone(), nobody.as_str().into());
-        Ok(cx.ports.accounts.find(cx.caller, &self.0.resource, &filter, std::slice::from_ref(field), 1).await.is_ok())
+        Ok(cx
+            .ports
+            .accounts
+            .find(cx.caller, &self.settings.resource, &filter, std::slice::from_ref(field), 1)
+            .await
+            .is_ok())
     }
 
     fn remember(&self, found: Vec<Account>, flow: &mut Flow, cx: &Cx<'_>) -> Result<(), Stop> {
-        let address = found.first().and_then(|account| account.text(&self.0.mail_field));
+        let address = found.first().and_then(|account| account.text(&self.settings.mail_field));
         let address = address.map(|address| Secret::new(address.trim()));
         let mut sharers: Vec<_> = found.into_iter().map(|account| self.sharer(account, cx)).collect();
         flow.found = Found { address, status: None, sharers: Vec::new() };
@@ -187,7 +202,7 @@ impl UserQuery {
     }
 
     fn sharer(&self, account: Account, cx: &Cx<'_>) -> Sharer {
-        let Settings { mail_field, status_field, name_field, .. } = &self.0;
+        let Settings { mail_field, status_field, name_field, .. } = &self.settings;
         let text = |field: &Option<Field>| field.as_ref().and_then(|field| account.text(field)).map(str::to_owned);
         let (status, name) = (text(status_field), text(name_field));
         let mail = mail_digest(cx, account.text(mail_field).unwrap_or_default());

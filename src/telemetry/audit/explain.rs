@@ -27,6 +27,10 @@ pub fn explain(line: &Line) -> String {
         "submits_full" => "refused: too many steps are at work (reset.max_in_flight); 503".to_owned(),
         "look_ups_full" => "refused: too many calls to the store (identity.max_concurrent); 503".to_owned(),
         "limiter_keys_full" => "refused: the limits remember too many clients (limits.capacity)".to_owned(),
+        "marks_full" => "refused: too many used captchas are remembered (codes.capacity); 503".to_owned(),
+        "captcha_solved" => "a captcha was solved".to_owned(),
+        "captcha_refused" => format!("an answer to a captcha was refused: {}", captcha(reason)),
+        "captcha_spent" => "refused: the captcha was used by an earlier user query".to_owned(),
         "token_refused" => format!("a token was refused: {}", token(reason)),
         "code_right" => format!("the right code was shown{}", lane(line)),
         "code_wrong" => format!("a code was refused{}: {}", lane(line), code(reason)),
@@ -57,6 +61,7 @@ pub fn explain(line: &Line) -> String {
         "service_down" => match line.service.as_deref() {
             Some("identity") => "the identity store did not do its work".to_owned(),
             Some("codes") => "the code cache did not do its work".to_owned(),
+            Some("captcha") => "nobody could tell whether a captcha was solved; 503".to_owned(),
             _ => "the crypto library did not do its work".to_owned(),
         },
         "disguised_target" => "a path was refused that looks like the reset path in another spelling; 404".to_owned(),
@@ -84,6 +89,23 @@ fn because(reason: &str) -> String {
         "crowded" => "the account has as many open resets as it may",
         "look-up-failed" => "the store failed on this one look-up",
         "no-questions" => "the account has too few security questions that can be asked",
+        other => return other.to_owned(),
+    }
+    .to_owned()
+}
+
+fn captcha(reason: &str) -> String {
+    match reason {
+        "empty" => "there was none",
+        "used" => "it was used already",
+        "too-long" => "it is longer than any that there is",
+        "unsolved" => "the service says no",
+        "hostname" => "it was solved on a page of another host (captcha.hostnames)",
+        "action" => "it was solved for something else (captcha.action)",
+        "score" => "its score is too low (captcha.min_score)",
+        "malformed" => "it is none",
+        "forged" => "it is of no question of ours",
+        "expired" => "its question has expired",
         other => return other.to_owned(),
     }
     .to_owned()

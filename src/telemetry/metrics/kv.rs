@@ -27,6 +27,8 @@ pub enum KvCall {
     Repeat,
     /// Keeping its answer.
     Answer,
+    /// Spending what is good once, or taking that back.
+    Spend,
     /// Charging limits.
     Limit,
     /// Waiting for its replicas.
@@ -87,6 +89,7 @@ impl KvNumbers {
             of(KvCall::Reserve)?,
             of(KvCall::Repeat)?,
             of(KvCall::Answer)?,
+            of(KvCall::Spend)?,
             of(KvCall::Limit)?,
             of(KvCall::Copied)?,
         ];

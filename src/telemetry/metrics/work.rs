@@ -18,6 +18,7 @@ use crate::{
 pub const STAGES: &[&str] = &[
     "none",
     "parameters",
+    "captcha",
     "userQuery",
     "validateActiveAccount",
     "emailValidation",

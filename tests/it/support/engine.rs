@@ -258,6 +258,7 @@ impl Machine {
             keys: Arc::new(RingKeys::new(&config.token.keys, &[9; 32]).unwrap()),
             clock,
             events: noted,
+            challenge: None,
         };
         let settings = Settings { answer_floor: floor, ..app::settings(config) };
         let engine = Arc::new(Engine::new(&config.reset.process, settings, ports).await);
@@ -277,8 +278,8 @@ impl Machine {
         Answered(self.engine.clone().submit(body.to_string().into(), caller).await)
     }
 
-    pub(crate) fn read(&self) -> Answered {
-        Answered(self.engine.read())
+    pub(crate) async fn read(&self, client: Client) -> Answered {
+        Answered(self.engine.read(client).await)
     }
 
     /// The links mailed so far.

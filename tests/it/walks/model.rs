@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use proptest::prelude::*;
-use resetgate::reset::ports::{Clock, Time};
+use resetgate::reset::ports::{Client, Clock, Time};
 use serde_json::{Value, json};
 
 use super::{Input, NAMES, Step, Token};
@@ -81,7 +81,7 @@ impl Walk {
     pub(super) async fn take(&mut self, step: &Step) -> Checked {
         self.step += 1;
         match *step {
-            Step::Get => prop_assert!(self.machine.read().token().is_none()),
+            Step::Get => prop_assert!(self.machine.read(Client::Unknown).await.token().is_none()),
             Step::Wait(seconds) => self.machine.clock.forward(Duration::from_secs(seconds)),
             Step::Start(who) => {
                 self.post(Token::None, Input::Empty).await?;

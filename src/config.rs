@@ -34,6 +34,7 @@ mod tls;
 mod tracing;
 mod units;
 mod upstream;
+mod wording;
 mod words;
 
 #[cfg(test)]
@@ -66,6 +67,7 @@ pub use self::{
     tracing::Tracing,
     units::deadline,
     upstream::Upstream,
+    wording::{LetterTemplate, Wording},
     words::WordList,
 };
 pub use crate::reset::{process::Process, secret::Secret};

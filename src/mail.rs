@@ -72,7 +72,7 @@ pub fn start(
     clock: Arc<dyn Clock>,
     events: Arc<dyn Events>,
 ) -> Result<Arc<dyn Outbox>, StartError> {
-    let letters = Some(letter::Letters::new(config.from.as_deref(), email, digits)?);
+    let letters = Some(letter::Letters::new(config.from.as_deref(), email, digits, &config.wording)?);
     Ok(Arc::new(postbox(config, letters, service, limits, clock, events)?))
 }
 
@@ -104,7 +104,7 @@ fn postbox(
         }
         config::Transport::File(path) => Box::new(folder::Folder::new(path.clone()).map_err(StartError::Folder)?),
     };
-    let notices = notices::Notices::new(config.from.as_deref())?;
+    let notices = notices::Notices::new(config.from.as_deref(), &config.wording)?;
     let world = outbox::World { letters, notices, carrier, limits, clock, events, random: outbox::random };
     Ok(outbox::Postbox::start(world, config.capacity, config.later))
 }

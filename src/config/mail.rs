@@ -8,6 +8,7 @@ use super::{
     raw::{MISSING, Section},
     secret::{EXPOSED, Surroundings},
     units,
+    wording::{Wording, wording},
 };
 
 /// `[mail]`
@@ -17,6 +18,8 @@ pub struct Mail {
     pub transport: Transport,
     /// The sender: one mailbox. None only where IDM's own mail service is to say.
     pub from: Option<String>,
+    /// In which words.
+    pub wording: Wording,
     /// `EHLO` name, where not the host's own.
     pub helo: Option<String>,
     /// Mails waiting, decoys included.
@@ -139,10 +142,11 @@ pub(super) fn mail(
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
         if text.chars().all(plain) { Ok(text.to_owned()) } else { Err("must be a host name or [address]".to_owned()) }
     });
+    let wording = wording(&mut section, around);
     let capacity = section.number("capacity", 10_000, 1..=1_000_000);
     section.finish();
     let capacity = usize::try_from(capacity?).ok()?;
-    Some(Mail { transport: transport?, from: from?, helo: helo?, capacity, later: capacity })
+    Some(Mail { transport: transport?, from: from?, wording: wording?, helo: helo?, capacity, later: capacity })
 }
 
 /// What only a relay has.

@@ -11,6 +11,7 @@ mod policies;
 mod process_files;
 mod questions;
 mod reference;
+mod templates;
 
 const GOOD: &str = r#"[upstream]
 url = "http://127.0.0.1:8081"

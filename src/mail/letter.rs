@@ -14,11 +14,16 @@ use super::{
     StartError,
     language::{account, lifetime, typed},
 };
-use crate::reset::{
-    ports::{Job, Secret, Time},
-    process::EmailSettings,
+use crate::{
+    config::Wording,
+    reset::{
+        ports::{Job, Secret, Time},
+        process::EmailSettings,
+    },
 };
 
+/// Stands for the link in a file of the operator's own; what does in the process file, that file says.
+pub const LINK_TOKEN: &str = "%link%";
 /// Stands for the minutes that the link has left, in a body of the process file.
 pub const MINUTES_TOKEN: &str = "%minutes%";
 /// Stands for the code that may be typed in place of following the link.
@@ -48,9 +53,6 @@ pub struct Letters {
     bodies: Vec<(String, Body)>,
     /// For a mailbox that gets a letter for another account as well: these say which one they are for.
     named: Vec<(String, Body)>,
-    /// Whether the link must be escaped in the HTML part: where that part is ours, but not where it is the process
-    /// file's, whose authors know IDM, which escapes nothing.
-    escape: bool,
     /// Whether the process file's own texts are the HTML part.
     html: bool,
     mime_type: Option<String>,
@@ -60,6 +62,18 @@ pub struct Letters {
 struct Body {
     text: String,
     html: String,
+    /// Whether the link must be escaped in the HTML part: where that part is ours, but not where somebody wrote it, who
+    /// knows IDM, which escapes nothing.
+    escape: bool,
+}
+
+/// What a body is made of: one part at least.
+#[derive(Clone, Copy)]
+struct Parts<'a> {
+    text: Option<&'a str>,
+    html: Option<&'a str>,
+    /// What stands for the link in them.
+    link: &'a str,
 }
 
 /// The letter cannot be written: the address is not one, or a header cannot be made.
@@ -68,21 +82,63 @@ struct Body {
 pub struct Unwritable;
 
 impl Letters {
-    /// Prepares the letters of a process. With `digits`, each tells the code to type, wanted by the body or not.
-    pub fn new(from: Option<&str>, settings: &EmailSettings, digits: bool) -> Result<Self, StartError> {
+    /// Prepares the letters of a process, in the words of its file and, before those, of the operator's. With `digits`,
+    /// each tells the code to type, wanted by the body or not.
+    pub fn new(
+        from: Option<&str>,
+        settings: &EmailSettings,
+        digits: bool,
+        wording: &Wording,
+    ) -> Result<Self, StartError> {
         let from = from.map(sender).transpose()?;
         if settings.subjects.is_empty() || settings.messages.is_empty() {
             return Err(StartError::NoText);
         }
-        let subjects = settings.subjects.iter().map(|(tag, text)| (tag.clone(), one_line(text))).collect();
-        let bodies = |sentence| {
-            let body = |(tag, text): &(String, String)| (tag.clone(), Body::new(tag, text, settings, sentence));
-            settings.messages.iter().map(body).collect()
+        let mut subjects: Vec<_> = settings.subjects.iter().map(|(tag, text)| (tag.clone(), one_line(text))).collect();
+        let mut texts: Vec<_> = settings
+            .messages
+            .iter()
+            .map(|(tag, text)| {
+                let (html, text) =
+                    if settings.html { (Some(text.as_str()), None) } else { (None, Some(text.as_str())) };
+                (tag.clone(), Parts { text, html, link: &settings.link_token })
+            })
+            .collect();
+        for template in &wording.reset {
+            if let Some(subject) = &template.subject {
+                put(&mut subjects, &template.tag, one_line(subject));
+            }
+            let (text, html) = (template.text.as_deref(), template.html.as_deref());
+            if text.is_some() || html.is_some() {
+                put(&mut texts, &template.tag, Parts { text, html, link: LINK_TOKEN });
+            }
+        }
+        prefer(&mut subjects, &wording.locale);
+        prefer(&mut texts, &wording.locale);
+        let bodies = |sentence| -> Vec<_> {
+            texts.iter().map(|(tag, parts)| (tag.clone(), Body::new(tag, *parts, sentence))).collect()
         };
         // Of an account that shares its mailbox nothing can be typed: nobody knows which one the asker means.
         let (bodies, named) = (bodies(digits.then_some(TYPED)), bodies(Some(NAMED)));
         let mime_type = settings.mime_type.clone();
-        Ok(Self { from, subjects, bodies, named, escape: !settings.html, html: settings.html, mime_type })
+        Ok(Self { from, subjects, bodies, named, html: settings.html, mime_type })
+    }
+
+    /// The languages that there is a subject or a text in, the first that whoever asks for none of them gets.
+    pub fn languages(&self) -> Vec<&str> {
+        let mut languages: Vec<&str> = Vec::new();
+        for tag in self.bodies.iter().map(|(tag, _)| tag).chain(self.subjects.iter().map(|(tag, _)| tag)) {
+            if !languages.iter().any(|known| same(known, tag)) {
+                languages.push(tag);
+            }
+        }
+        languages
+    }
+
+    /// In which languages whoever wants that one gets the subject and the text.
+    pub fn chosen(&self, language: &str) -> Option<(&str, &str)> {
+        let language = language.replace('_', "-");
+        Some((&choose(&self.subjects, &language)?.0, &choose(&self.bodies, &language)?.0))
     }
 
     /// Who sends them.
@@ -99,7 +155,7 @@ impl Letters {
         // To the nearest: a letter that leaves within the second should not say a minute less than was configured.
         let minutes = ((job.until.since(now).as_secs() + 30) / 60).max(1);
         let link = Secret::new(job.link.expose().chars().filter(|c| !c.is_control()).collect::<String>());
-        let in_html = Secret::new(if self.escape { escaped(link.expose()) } else { link.expose().clone() });
+        let in_html = Secret::new(if body.escape { escaped(link.expose()) } else { link.expose().clone() });
         let known = Known { tag, minutes, code: job.code.expose() };
         let name = job.name.as_ref().map_or("", |name| name.expose());
         let name = if name.trim().is_empty() { &job.source.account.0 } else { name };
@@ -137,27 +193,57 @@ pub fn address(text: &str) -> Option<Address> {
 
 impl Body {
     /// Ends with that sentence as well, unless it says it itself.
-    fn new(tag: &str, template: &str, settings: &EmailSettings, sentence: Option<char>) -> Self {
+    fn new(tag: &str, parts: Parts<'_>, sentence: Option<char>) -> Self {
+        let part = |template: Option<&str>, html| template.map(|text| Self::part(text, html, parts.link, sentence));
+        match (part(parts.text, false), part(parts.html, true)) {
+            (Some(text), Some(html)) => Self { text, html, escape: false },
+            (text, Some(html)) => Self { text: text.unwrap_or_else(|| text_of(&html)), html, escape: false },
+            (text, None) => {
+                let text = text.unwrap_or_default();
+                Self { html: html_of(tag, &text), text, escape: true }
+            }
+        }
+    }
+
+    fn part(template: &str, html: bool, link: &str, sentence: Option<char>) -> String {
         let mut template = clean(template).replace(ALL, "");
-        if !settings.link_token.is_empty() {
-            template = template.replace(&clean(&settings.link_token), &LINK.to_string());
+        if !link.is_empty() {
+            template = template.replace(&clean(link), &LINK.to_string());
         }
         let sentence = sentence.filter(|sentence| *sentence != TYPED || !template.contains(CODE_TOKEN));
         let lifetime = (!template.contains(MINUTES_TOKEN)).then_some(LIFETIME);
         template = template.replace(MINUTES_TOKEN, &MINUTES.to_string()).replace(CODE_TOKEN, &CODE.to_string());
         for sentence in sentence.into_iter().chain(lifetime) {
-            if settings.html {
+            if html {
                 insert_at_end(&mut template, &format!("<p>{sentence}</p>\r\n"));
             } else {
                 template = format!("{}\r\n\r\n{sentence}\r\n", template.trim_end());
             }
         }
-        if settings.html {
-            Self { text: text_of(&template), html: template }
-        } else {
-            Self { html: html_of(tag, &template), text: template }
-        }
+        template
     }
+}
+
+/// Puts it in the place of what there is in that language, or after all there is.
+fn put<T>(all: &mut Vec<(String, T)>, tag: &str, new: T) {
+    match all.iter_mut().find(|(known, _)| same(known, tag)) {
+        Some((_, old)) => *old = new,
+        None => all.push((tag.to_owned(), new)),
+    }
+}
+
+/// Has what whoever wants that language gets come first: it is what whoever wants none gets.
+pub(super) fn prefer<T>(all: &mut Vec<(String, T)>, locale: &str) {
+    let chosen = choose(all, locale).map(|(tag, _)| tag.clone());
+    if let Some(at) = chosen.and_then(|chosen| all.iter().position(|(tag, _)| *tag == chosen)) {
+        let first = all.remove(at);
+        all.insert(0, first);
+    }
+}
+
+/// Whether both are the same tag.
+pub(super) fn same(one: &str, other: &str) -> bool {
+    one.replace('_', "-").eq_ignore_ascii_case(&other.replace('_', "-"))
 }
 
 /// What is only known when the letter is written.
@@ -185,9 +271,14 @@ fn insert_at_end(html: &mut String, paragraph: &str) {
     html.insert_str(at, paragraph);
 }
 
+/// What of an HTML text is to be read.
+pub(super) fn words_of(html: &str) -> String {
+    clean(&nanohtml2text::html2text(html))
+}
+
 /// The text part for an HTML body, each link whole and on a line of its own.
 fn text_of(html: &str) -> String {
-    let flat = clean(&nanohtml2text::html2text(html));
+    let flat = words_of(html);
     let mut lines: Vec<String> = Vec::new();
     for line in flat.split("\r\n") {
         // A link's text is followed by its address in brackets.

@@ -8,9 +8,10 @@ use lettre::message::Mailbox;
 use super::{
     StartError,
     language::choose,
-    letter::{Unwritable, Written, address, clean, html_of, one_line, sender},
+    letter::{Unwritable, Written, address, clean, html_of, one_line, prefer, same, sender, words_of},
 };
 use crate::{
+    config::Wording,
     reset::ports::{Client, Notice, Secret, Time},
     telemetry::audit::time,
 };
@@ -45,16 +46,47 @@ impl Body {
         let text = clean(text);
         Self { html: html_of(tag, &text), text }
     }
+
+    /// Of the parts that there are; `None` if there is none.
+    fn of(tag: &str, text: Option<&str>, html: Option<&str>) -> Option<Self> {
+        let html = html.map(clean);
+        let text = text.map(clean).or_else(|| html.as_deref().map(words_of))?;
+        Some(Self { html: html.unwrap_or_else(|| html_of(tag, &text)), text })
+    }
 }
 
 impl Notices {
-    /// Those in our own words.
-    pub(super) fn new(from: Option<&str>) -> Result<Self, StartError> {
-        let texts = OWN.iter().map(|[tag, subject, text, client]| {
+    /// Those in our own words and, before these, in the operator's, which say themselves where it was done from if they
+    /// want to.
+    pub(super) fn new(from: Option<&str>, wording: &Wording) -> Result<Self, StartError> {
+        let own = |[tag, subject, text, client]: &[&str; 4]| {
             let (plain, telling) = (Body::new(tag, text), Body::new(tag, &format!("{text}\n{client}\n")));
             ((*tag).to_owned(), Text { subject: one_line(subject), plain, telling })
-        });
-        Ok(Self { from: from.map(sender).transpose()?, texts: texts.collect() })
+        };
+        let mut texts: Vec<_> = OWN.iter().map(own).collect();
+        for template in &wording.notice {
+            let body = || Body::of(&template.tag, template.text.as_deref(), template.html.as_deref());
+            let subject = template.subject.as_deref().map(one_line);
+            let known = texts.iter().position(|(tag, _)| same(tag, &template.tag));
+            let (_, text) = match known.and_then(|at| texts.get_mut(at)) {
+                Some(text) => text,
+                None => {
+                    // In a language that we have no words in: what it does not say is said in English.
+                    let Some(english) = OWN.first() else { continue };
+                    texts.push((template.tag.clone(), own(english).1));
+                    let Some(text) = texts.last_mut() else { continue };
+                    text
+                }
+            };
+            if let Some(subject) = subject {
+                text.subject = subject;
+            }
+            if let (Some(plain), Some(telling)) = (body(), body()) {
+                (text.plain, text.telling) = (plain, telling);
+            }
+        }
+        prefer(&mut texts, &wording.locale);
+        Ok(Self { from: from.map(sender).transpose()?, texts })
     }
 
     /// Writes one as of `now`. `id` makes its `Message-ID`.

@@ -8,7 +8,7 @@ use mail_parser::{MessageParser, PartType};
 pub use super::smtp::{Dialogue, Step, Wrong};
 use super::{
     StartError, idm,
-    letter::{CODE_TOKEN, Letters, MINUTES_TOKEN, address, choose, escaped},
+    letter::{CODE_TOKEN, Letters, MINUTES_TOKEN, address, escaped, same},
     outbox, smtp,
 };
 use crate::{
@@ -46,15 +46,9 @@ pub fn render(
     link: &str,
     now: Time,
 ) -> Result<Vec<Rendered>, StartError> {
-    let letters = Letters::new(config.from.as_deref(), email, digits.is_some())?;
-    let mut languages: Vec<&String> = Vec::new();
-    for (tag, _) in email.subjects.iter().chain(&email.messages) {
-        if !languages.iter().any(|known| same(known, tag)) {
-            languages.push(tag);
-        }
-    }
+    let letters = Letters::new(config.from.as_deref(), email, digits.is_some(), &config.wording)?;
     let code = "7".repeat(digits.unwrap_or_default().try_into().unwrap_or_default());
-    let render = |language: &String| {
+    let render = |language: &str| {
         let mut faults = Vec::new();
         let bytes = match letters.write(&job(NOBODY, link, &code, language, now), now, "trial").map(|mut letter| {
             // Where IDM says who sends it, any sender will do to look at it.
@@ -71,15 +65,16 @@ pub fn render(
                 0
             }
         };
-        for (what, texts) in [("subject", &email.subjects), ("text", &email.messages)] {
-            let chosen = choose(texts, &language.replace('_', "-")).map(|(tag, _)| tag);
-            if let Some(other) = chosen.filter(|tag| !same(tag, language) && !akin(tag, language)) {
-                faults.push(format!("has no {what} of its own, but that in {other}"));
+        if let Some((subject, text)) = letters.chosen(language) {
+            for (what, other) in [("subject", subject), ("text", text)] {
+                if !same(other, language) && !akin(other, language) {
+                    faults.push(format!("has no {what} of its own, but that in {other}"));
+                }
             }
         }
-        Rendered { language: language.clone(), bytes, faults }
+        Rendered { language: language.to_owned(), bytes, faults }
     };
-    Ok(languages.into_iter().map(render).collect())
+    Ok(letters.languages().into_iter().map(render).collect())
 }
 
 /// Goes through a dialogue with the relay as the configuration has it; with `to`, sends that address a letter in the
@@ -94,11 +89,11 @@ pub async fn relay(
     to: Option<(&str, &str)>,
     now: Time,
 ) -> Result<Dialogue, StartError> {
-    let letters = Letters::new(config.from.as_deref(), email, false)?;
+    let letters = Letters::new(config.from.as_deref(), email, false, &config.wording)?;
     let sender = letters.sender().ok_or(StartError::From)?.clone();
     let id = format!("{:016x}", outbox::random());
     let letter = to.map(|(to, link)| {
-        let language = email.messages.first().map(|(tag, _)| tag.as_str()).unwrap_or_default();
+        let language = letters.languages().first().copied().unwrap_or_default();
         let letter = letters.write(&job(to, link, "", language, now), now, &id);
         letter.and_then(|letter| letter.message()).map_err(|_| StartError::Recipient)
     });
@@ -117,8 +112,8 @@ pub fn for_idm(config: &Mail, email: &EmailSettings, to: Option<(&str, &str)>, n
         const NOTHING: &[u8] = br#"{"to":"","from":"nobody at all","subject":"","type":"text/plain","body":""}"#;
         return Ok(Bytes::from_static(NOTHING));
     };
-    let letters = Letters::new(config.from.as_deref(), email, false)?;
-    let language = email.messages.first().map(|(tag, _)| tag.as_str()).unwrap_or_default();
+    let letters = Letters::new(config.from.as_deref(), email, false, &config.wording)?;
+    let language = letters.languages().first().copied().unwrap_or_default();
     let letter = letters.write(&job(to, link, "", language, now), now, "trial").map_err(|_| StartError::Recipient)?;
     idm::body(&letter, config.from.as_deref()).ok_or(StartError::Recipient)
 }
@@ -171,10 +166,6 @@ fn read(letter: &[u8], email: &EmailSettings, link: &str, code: &str) -> Vec<&'s
 fn ends_there(text: &str, at: usize) -> bool {
     let next = text.get(at..).and_then(|rest| rest.chars().next());
     next.is_none_or(|c| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | ')' | ']' | '.' | ','))
-}
-
-fn same(one: &str, other: &str) -> bool {
-    one.replace('_', "-").eq_ignore_ascii_case(&other.replace('_', "-"))
 }
 
 /// Whether they are of one language, such as `en` and `en-GB`.

@@ -165,3 +165,23 @@ async fn an_answer_does_not_wait_for_its_mail() {
     assert_eq!(world.query("bjensen").await.status, 200);
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
 }
+
+#[tokio::test]
+async fn a_letter_is_a_file_of_its_own_and_another_one_when_that_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("reset.en.txt");
+    std::fs::write(&file, "Your way in: %link%\n").unwrap();
+    let mail = format!("templates = {:?}", folder.path()).leak();
+    let world =
+        World::with(Plan { mail, reset: "answer_floor = \"20ms\"\nmail_gap = \"0s\"", ..Plan::default() }).await;
+    world.query("bjensen").await;
+    let text = |raw: &[u8]| String::from_utf8_lossy(raw).into_owned();
+    assert!(text(&world.mail(1).await.raw).contains("Your way in:"));
+    std::fs::write(&file, "Another way in: %link%\n").unwrap();
+    assert!(world.change(&[]).await);
+    world.query("bjensen").await;
+    let mail = world.mail(2).await;
+    assert!(text(&mail.raw).contains("Another way in:"));
+    let (token, code) = link(&mail);
+    assert_eq!(world.show(&token, &code).await.status, 200);
+}

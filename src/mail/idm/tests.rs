@@ -1,6 +1,7 @@
 use parking_lot::Mutex;
 
 use super::*;
+use crate::config::Wording;
 use crate::{
     mail::letter::{Letters, tests::settings},
     outbound::Kind,
@@ -39,7 +40,7 @@ fn letter(html: bool, body: &str) -> Written {
         until: Time::from_millis(NOW.millis() + 20 * 60_000),
         trace: None,
     };
-    Letters::new(None, &settings, false).unwrap().write(&job, NOW, "1").unwrap()
+    Letters::new(None, &settings, false, &Wording::default()).unwrap().write(&job, NOW, "1").unwrap()
 }
 
 async fn outcome(said: Said) -> Outcome {

@@ -3,6 +3,7 @@ use std::time::Duration;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::*;
+use crate::config::LetterTemplate;
 use crate::reset::ports::{AccountId, Secret, Source};
 
 const LONG_LINK: &str = "https://id.example.com/#/passwordreset/&token=eyJhbGciOiJIUzI1NiJ9.e30.AbC-_&code=0a1b2c3d-1111-4222-8333-444455556666";
@@ -42,7 +43,8 @@ fn job(languages: &str) -> Job {
 const NOW: Time = Time::from_millis(1_700_000_000_000);
 
 fn written(settings: &EmailSettings, job: &Job) -> Read {
-    let letters = Letters::new(Some("Example Accounts <info@example.com>"), settings, false).unwrap();
+    let letters =
+        Letters::new(Some("Example Accounts <info@example.com>"), settings, false, &Wording::default()).unwrap();
     read(&letters.write(job, NOW, "1.ab").unwrap().message().unwrap().formatted())
 }
 
@@ -275,10 +277,13 @@ fn an_address_is_exactly_one_address() {
 fn the_sender_is_exactly_one_mailbox() {
     let settings = settings(false, &[("en", "R")], &[("en", "%link%")]);
     for good in ["info@example.com", "Example <info@example.com>", "\"Example, Inc.\" <info@example.com>"] {
-        assert!(Letters::new(Some(good), &settings, false).is_ok(), "{good}");
+        assert!(Letters::new(Some(good), &settings, false, &Wording::default()).is_ok(), "{good}");
     }
     for bad in ["", "info", "a@example.com, b@example.com", "info@example.com\r\nBcc: x@example.com", "X <a@b.c> y"] {
-        assert!(matches!(Letters::new(Some(bad), &settings, false), Err(StartError::From)), "{bad:?}");
+        assert!(
+            matches!(Letters::new(Some(bad), &settings, false, &Wording::default()), Err(StartError::From)),
+            "{bad:?}"
+        );
     }
 }
 
@@ -290,7 +295,7 @@ proptest::proptest! {
             let letter = written(&settings(html, &[("en", "R")], &[("en", &template)]), &job);
             assert!(letter.text.contains(LONG_LINK));
             job.to = Secret::new(to.as_str());
-            let letters = Letters::new(Some("info@example.com"), &settings(html, &[("en", "R")], &[("en", &template)]), false).unwrap();
+            let letters = Letters::new(Some("info@example.com"), &settings(html, &[("en", "R")], &[("en", &template)]), false, &Wording::default()).unwrap();
             if let Ok(message) = letters.write(&job, NOW, "1").and_then(|letter| letter.message()) {
                 assert_eq!(message.envelope().to().len(), 1);
                 if message.formatted().is_ascii() {
@@ -305,7 +310,7 @@ proptest::proptest! {
 fn digits_are_told_where_the_body_does_not_tell_them() {
     let written = |html, message, digits| {
         let settings = settings(html, &[("de", "R")], &[("de", message)]);
-        let letters = Letters::new(Some("info@example.com"), &settings, digits).unwrap();
+        let letters = Letters::new(Some("info@example.com"), &settings, digits, &Wording::default()).unwrap();
         read(&letters.write(&job(""), NOW, "1.ab").unwrap().message().unwrap().formatted())
     };
     for html in [false, true] {
@@ -337,4 +342,53 @@ fn a_letter_for_a_shared_mailbox_says_whose_link_it_is() {
         assert!(named(" ", "en").text.contains("for the account a1."), "without a name it is called by its id");
         assert!(!written(&settings, &job("en")).text.contains("account"));
     }
+}
+
+fn wording(locale: &str, templates: &[(&str, [Option<&str>; 3])]) -> Wording {
+    let template = |(tag, parts): &(&str, [Option<&str>; 3])| {
+        let [subject, text, html] = parts.map(|part| part.map(str::to_owned));
+        LetterTemplate { tag: (*tag).to_owned(), subject, text, html }
+    };
+    Wording { locale: locale.to_owned(), reset: templates.iter().map(template).collect(), notice: Vec::new() }
+}
+
+fn worded(wording: &Wording, languages: &str) -> Read {
+    let settings =
+        settings(true, &[("fr", "Sujet"), ("en", "Subject")], &[("fr", "<p>%link%</p>"), ("en", "<p>Old %link%</p>")]);
+    let letters = Letters::new(Some("info@example.com"), &settings, false, wording).unwrap();
+    read(&letters.write(&job(languages), NOW, "1.ab").unwrap().message().unwrap().formatted())
+}
+
+#[test]
+fn files_come_before_the_process_and_what_they_do_not_say_is_its_own() {
+    let both = wording(
+        "en-US",
+        &[("en", [None, Some("Plain %link% for %minutes%"), Some("<b>Rich</b> <a href='%link%'>x</a>")])],
+    );
+    let letter = worded(&both, "en");
+    assert!(letter.headers.contains("Subject: Subject"), "{}", letter.headers);
+    assert!(letter.text.contains(&format!("Plain {LONG_LINK} for 20")), "{}", letter.text);
+    assert!(letter.html.contains(&format!("<b>Rich</b> <a href='{LONG_LINK}'>x</a>")), "{}", letter.html);
+    // In a language that the process does not have, of one part only.
+    let text = wording("en-US", &[("nl", [Some("Onderwerp"), Some("Hier: %link%"), None])]);
+    let letter = worded(&text, "nl-BE");
+    assert!(letter.headers.contains("Subject: Onderwerp") && letter.html.contains("Hier: <a href="), "{}", letter.html);
+    assert!(worded(&text, "fr").html.contains("<p>"), "the others stay as they are");
+    let html = wording("en-US", &[("en-GB", [None, None, Some("<p>Mind the %link%</p>")])]);
+    assert!(worded(&html, "en-GB").text.contains("Mind the"), "{}", worded(&html, "en-GB").text);
+    assert!(worded(&html, "en").text.contains("Old"));
+}
+
+#[test]
+fn who_asks_for_nothing_that_there_is_gets_the_locale_or_else_the_first() {
+    let subject = |locale: &str, languages: &str| {
+        let headers = worded(&wording(locale, &[]), languages).headers;
+        headers.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap().to_owned()
+    };
+    for languages in ["", "de", "*", "q=;;"] {
+        assert_eq!(subject("en-US", languages), "Subject", "{languages}");
+        assert_eq!(subject("fr", languages), "Sujet", "{languages}");
+        assert_eq!(subject("ja", languages), "Sujet", "{languages}");
+    }
+    assert_eq!(subject("en-US", "fr"), "Sujet");
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{mail::letter::tests::read, reset::ports::Source};
+use crate::{config::LetterTemplate, mail::letter::tests::read, reset::ports::Source};
 
 fn notice(languages: &str, of: Client, tells_client: bool) -> Notice {
     Notice {
@@ -15,7 +15,7 @@ fn notice(languages: &str, of: Client, tells_client: bool) -> Notice {
 }
 
 fn written(notice: &Notice) -> Written {
-    let notices = Notices::new(Some("Example <info@example.com>")).unwrap();
+    let notices = Notices::new(Some("Example <info@example.com>"), &Wording::default()).unwrap();
     notices.write(notice, Time::from_millis(1_700_000_060_000), "1.ab").unwrap()
 }
 
@@ -68,4 +68,25 @@ fn where_it_was_done_is_said_if_the_operator_wants_it_and_it_is_known() {
         let told = written(&notice(tag, HERE, true));
         assert!(told.text.expose().contains("192.0.2.7") && told.html.expose().contains("192.0.2.7"), "{tag}");
     }
+}
+
+#[test]
+fn an_operators_own_words_come_first() {
+    let template = |tag: &str, subject: Option<&str>, text: Option<&str>| LetterTemplate {
+        tag: tag.to_owned(),
+        subject: subject.map(str::to_owned),
+        text: text.map(str::to_owned),
+        html: None,
+    };
+    let notice = vec![template("de", None, Some("Geändert am %time%.")), template("ja", Some("変更"), None)];
+    let notices =
+        Notices::new(Some("info@example.com"), &Wording { locale: "ja".to_owned(), notice, ..Wording::default() });
+    let notices = notices.unwrap();
+    let texts = |tag: &str| notices.texts.iter().find(|(known, _)| known == tag).map(|(_, text)| text).unwrap();
+    assert_eq!(
+        (texts("de").subject.as_str(), texts("de").plain.text.as_str()),
+        ("Ihr Passwort wurde geändert", "Geändert am %time%.")
+    );
+    assert!(texts("ja").subject == "変更" && texts("ja").plain.text.starts_with("The password of your account"));
+    assert_eq!(notices.texts[0].0, "ja", "for whoever asks for no language that there is");
 }

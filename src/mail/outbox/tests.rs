@@ -8,6 +8,7 @@ use std::{
 
 use self::relay::Double;
 use super::*;
+use crate::config::Wording;
 use crate::{
     config::{self, Smtp, SmtpTls, Transport},
     mail::{
@@ -128,8 +129,8 @@ impl Rig {
             Smtp { host: "127.0.0.1".to_owned(), port: relay.port(), tls: SmtpTls::None, ca: None, credentials };
         let carrier = smtp::Relay::new(&config, Some("reset.example.com"), Duration::from_millis(500)).unwrap();
         let world = World {
-            letters: Some(Letters::new(Some("info@example.com"), settings, false).unwrap()),
-            notices: Notices::new(Some("info@example.com")).unwrap(),
+            letters: Some(Letters::new(Some("info@example.com"), settings, false, &Wording::default()).unwrap()),
+            notices: Notices::new(Some("info@example.com"), &Wording::default()).unwrap(),
             carrier: Box::new(carrier),
             limits: pace.clone(),
             clock: clock.clone(),
@@ -275,8 +276,11 @@ async fn a_letter_whose_fate_is_unknown_is_sent_twice_more_at_most_and_later() {
     drop(postbox);
     let times = Arc::new(Mutex::default());
     let world = World {
-        letters: Some(Letters::new(None, &settings(false, &[("en", "Reset")], &[("en", "%link%")]), false).unwrap()),
-        notices: Notices::new(None).unwrap(),
+        letters: Some(
+            Letters::new(None, &settings(false, &[("en", "Reset")], &[("en", "%link%")]), false, &Wording::default())
+                .unwrap(),
+        ),
+        notices: Notices::new(None, &Wording::default()).unwrap(),
         carrier: Box::new(Silent(Arc::clone(&times), clock.clone())),
         limits: pace.clone(),
         clock: clock.clone(),
@@ -602,6 +606,7 @@ async fn a_folder_gets_one_file_a_mail_that_nobody_else_reads() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("new/mails");
     let config = config::Mail {
+        wording: Wording::default(),
         transport: Transport::File(folder.clone()),
         from: Some("info@example.com".to_owned()),
         helo: None,

@@ -6,6 +6,7 @@ const NOW: Time = Time::from_millis(1_700_000_000_000);
 
 fn faults(html: bool, subjects: &[(&str, &str)], messages: &[(&str, &str)], digits: Option<u32>) -> Vec<String> {
     let config = Mail {
+        wording: crate::config::Wording::default(),
         transport: crate::config::Transport::File("unused".into()),
         from: Some("Example <info@example.com>".to_owned()),
         helo: None,

@@ -7,6 +7,7 @@
 //! from its sources into that folder.
 
 mod away;
+mod captcha;
 mod policies;
 mod questions;
 mod walk;

@@ -146,6 +146,13 @@ impl Browser {
         self.command(&format!("{element}/value"), &json!({"text": keys})).await;
     }
 
+    /// Runs a script in every page from now on, before the page's own.
+    pub(crate) async fn prepare(&self, script: &str) {
+        let params = json!({"source": script});
+        let body = json!({"cmd": "Page.addScriptToEvaluateOnNewDocument", "params": params});
+        self.command("/goog/cdp/execute", &body).await;
+    }
+
     /// The text that a person sees there.
     pub(crate) async fn text(&self, selector: &str) -> String {
         let path = format!("{}/text", self.find(selector).await);

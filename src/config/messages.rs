@@ -4,7 +4,7 @@ use super::raw::Section;
 
 /// Each text that a person may get to read, by the key that changes it. What only a program that is broken gets to see,
 /// such as that a value is no text, is not among them.
-pub const MESSAGES: [(&str, &str); 12] = [
+pub const MESSAGES: [(&str, &str); 16] = [
     ("invalid_code", "Invalid code"),
     ("code_missing", "Input code is missing"),
     ("link_invalid", "Password reset link is invalid"),
@@ -12,6 +12,10 @@ pub const MESSAGES: [(&str, &str); 12] = [
     ("token_invalid", "Snapshot token is invalid"),
     ("process_changed", "Invalid token"),
     ("filter_invalid", "Invalid query filter"),
+    ("captcha_refused", "Recaptcha verification is unsuccessful"),
+    ("captcha_spent", "The captcha was used already, start again"),
+    ("answers_wrong", "Answers are not matched"),
+    ("answers_exceeded", "Maximum attempts exceeded"),
     ("too_many", "Too many requests, try again later"),
     ("unavailable", "The service is not available, try again later"),
     ("account_unknown", "Unable to find account"),

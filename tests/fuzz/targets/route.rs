@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
             assert!(!is_read_as(target, DENIED_ALONE, false), "{}", target.escape_ascii());
             assert_eq!(ROUTER.route(target, None), Route::Pass { target }, "what passed once passes again");
         }
-        Route::Intercept { query } => {
+        Route::Intercept { query } | Route::Policy { query } => {
             let fragment = given.iter().position(|byte| *byte == b'#').unwrap_or(given.len());
             assert!(given[..fragment].ends_with(query));
         }

@@ -222,6 +222,3 @@ fn value<'d>(piece: &Piece, done: &'d Done, time: &'d str) -> Option<&'d str> {
         Piece::Attribute(name) => done.found.text(&Field::new(name)),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -12,6 +12,7 @@ mod gate;
 mod identity;
 mod letters;
 mod mail_service;
+mod outside;
 mod place;
 mod policy;
 mod reach;
@@ -63,6 +64,7 @@ pub async fn examine(
     let [mut start, mut listen, mut files, mut letters] = ["config", "listen", "files", "mail"].map(Sheet::new);
     let [mut upstream, mut identity, mut codes] = ["upstream", "identity", "codes"].map(Sheet::new);
     let [mut mail, mut policy, mut gate] = ["mail", "policy", "gate"].map(Sheet::new);
+    let [mut captcha, mut webhook, mut revoke] = ["captcha", "webhook", "revoke"].map(Sheet::new);
     place::warnings(&mut start, warnings);
     place::listeners(&mut listen, &config, now);
     place::files(&mut files, &config);
@@ -83,9 +85,13 @@ pub async fn examine(
             Transport::Smtp(_) | Transport::File(_) => relay::examine(sheet, &config, to, now).await,
         }),
         in_time(&mut policy, async |sheet| policy::examine(sheet, &config, &clock, &metrics).await),
+        in_time(&mut captcha, async |sheet| outside::captcha(sheet, &config, now).await),
+        in_time(&mut webhook, async |sheet| outside::webhook(sheet, &config, now).await),
+        in_time(&mut revoke, async |sheet| outside::revoke(sheet, &config, now).await),
         in_time(&mut gate, async |sheet| gate::examine(sheet, &config, spare, questions.gate.as_ref()).await),
     );
-    let sheets = [start, listen, files, upstream, identity, codes, letters, mail, policy, gate];
+    let sheets =
+        [start, listen, files, upstream, identity, codes, letters, mail, policy, captcha, webhook, revoke, gate];
     sheets.into_iter().flat_map(|sheet| sheet.lines).collect()
 }
 

@@ -154,7 +154,7 @@ pub(super) fn place(text: &str) -> Result<Place, String> {
 const MAX_UNIX: usize = 105;
 
 /// Where the URL itself leads.
-fn own(url: &Url) -> Place {
+pub(super) fn own(url: &Url) -> Place {
     let port = url.port_or_known_default().unwrap_or(80);
     url.host().map_or_else(|| Place::Name(String::new(), port), |host| at(&host, port))
 }

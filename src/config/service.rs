@@ -5,6 +5,8 @@ use std::{ops::RangeInclusive, time::Duration};
 use url::Url;
 
 use super::{
+    Place,
+    endpoints::own,
     plaintext::check_plaintext_url,
     raw::Section,
     secret::Surroundings,
@@ -21,6 +23,18 @@ pub struct Service {
     pub timeout: Duration,
     /// `[….tls]`, if the URL is `https`.
     pub tls: Option<ClientTls>,
+}
+
+impl Service {
+    /// Where its URL leads.
+    pub fn place(&self) -> Place {
+        own(&self.url)
+    }
+
+    /// The URL's host as it stands in a certificate.
+    pub fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default().trim_matches(['[', ']'])
+    }
 }
 
 /// How long a call may take: from 100 ms to 30 s.

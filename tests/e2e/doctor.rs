@@ -2,6 +2,7 @@
 //! and its one line says how to mend it.
 
 mod codes;
+mod outside;
 mod policy;
 mod store;
 

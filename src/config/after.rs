@@ -181,9 +181,8 @@ fn webhook(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Option
 
 /// Base64 of enough bytes, with Standard Webhooks' prefix or without.
 fn signing_key(text: &str) -> Result<Secret<Vec<u8>>, String> {
-    let text = text.trim();
-    let bytes =
-        STANDARD_NO_PAD.decode(text.strip_prefix("whsec_".trim_end_matches('=')).unwrap_or(text)).map(Secret::of);
+    let text = text.trim().trim_end_matches('=');
+    let bytes = STANDARD_NO_PAD.decode(text.strip_prefix("whsec_").unwrap_or(text)).map(Secret::of);
     let rule = "must lead to the base64 of 24 to 64 bytes, such as `resetgate key` makes, with whsec_ before it or not";
     bytes.ok().filter(|bytes| KEY_BYTES.contains(&bytes.expose().len())).ok_or_else(|| rule.to_owned())
 }

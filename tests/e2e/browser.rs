@@ -93,5 +93,13 @@ async fn a_person_resets_a_password() {
     browser.shoot("9-spent").await;
     browser.click("#again").await;
     browser.until(&shown("find")).await;
-    assert_eq!(read(&format!("{}/count", demo.mailbox)).await, 1);
+    assert_eq!(
+        read(&format!("{}/mails?after=0", demo.mailbox)).await[0]["links"].as_array().unwrap().len(),
+        links.len()
+    );
+    assert_eq!(
+        read(&format!("{}/count", demo.mailbox)).await,
+        2,
+        "one with a link, and one that says that it was used"
+    );
 }

@@ -63,9 +63,12 @@ async fn the_printed_walk_resets_a_password() {
     assert_eq!((new.as_str(), old.as_str()), ("200", "401"));
     assert_eq!(read(ping)["state"], "ACTIVE_READY");
     assert_eq!(read(other)["target"], "/any//other%2Fpath?x=%20y");
+    // And the owner is told of it.
     let client = crate::support::setup::client();
-    let count = client.get(format!("{}/count", demo.mailbox)).send().await.unwrap().text().await.unwrap();
-    assert_eq!(count, "1");
+    let told = client.get(format!("{}/mails?after=1", demo.mailbox)).send().await.unwrap().text().await.unwrap();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told.as_array().unwrap().len(), 1, "{told:#}");
+    assert_eq!((&told[0]["subject"], &told[0]["links"]), (&json!("Your password was changed"), &json!([])));
 
     demo.program.signal("INT");
     assert_eq!(demo.program.ended().await, 0);

@@ -48,7 +48,8 @@ async fn the_readmes_steps_make_a_configuration_that_holds() {
     }
     let mut check = Program::resetgate(&["check", "--config", at("resetgate.toml").to_str().unwrap()]);
     assert_eq!(check.ended().await, 0, "{:#?}", check.stderr.seen);
-    assert!(check.stderr.seen.is_empty(), "{:#?}", check.stderr.seen);
+    // Of IDM's own file it is told what means something else here.
+    assert!(check.stderr.seen.iter().all(|line| line.starts_with("note: ")), "{:#?}", check.stderr.seen);
 }
 
 /// What the system does not grant is told at once, and nothing is bound.

@@ -21,8 +21,6 @@ async fn a_body_that_is_no_submission_is_refused() {
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (b"".to_vec(), "No input provided"),
         (b" \r\n".to_vec(), "No input provided"),
-        (b"\xef\xbb\xbf".to_vec(), "No input provided"),
-        (b"\xef\xbb\xbf{}".to_vec(), "No input provided"),
         (b"{}".to_vec(), "No input provided"),
         (b"[]".to_vec(), "No input provided"),
         (b"[{\"input\":{}}]".to_vec(), "No input provided"),
@@ -44,7 +42,7 @@ async fn a_body_that_is_no_submission_is_refused() {
         (b"{\"input\":{},}".to_vec(), NOT_JSON),
         (b"{\"input\":{}/**/}".to_vec(), NOT_JSON),
         (b"input=x".to_vec(), NOT_JSON),
-        (b"\xef\xbb\xbf\xef\xbb\xbf{\"input\":{}}".to_vec(), NOT_JSON),
+        (b"\xef\xbb\xbf{\"input\":{}}".to_vec(), NOT_JSON),
         (b"{\"input\":{\"returnParams\":\"\xff\"}}".to_vec(), NOT_JSON),
         (b"{\"input\":{\"returnParams\":\"\0\"}}".to_vec(), NOT_JSON),
         (b"{\"input\":{\"returnParams\":\"\\ud800\"}}".to_vec(), NOT_JSON),

@@ -93,9 +93,9 @@ const DIFFERENT: &[Different] = &[
         names: &["queryFilter number", "queryFilter object", "queryFilter list", "queryFilter bool"],
     },
     Different {
-        why: "Two readers may differ on which of two equal keys counts; JSON is UTF-8, and as deep as it needs to be",
+        why: "Two readers may differ on which of two equal keys counts; JSON is UTF-8 without a byte order mark (RFC 8259 §8.1), and as deep as it needs to be",
         ours: (400, "The request could not be processed because the provided content is not valid JSON"),
-        names: &["duplicate key", "UTF-16LE body", "deep nesting 1200", "lone surrogate escape", "number 1e999"],
+        names: &["BOM", "duplicate key", "UTF-16LE body", "deep nesting 1200", "lone surrogate escape", "number 1e999"],
     },
     Different {
         why: "The status that HTTP has for it, with a constant message. Forms of other sites are not read, nor what is packed",

@@ -26,8 +26,8 @@ impl Submission {
     /// # Errors
     /// [`Stop::Bad`] with IDM's text for what is not JSON, for more than one value, and for a token that is no string.
     pub fn parse(body: &[u8]) -> Result<Self, Stop> {
-        // IDM's own reader passes over a byte order mark, and finds nothing in what is blank.
-        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
+        // IDM's own reader finds nothing in what is blank.
+        let body = body.trim_ascii_start();
         if body.is_empty() {
             return Ok(Self { token: None, input: None });
         }

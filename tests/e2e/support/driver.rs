@@ -155,9 +155,9 @@ impl Browser {
 
     /// The text that a person sees there.
     pub(crate) async fn text(&self, selector: &str) -> String {
-        let path = format!("{}/text", self.find(selector).await);
-        let request = self.http.get(format!("{}{path}", self.session));
-        self.value(&path, request).await.as_str().unwrap().to_owned()
+        // In one step: a page may put another element in the place of the one that was found.
+        let script = format!("return document.querySelector({}).innerText.trim()", json!(selector));
+        self.run(&script).await.as_str().unwrap().to_owned()
     }
 
     pub(crate) async fn look(&self, look: Look) {

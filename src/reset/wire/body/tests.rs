@@ -111,7 +111,7 @@ proptest! {
 fn mistakes_are_told_as_idm_tells_them() {
     for (body, text) in [
         ("{", NOT_JSON),
-        ("\u{feff}\u{feff}{}", NOT_JSON),
+        ("\u{feff}{}", NOT_JSON),
         ("{'input':{}}", NOT_JSON),
         ("{\"input\":1e400}", NOT_JSON),
         ("{\"input\":\"\\ud800\"}", NOT_JSON),
@@ -123,19 +123,7 @@ fn mistakes_are_told_as_idm_tells_them() {
         assert_eq!(message(body.as_bytes()), text, "{body}");
     }
     assert_eq!(message(b"{\"input\":\"\xff\"}"), NOT_JSON);
-    for body in [
-        "",
-        " \t\r\n",
-        "\u{feff}",
-        "\u{feff} {}",
-        "[]",
-        "\"input\"",
-        "1",
-        "null",
-        "{}",
-        "{\"input\":null}",
-        "{\"Input\":{}}",
-    ] {
+    for body in ["", " \t\r\n", "[]", "\"input\"", "1", "null", "{}", "{\"input\":null}", "{\"Input\":{}}"] {
         let input = Submission::parse(body.as_bytes()).unwrap_or_else(|_| panic!("{body}")).input();
         assert_eq!(input.err(), Some(Stop::bad("No input provided")), "{body}");
     }

@@ -1,6 +1,5 @@
 //! What resetgate is compared with, and what it stands in front of: each is told apart by the first argument, prints its
-//! port, and serves until it is killed. Only `benches/compare.sh` and
-//! `benches/slow_clients.sh` build it.
+//! ports, and serves until it is killed. Only `benches/compare` and `benches/slow_clients.sh` build it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -36,26 +35,32 @@ fn main() {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["constant", length] => constant(length.parse().unwrap()),
-        ["proxy", upstream] => proxy(upstream.parse().unwrap()),
+        ["proxy", upstream] => proxy(upstream.parse().unwrap(), None),
+        ["proxy", upstream, chain, key] => proxy(upstream.parse().unwrap(), Some((chain, key))),
         ["upstream"] => upstream(),
         // As `cargo bench` calls it.
-        _ => println!("peer constant LENGTH | proxy ADDRESS | upstream; run benches/compare.sh"),
+        _ => println!("peer constant LENGTH | proxy ADDRESS [CHAIN KEY] | upstream; run benches/compare"),
     }
 }
 
-fn tell(address: SocketAddr) {
-    println!("{}", address.port());
+fn tell(addresses: &[SocketAddr]) {
+    let ports: Vec<_> = addresses.iter().map(|address| address.port().to_string()).collect();
+    println!("{}", ports.join(" "));
     std::io::stdout().flush().unwrap();
 }
 
-/// Pingora as it comes, one thread, on a port that is free.
-fn serve(service: impl FnOnce(&Arc<ServerConf>, &str) -> Box<dyn ServiceWithDependents>) {
-    let mut server = Server::new_with_opt_and_conf(None::<Opt>, ServerConf { threads: 1, ..ServerConf::default() });
+/// Pingora as it comes, one thread, on ports that are free: one, or two with TLS.
+fn serve(count: usize, service: impl FnOnce(&Arc<ServerConf>, &[String]) -> Box<dyn ServiceWithDependents>) {
+    let conf = ServerConf { threads: 1, upstream_keepalive_pool_size: 256, ..ServerConf::default() };
+    let mut server = Server::new_with_opt_and_conf(None::<Opt>, conf);
     server.bootstrap();
-    // Pingora does not tell which port it was given.
-    let address = StdTcp::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    server.add_boxed_service(service(&server.configuration, &address.to_string()));
-    tell(address);
+    // Pingora does not tell which port it was given. All are held until all are known, lest they be the same.
+    let held: Vec<_> = (0..count).map(|_| StdTcp::bind("127.0.0.1:0").unwrap()).collect();
+    let addresses: Vec<_> = held.iter().map(|listener| listener.local_addr().unwrap()).collect();
+    drop(held);
+    let texts: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
+    server.add_boxed_service(service(&server.configuration, &texts));
+    tell(&addresses);
     server.run_forever();
 }
 
@@ -63,16 +68,18 @@ struct Constant(Vec<u8>);
 
 #[async_trait]
 impl ServeHttp for Constant {
-    async fn response(&self, _: &mut ServerSession) -> http::Response<Vec<u8>> {
+    async fn response(&self, session: &mut ServerSession) -> http::Response<Vec<u8>> {
+        // A connection that breaks meanwhile is no news.
+        while let Ok(Some(_)) = session.read_request_body().await {}
         let answer = http::Response::builder().header("content-type", "application/json");
         answer.header("content-length", self.0.len()).body(self.0.clone()).unwrap()
     }
 }
 
 fn constant(length: usize) {
-    serve(|_, address| {
+    serve(1, |_, addresses| {
         let mut service = Service::new("constant".into(), Constant(vec![b' '; length]));
-        service.add_tcp(address);
+        service.add_tcp(&addresses[0]);
         Box::new(service)
     });
 }
@@ -88,19 +95,23 @@ impl ProxyHttp for Bare {
     }
 }
 
-fn proxy(upstream: SocketAddr) {
-    serve(|conf, address| {
+fn proxy(upstream: SocketAddr, tls: Option<(&str, &str)>) {
+    serve(1 + usize::from(tls.is_some()), |conf, addresses| {
         let mut service = http_proxy_service(conf, Bare(upstream));
-        service.add_tcp(address);
+        service.add_tcp(&addresses[0]);
+        if let Some((chain, key)) = tls {
+            service.add_tls(&addresses[1], chain, key).unwrap();
+        }
         Box::new(service)
     });
 }
 
-/// Answers faster than anything before it: a short JSON, `/zeros/N` with that many bytes, and bodies are read to their end.
+/// Answers faster than anything before it: a short JSON, nobody where accounts are looked for, `/zeros/N` with that many
+/// bytes, and bodies are read to their end.
 #[tokio::main(flavor = "current_thread")]
 async fn upstream() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    tell(listener.local_addr().unwrap());
+    tell(&[listener.local_addr().unwrap()]);
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
@@ -136,6 +147,10 @@ async fn converse(mut stream: TcpStream) -> std::io::Result<()> {
             }
         }
         filled = 0;
+        if head.contains("_queryfilter=") {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"result\":[]}").await?;
+            continue;
+        }
         let zeros = head.split(' ').nth(1).and_then(|path| path.strip_prefix("/zeros/"));
         let mut zeros = zeros.map_or(0, |count| count.parse::<usize>().unwrap());
         if zeros == 0 {

@@ -292,6 +292,14 @@ impl Machine {
         self.mails.0.lock().iter().map(parse).collect()
     }
 
+    /// The last link that was mailed; none is kept.
+    #[allow(dead_code, reason = "of the benches, which use this file as well")]
+    pub(crate) fn take_mail(&self) -> Mailed {
+        let last = self.mailed().pop().unwrap();
+        self.mails.0.lock().clear();
+        last
+    }
+
     pub(crate) fn patches(&self) -> Vec<Patch> {
         self.people.patches.lock().clone()
     }

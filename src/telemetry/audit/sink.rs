@@ -114,7 +114,8 @@ impl Sink {
                 self.trouble = Some(why);
                 return Ok(None);
             }
-            self.open = None;
+            // It is gone for good: what is there next is another, even if the system gives it the same number.
+            (self.open, self.id) = (None, None);
             Err(why)
         })
     }
@@ -261,6 +262,18 @@ mod tests {
         let tail = sink.ready(false, folder.after(7)).unwrap();
         assert_eq!(tail, Some(Tail { last: Some(b"x".to_vec()), torn: false, truncated: true }));
         assert_eq!(sink.ready(true, folder.after(7)).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_is_another_one_although_it_has_the_number_of_one_that_is_gone() {
+        let (folder, mut sink) = Folder::new();
+        for _ in 0..50 {
+            assert_eq!(sink.ready(true, folder.after(0)).unwrap(), Some(Tail::default()));
+            fs::remove_dir_all(folder.path("a")).unwrap();
+            fs::write(folder.path("a"), "").unwrap();
+            assert!(sink.ready(true, folder.after(0)).is_err());
+            fs::remove_file(folder.path("a")).unwrap();
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Endpoints {
 impl Endpoints {
     /// The URL's host as it stands in a certificate or in SNI: without a port, and without the brackets of IPv6.
     pub fn host(&self) -> &str {
-        self.url.host_str().unwrap_or_default().trim_matches(['[', ']'])
+        host(&self.url)
     }
 }
 
@@ -152,6 +152,11 @@ pub(super) fn place(text: &str) -> Result<Place, String> {
 
 /// With `unix:` before it. The system takes 107 bytes.
 const MAX_UNIX: usize = 105;
+
+/// A URL's host without the brackets of IPv6.
+pub(super) fn host(url: &Url) -> &str {
+    url.host_str().unwrap_or_default().trim_matches(['[', ']'])
+}
 
 /// Where the URL itself leads.
 pub(super) fn own(url: &Url) -> Place {

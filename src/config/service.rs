@@ -6,7 +6,7 @@ use url::Url;
 
 use super::{
     Place,
-    endpoints::own,
+    endpoints::{host, own},
     plaintext::check_plaintext_url,
     raw::Section,
     secret::Surroundings,
@@ -33,7 +33,7 @@ impl Service {
 
     /// The URL's host as it stands in a certificate.
     pub fn host(&self) -> &str {
-        self.url.host_str().unwrap_or_default().trim_matches(['[', ']'])
+        host(&self.url)
     }
 }
 

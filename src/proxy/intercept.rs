@@ -102,11 +102,7 @@ impl Gate {
     ) -> pingora::Result<Answered> {
         let page = generation.origins.page(&session.req_header().headers);
         let query = Query::parse(query);
-        let dress = Dress {
-            pretty: query.is_ok_and(|query| query.pretty),
-            origin: if let Page::Listed(origin) = &page { Some(origin.clone()) } else { None },
-            vary: generation.origins.any(),
-        };
+        let dress = dress(generation, &page, query);
         let limit = generation.limits.charge(Rule::Client, LimitKey::Client(caller.client)).await;
         let task = match limit {
             Decision::Allowed => judge(session.req_header(), &page, query, Action::Submit),
@@ -154,6 +150,15 @@ impl Gate {
         };
         let reply = kinder(reply, &generation.messages);
         respond::send(session, reply, &dress).await.map(|()| Answered::Here)
+    }
+}
+
+/// What an answer to such a page and query looks like.
+pub(super) fn dress(generation: &Generation, page: &Page, query: Result<Query, Repeated>) -> Dress {
+    Dress {
+        pretty: query.is_ok_and(|query| query.pretty),
+        origin: if let Page::Listed(origin) = page { Some(origin.clone()) } else { None },
+        vary: generation.origins.any(),
     }
 }
 

@@ -11,11 +11,10 @@ use pingora::proxy::Session;
 
 use super::{
     Gate, Generation, Passage, body,
-    intercept::{Asker, Task, broken_off, denied, engine_caller, judge},
-    origin::Page,
+    intercept::{Asker, Task, broken_off, denied, dress, engine_caller, judge},
     passage::Course,
     query::{Action, Query},
-    respond::{self, Dress},
+    respond,
 };
 use crate::reset::{ports::RequestId, wire::Reply};
 
@@ -52,11 +51,7 @@ async fn tell(
 ) -> pingora::Result<()> {
     let page = generation.origins.page(&session.req_header().headers);
     let query = Query::parse(query);
-    let dress = Dress {
-        pretty: query.is_ok_and(|query| query.pretty),
-        origin: if let Page::Listed(origin) = &page { Some(origin.clone()) } else { None },
-        vary: generation.origins.any(),
-    };
+    let dress = dress(generation, &page, query);
     let caller = engine_caller(session, caller, request, trace);
     let reply = match (judge(session.req_header(), &page, query, Action::Validate), &generation.policy) {
         (Ok(Task::Preflight), _) => return respond::send_preflight(session, &dress).await,

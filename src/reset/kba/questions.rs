@@ -8,11 +8,7 @@ use crate::reset::{
     flow::{Flow, Known},
     ports::{Account, Digest, Down, Event, Field, Purpose, Reason, SaltedHash, Secret},
     stage::Cx,
-    stages::{
-        kba::Settings,
-        user_query::{self, mail_digest},
-        validate_active_account,
-    },
+    stages::{kba::Settings, user_query, validate_active_account},
     wire::{self, Input},
 };
 
@@ -72,11 +68,7 @@ impl Questions {
     /// The account, if it is still what it was when it was found: id, address and status.
     pub(in crate::reset) async fn read(&self, known: &Known, cx: &Cx<'_>) -> Result<Option<Account>, Down> {
         let account = cx.ports.accounts.read(cx.caller, &self.settings.resource, &known.id, &self.wanted()).await?;
-        Ok(account.filter(|account| {
-            let same_mail = mail_digest(cx, account.text(&self.query.mail_field).unwrap_or_default()) == known.mail;
-            let status = self.query.status_field.as_ref().and_then(|field| account.text(field));
-            account.id == known.id && same_mail && self.status.as_ref().is_none_or(|rule| rule.holds(status))
-        }))
+        Ok(account.filter(|account| self.query.is_still(known, account, self.status.as_ref(), cx)))
     }
 
     /// What of an account has to be known.

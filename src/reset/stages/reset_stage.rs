@@ -5,11 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{
-    email_validation::codes_down,
-    user_query::{self, mail_digest},
-    validate_active_account,
-};
+use super::{email_validation::codes_down, user_query, validate_active_account};
 use crate::reset::{
     error::Stop,
     flow::{Flow, Known, Tag},
@@ -217,11 +213,7 @@ impl ResetStage {
         want.extend_from_slice(cx.ports.passwords.compared());
         want.extend_from_slice(cx.ports.aftermath.wants());
         let account = cx.ports.accounts.read(cx.caller, &self.settings.resource, &known.id, &want).await?;
-        Ok(account.filter(|account| {
-            let same_mail = mail_digest(cx, account.text(&self.query.mail_field).unwrap_or_default()) == known.mail;
-            let status = self.query.status_field.as_ref().and_then(|field| account.text(field));
-            account.id == known.id && same_mail && self.status.as_ref().is_none_or(|rule| rule.holds(status))
-        }))
+        Ok(account.filter(|account| self.query.is_still(known, account, self.status.as_ref(), cx)))
     }
 
     async fn patch(&self, known: &Known, account: &Account, password: &Secret, cx: &Cx<'_>) -> Result<Patched, Down> {

@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{captcha, email_validation::codes_down};
+use super::{
+    validate_active_account,
+    {captcha, email_validation::codes_down},
+};
 use crate::reset::{
     error::Stop,
     filter::Filter,
@@ -48,6 +51,21 @@ impl Settings {
             status_field,
             name_field,
         })
+    }
+}
+
+impl Settings {
+    /// Whether an account is what it was when it was found: by its id, its address and, where one is asked for, its status.
+    pub(in crate::reset) fn is_still(
+        &self,
+        known: &Known,
+        account: &Account,
+        status: Option<&validate_active_account::Settings>,
+        cx: &Cx<'_>,
+    ) -> bool {
+        let same_mail = mail_digest(cx, account.text(&self.mail_field).unwrap_or_default()) == known.mail;
+        let found = self.status_field.as_ref().and_then(|field| account.text(field));
+        account.id == known.id && same_mail && status.is_none_or(|rule| rule.holds(found))
     }
 }
 
@@ -212,7 +230,7 @@ impl UserQuery {
 }
 
 /// What a token keeps of a mail address, to see later whether it is still the same.
-pub fn mail_digest(cx: &Cx<'_>, address: &str) -> crate::reset::ports::Digest {
+fn mail_digest(cx: &Cx<'_>, address: &str) -> crate::reset::ports::Digest {
     let folded = Secret::new(address.trim().to_ascii_lowercase());
     cx.ports.keys.mac(Purpose::Mail, &[folded.expose().as_bytes()])
 }

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::support::{
     program::Program,
     raw::Raw,
+    reserved::Reserved,
     setup::{Files, PATH, Plan},
     skip,
 };
@@ -166,15 +167,15 @@ async fn haproxy_says_whom_a_connection_is_from() {
         "global\ndefaults\n mode tcp\n timeout connect 5s\n timeout client 9s\n timeout server 9s\n".to_owned();
     let mut fronts = Vec::new();
     for (sends, port, tls) in ways {
-        let front = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        text += &format!("listen {sends}\n bind {front}\n server gate 127.0.0.1:{port} {sends}{tls}\n");
+        let front = Reserved::new();
+        text += &format!("listen {sends}\n bind {}\n server gate 127.0.0.1:{port} {sends}{tls}\n", front.address);
         fronts.push(front);
     }
     let config = files.write("haproxy.cfg", &text);
     let mut command = Command::new(haproxy);
     command.args(["-db", "-f"]).arg(config);
     let _haproxy = Program::spawn(command);
-    for (front, client) in fronts.into_iter().zip([[3, 5], [4, 6]]) {
+    for (front, client) in fronts.iter().map(|front| front.address).zip([[3, 5], [4, 6]]) {
         crate::support::soon("haproxy", async {
             while tokio::net::TcpStream::connect(front).await.is_err() {
                 tokio::task::yield_now().await;

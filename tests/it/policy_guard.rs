@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::support::{
+    reserved::Reserved,
     upstream::{Seen, Upstream},
     world::{Answer, Plan, World},
 };
@@ -185,14 +186,14 @@ async fn where_nobody_can_say_the_operator_has_said_what_counts() {
     let long = Upstream::answering(range(&"0018A45C4D1DEF81644B54AB7F969B88D65:1\n".repeat(20_000))).await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent_at = silent.local_addr().unwrap();
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let gone = Reserved::new();
     for (address, kind) in [
         (garbage.address, "malformed"),
         (failing.address, "status"),
         (limited.address, "status"),
         (long.address, "too_long"),
         (silent_at, "timeout"),
-        (gone, "connect"),
+        (gone.address, "connect"),
     ] {
         for (outage, accepted) in [("", true), ("\non_outage = \"refuse\"", false)] {
             let world =

@@ -1,11 +1,6 @@
 //! Three gates with their codes on one server, behind HAProxy, which sends each request to the next one.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    path::Path,
-    process::Command,
-    sync::Arc,
-};
+use std::{net::SocketAddr, path::Path, process::Command, sync::Arc};
 
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -14,6 +9,7 @@ use super::{
     answer::Answer,
     program::Program,
     redis::RedisServer,
+    reserved::Reserved,
     setup::{Around, Files, Gate, PATH, Plan, client},
     skip, soon,
 };
@@ -30,6 +26,7 @@ pub(crate) struct Replicas {
     http: reqwest::Client,
     _haproxy: Program,
     _folder: tempfile::TempDir,
+    _reserved: Reserved,
 }
 
 /// How they differ from the usual.
@@ -75,7 +72,8 @@ impl Replicas {
         let around = Arc::new(Around::start().await);
         let folder = tempfile::tempdir().unwrap();
         let (mut gates, mut text) = (Vec::new(), CONFIG.to_owned());
-        let front = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let reserved = Reserved::new();
+        let front = reserved.address;
         text += &format!(
             "frontend front\n bind {front}\n default_backend gates\nbackend gates\n balance roundrobin\n http-response set-header X-Replica %s\n"
         );
@@ -90,7 +88,16 @@ impl Replicas {
         command.args(["-db", "-f"]).arg(config);
         let haproxy = Program::spawn(command);
         soon("haproxy", async { while TcpStream::connect(front).await.is_err() {} }).await;
-        Some(Self { around, server, gates, front, http: client(), _haproxy: haproxy, _folder: folder })
+        Some(Self {
+            around,
+            server,
+            gates,
+            front,
+            http: client(),
+            _haproxy: haproxy,
+            _folder: folder,
+            _reserved: reserved,
+        })
     }
 
     pub(crate) async fn get(&self, target: &str) -> Answer {

@@ -77,7 +77,7 @@ async fn pass(
     if *mode.borrow() == Mode::Down {
         return;
     }
-    let mut server = TcpStream::connect(server).await.unwrap();
+    let Ok(mut server) = TcpStream::connect(server).await else { return };
     let (mut up, mut back) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     let mut lose_answer = false;
     loop {

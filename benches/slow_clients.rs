@@ -1,5 +1,5 @@
 //! A thousand slow clients and a few honest ones, against a gate that runs: what the slow ones cost the honest. Only
-//! `benches/slow_clients.sh` starts it. It prints the middle of several rounds, without and with the slow ones, and ends
+//! `benches/slow_clients` starts it. It prints the middle of several rounds, without and with the slow ones, and ends
 //! with 1 if they more than double an honest p99.
 #![allow(
     clippy::unwrap_used,

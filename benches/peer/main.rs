@@ -1,13 +1,18 @@
 //! What resetgate is compared with, and what it stands in front of: each is told apart by the first argument, prints its
-//! ports, and serves until it is killed. Only `benches/compare` and `benches/slow_clients.sh` build it.
+//! ports, and serves until it is killed. The other programs here build it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
+    clippy::panic,
     missing_docs
 )]
+
+mod flows;
+mod upstream;
+mod wire;
 
 use std::{
     env,
@@ -25,10 +30,6 @@ use pingora::{
     server::configuration::ServerConf,
     services::{ServiceWithDependents, listening::Service},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
 
 fn main() {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -37,7 +38,7 @@ fn main() {
         ["constant", length] => constant(length.parse().unwrap()),
         ["proxy", upstream] => proxy(upstream.parse().unwrap(), None),
         ["proxy", upstream, chain, key] => proxy(upstream.parse().unwrap(), Some((chain, key))),
-        ["upstream"] => upstream(),
+        ["upstream"] => flows::run(),
         // As `cargo bench` calls it.
         _ => println!("peer constant LENGTH | proxy ADDRESS [CHAIN KEY] | upstream; run benches/compare"),
     }
@@ -104,66 +105,4 @@ fn proxy(upstream: SocketAddr, tls: Option<(&str, &str)>) {
         }
         Box::new(service)
     });
-}
-
-/// Answers faster than anything before it: a short JSON, nobody where accounts are looked for, `/zeros/N` with that many
-/// bytes, and bodies are read to their end.
-#[tokio::main(flavor = "current_thread")]
-async fn upstream() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    tell(&[listener.local_addr().unwrap()]);
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        tokio::spawn(async move {
-            // A client that goes away is no news.
-            let _ = converse(stream).await;
-        });
-    }
-}
-
-async fn converse(mut stream: TcpStream) -> std::io::Result<()> {
-    let piece = vec![0; 64 << 10];
-    let mut bytes = vec![0; 64 << 10];
-    let mut filled = 0;
-    loop {
-        let end = loop {
-            if let Some(at) = bytes[..filled].windows(4).position(|four| four == b"\r\n\r\n") {
-                break at + 4;
-            }
-            match stream.read(&mut bytes[filled..]).await? {
-                0 => return Ok(()),
-                read => filled += read,
-            }
-        };
-        let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-        let mut left = length.map_or(0, |length| length.trim().parse::<usize>().unwrap()).saturating_sub(filled - end);
-        while left > 0 {
-            let most = left.min(bytes.len());
-            match stream.read(&mut bytes[..most]).await? {
-                0 => return Ok(()),
-                read => left -= read,
-            }
-        }
-        filled = 0;
-        if head.contains("_queryfilter=") {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"result\":[]}").await?;
-            continue;
-        }
-        let zeros = head.split(' ').nth(1).and_then(|path| path.strip_prefix("/zeros/"));
-        let mut zeros = zeros.map_or(0, |count| count.parse::<usize>().unwrap());
-        if zeros == 0 {
-            let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 41\r\n\r\n\
-                           {\"_id\":\"ping\",\"shortDesc\":\"it is ready\"}\n";
-            stream.write_all(answer).await?;
-            continue;
-        }
-        stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {zeros}\r\n\r\n").as_bytes()).await?;
-        while zeros > 0 {
-            let most = zeros.min(piece.len());
-            stream.write_all(&piece[..most]).await?;
-            zeros -= most;
-        }
-    }
 }

@@ -4,13 +4,52 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::optimization_barrier;
 
 /// A value that is wiped when dropped and cannot be printed, serialised or cloned: nobody has to remember not to.
 ///
 /// It wipes what it owns. What a library makes of an exposed value (an HTTP or SMTP client, TLS) stays in that library's
 /// buffers until they are used for something else.
-pub struct Secret<T: Zeroize = String>(Zeroizing<T>);
+pub struct Secret<T: Wipe = String>(T);
+
+/// What can be overwritten where it lies.
+pub trait Wipe {
+    /// Overwrites it, with whatever room it has to spare.
+    fn wipe(&mut self);
+}
+
+/// Zeroes them at one go, which no compiler leaves out. `zeroize` itself goes byte by byte.
+fn zero(bytes: &mut [u8]) {
+    bytes.fill(0);
+    optimization_barrier(bytes);
+}
+
+impl<const N: usize> Wipe for [u8; N] {
+    fn wipe(&mut self) {
+        zero(self);
+    }
+}
+
+impl Wipe for Vec<u8> {
+    fn wipe(&mut self) {
+        // To the end of its room, and so never moved.
+        self.resize(self.capacity(), 0);
+        zero(self);
+        self.clear();
+    }
+}
+
+impl Wipe for String {
+    fn wipe(&mut self) {
+        std::mem::take(self).into_bytes().wipe();
+    }
+}
+
+impl<T: Wipe> Drop for Secret<T> {
+    fn drop(&mut self) {
+        self.0.wipe();
+    }
+}
 
 impl Secret {
     /// Takes a text into custody. A borrowed one is copied, and the original stays the caller's.
@@ -19,10 +58,10 @@ impl Secret {
     }
 }
 
-impl<T: Zeroize> Secret<T> {
+impl<T: Wipe> Secret<T> {
     /// Takes a value into custody.
     pub fn of(value: T) -> Self {
-        Self(Zeroizing::new(value))
+        Self(value)
     }
 
     /// The value, for the one place that needs it.
@@ -36,11 +75,11 @@ impl<T: Zeroize> Secret<T> {
     }
 }
 
-impl<T: Zeroize + AsRef<[u8]> + Send + 'static> Secret<T> {
+impl<T: Wipe + AsRef<[u8]> + Send + 'static> Secret<T> {
     /// Its bytes without a copy, for a library that takes no less; wiped when the last holder lets go.
     pub fn into_bytes(self) -> Bytes {
-        struct Owner<T: Zeroize>(Secret<T>);
-        impl<T: Zeroize + AsRef<[u8]>> AsRef<[u8]> for Owner<T> {
+        struct Owner<T: Wipe>(Secret<T>);
+        impl<T: Wipe + AsRef<[u8]>> AsRef<[u8]> for Owner<T> {
             fn as_ref(&self) -> &[u8] {
                 self.0.expose().as_ref()
             }
@@ -50,13 +89,13 @@ impl<T: Zeroize + AsRef<[u8]> + Send + 'static> Secret<T> {
 }
 
 /// Takes as long wherever two values of one length differ.
-impl<T: Zeroize + AsRef<[u8]>> PartialEq for Secret<T> {
+impl<T: Wipe + AsRef<[u8]>> PartialEq for Secret<T> {
     fn eq(&self, other: &Self) -> bool {
         self.expose().as_ref().ct_eq(other.expose().as_ref()).into()
     }
 }
 
-impl<T: Zeroize + AsRef<[u8]>> Eq for Secret<T> {}
+impl<T: Wipe + AsRef<[u8]>> Eq for Secret<T> {}
 
 /// JSON that may hold secrets: its texts are wiped. What the parser needed on the way is not ours to wipe.
 pub struct Json(pub Value);
@@ -68,8 +107,8 @@ impl Secret<Json> {
     }
 }
 
-impl Zeroize for Json {
-    fn zeroize(&mut self) {
+impl Wipe for Json {
+    fn wipe(&mut self) {
         wipe(&mut self.0);
     }
 }
@@ -82,7 +121,7 @@ impl<'de> Deserialize<'de> for Secret<Json> {
 
 fn wipe(value: &mut Value) {
     match value {
-        Value::String(text) => text.zeroize(),
+        Value::String(text) => text.wipe(),
         Value::Array(items) => items.iter_mut().for_each(wipe),
         Value::Object(members) => members.values_mut().for_each(wipe),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -129,9 +168,9 @@ mod tests {
     /// Bytes that keep a copy of what they are when they are dropped.
     struct Witness(Vec<u8>, Arc<Mutex<Vec<u8>>>);
 
-    impl Zeroize for Witness {
-        fn zeroize(&mut self) {
-            self.0.as_mut_slice().zeroize();
+    impl Wipe for Witness {
+        fn wipe(&mut self) {
+            zero(&mut self.0);
         }
     }
 
@@ -159,9 +198,21 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_is_wiped_where_it_lies() {
+        let mut bytes = Vec::with_capacity(100);
+        bytes.extend_from_slice(b"secret");
+        let before = (bytes.as_ptr(), bytes.capacity());
+        bytes.wipe();
+        assert_eq!((bytes.as_ptr(), bytes.capacity(), bytes.len()), (before.0, before.1, 0));
+        let mut key = [7; 32];
+        key.wipe();
+        assert_eq!(key, [0; 32]);
+    }
+
+    #[test]
     fn json_is_wiped_to_its_depths() {
         let mut json = Json(json!({"a": "one", "b": ["two", {"c": "three", "d": 4}]}));
-        json.zeroize();
+        json.wipe();
         assert_eq!(json.0, json!({"a": "", "b": ["", {"c": "", "d": 4}]}));
         assert_eq!(Secret::of(Json(json!("kept"))).release(), "kept");
     }

@@ -38,11 +38,6 @@ impl Ids {
     pub(super) fn mac(&self, purpose: Purpose, parts: &[&[u8]]) -> Digest {
         cut(self.0.load().macs.of(purpose), parts)
     }
-
-    /// Names a token's sealed field.
-    pub(super) fn of_token(&self, sealed: &[u8]) -> Digest {
-        cut(&self.0.load().macs.token, &[sealed])
-    }
 }
 
 impl Vault for Ids {
@@ -77,7 +72,6 @@ struct Macs {
     repeat: hmac::Key,
     questions: hmac::Key,
     captcha: hmac::Key,
-    token: hmac::Key,
     shared: hmac::Key,
 }
 
@@ -94,7 +88,6 @@ impl Macs {
             repeat: key("resetgate mac repeat v1")?,
             questions: key("resetgate mac questions v1")?,
             captcha: key("resetgate mac captcha v1")?,
-            token: key("resetgate mac token v1")?,
             shared: key("resetgate mac shared v1")?,
         })
     }

@@ -9,7 +9,7 @@ use ring::{
     rand::{SecureRandom, SystemRandom},
 };
 
-use crate::reset::ports::Secret;
+use crate::reset::ports::{Digest, Secret};
 
 const SALT: usize = 32;
 const TAG: usize = 16;
@@ -60,6 +60,11 @@ impl Sealer {
         let key = UnboundKey::from(drawn.expand(&[b"resetgate token state v1"], &AES_256_GCM).ok()?);
         Some(LessSafeKey::new(key))
     }
+}
+
+/// Tells what was sealed from all else that ever was: its salt does, which nobody else chooses.
+pub(super) fn name(sealed: &[u8]) -> Option<Digest> {
+    sealed.first_chunk().copied()
 }
 
 /// Fixed: a subkey seals once.

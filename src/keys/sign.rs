@@ -1,29 +1,16 @@
 //! The token's outside: a JWS with one header and two claims.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
-use serde::{Deserialize, Serialize};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto, encode};
 
 use crate::reset::ports::Secret;
 
 /// Signs and verifies with one key.
 pub(super) struct Signer {
-    header: Header,
-    /// The header as it stands in every token of this key, encoded.
-    segment: String,
+    /// The header as it stands in every token of this key, encoded, and the dot behind it.
+    header: String,
     encoding: EncodingKey,
     decoding: DecodingKey,
-    validation: Validation,
-}
-
-/// The members in the order in which they are written.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Claims {
-    /// Seconds since the Unix epoch (RFC 7519 §4.1.4).
-    exp: u64,
-    /// The sealed state, base64url without padding.
-    s: String,
 }
 
 impl Signer {
@@ -33,28 +20,55 @@ impl Signer {
         header.kid = Some(URL_SAFE_NO_PAD.encode(kid));
         let encoding = EncodingKey::from_secret(key);
         // Taken from a token and not spelled here: it is what jsonwebtoken mints, whatever its version.
-        let segment = encode(&header, &(), &encoding).ok()?.split('.').next()?.to_owned();
-        let mut validation = Validation::new(Algorithm::HS256);
-        // Times are judged by the caller, against its own clock.
-        validation.required_spec_claims.clear();
-        validation.validate_exp = false;
-        Some(Self { header, segment, encoding, decoding: DecodingKey::from_secret(key), validation })
+        let header = encode(&header, &(), &encoding).ok()?.split_inclusive('.').next()?.to_owned();
+        Some(Self { header, encoding, decoding: DecodingKey::from_secret(key) })
     }
 
     /// The token; `None` if the crypto library fails.
     pub(super) fn sign(&self, exp: u64, sealed: &[u8]) -> Option<String> {
-        encode(&self.header, &Claims { exp, s: URL_SAFE_NO_PAD.encode(sealed) }, &self.encoding).ok()
+        let mut claims = before_state(exp);
+        claims.reserve_exact(encoded(sealed.len()) + AFTER_STATE.len());
+        URL_SAFE_NO_PAD.encode_string(sealed, &mut claims);
+        claims.push_str(AFTER_STATE);
+        let mut token = String::with_capacity(self.header.len() + encoded(claims.len()) + 1 + SIGNATURE);
+        token.push_str(&self.header);
+        URL_SAFE_NO_PAD.encode_string(claims, &mut token);
+        let signature = crypto::sign(token.as_bytes(), &self.encoding, Algorithm::HS256).ok()?;
+        token.push('.');
+        token.push_str(&signature);
+        Some(token)
     }
 
     /// `exp` and the sealed state of a token that this key has signed; `None` for anything else.
     pub(super) fn verify(&self, token: &str) -> Option<(u64, Secret<Vec<u8>>)> {
+        let (message, signature) = token.rsplit_once('.')?;
         // The header is compared, never interpreted: no `alg`, `crit` or `jku` of a stranger is ever parsed.
-        let payload = token.strip_prefix(&self.segment)?.strip_prefix('.')?.split('.').next()?;
-        let claims: Claims = decode(token, &self.decoding, &self.validation).ok()?.claims;
-        // A signature of ours over another spelling (blanks, an array) would be a fault elsewhere; it ends here.
-        if serde_json::to_vec(&claims).map(|json| URL_SAFE_NO_PAD.encode(json)).ok()? != payload {
+        let payload = message.strip_prefix(&self.header)?;
+        if !crypto::verify(signature, message.as_bytes(), &self.decoding, Algorithm::HS256).ok()? {
             return None;
         }
-        Some((claims.exp, Secret::of(URL_SAFE_NO_PAD.decode(&claims.s).ok()?)))
+        // Nor are the claims: a signature of ours over another spelling (blanks, an array) would be a fault elsewhere; it
+        // ends here.
+        let claims = String::from_utf8(URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+        let exp = claims.strip_prefix(BEFORE_EXP)?.split(',').next()?.parse().ok()?;
+        let state = claims.strip_prefix(&before_state(exp))?.strip_suffix(AFTER_STATE)?;
+        Some((exp, Secret::of(URL_SAFE_NO_PAD.decode(state).ok()?)))
     }
+}
+
+/// The claims, in the one way in which they are written, up to the sealed state: `exp`, seconds since the Unix epoch (RFC
+/// 7519 §4.1.4), and `s`, base64url without padding.
+fn before_state(exp: u64) -> String {
+    format!(r#"{BEFORE_EXP}{exp},"s":""#)
+}
+
+const BEFORE_EXP: &str = r#"{"exp":"#;
+/// What follows the sealed state.
+const AFTER_STATE: &str = r#""}"#;
+/// Bytes of an encoded signature.
+const SIGNATURE: usize = encoded(32);
+
+/// How long so many bytes are in base64url without padding.
+const fn encoded(bytes: usize) -> usize {
+    (bytes * 4).div_ceil(3)
 }

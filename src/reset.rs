@@ -21,7 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 pub use stage::{Caller, Ports, Settings};
 
@@ -34,7 +34,7 @@ use stage::{Cx, Next, Stage};
 use stages::{
     captcha, email_validation, kba as answers, kba_alone, parameters, reset_stage, user_query, validate_active_account,
 };
-use wire::{Input, Reply, Submission};
+use wire::{Input, Reply, Requirements, Submission};
 
 /// Of a step that no stage gets to see.
 const NO_STAGE: &str = "none";
@@ -176,12 +176,12 @@ impl Engine {
     async fn advance(&self, flow: &mut Flow, mut input: Input, cx: &Cx<'_>) -> Result<Reply, Stop> {
         while let Some(stage) = self.stages.get(flow.state.stage) {
             match stage.advance(&input, flow, cx).await? {
-                Next::Ask { tag, requirements } => return self.ask(&**stage, tag, requirements, flow, cx),
+                Next::Ask { tag, requirements } => return self.ask(&**stage, tag, &requirements, flow, cx),
                 Next::Return { to, requirements } => {
                     let earlier = self.stages.iter().enumerate().find(|(_, stage)| stage.name() == to);
                     let Some((index, earlier)) = earlier else { break };
                     flow.state.stage = index;
-                    return self.ask(&**earlier, Tag::Initial, requirements, flow, cx);
+                    return self.ask(&**earlier, Tag::Initial, &requirements, flow, cx);
                 }
                 Next::Done => {}
             }
@@ -197,7 +197,7 @@ impl Engine {
                 })));
             };
             if let Some(requirements) = next.requirements(flow, cx).await? {
-                return self.ask(&**next, Tag::Initial, requirements, flow, cx);
+                return self.ask(&**next, Tag::Initial, &requirements, flow, cx);
             }
         }
         // A token holds an index that `step` has looked up, and the last stage ends above.
@@ -209,15 +209,13 @@ impl Engine {
         &self,
         stage: &dyn Stage,
         tag: Tag,
-        requirements: Value,
+        requirements: &Requirements,
         flow: &mut Flow,
         cx: &Cx<'_>,
     ) -> Result<Reply, Stop> {
         flow.state.tag = tag;
         let token = cx.seal_answer(&flow.state)?;
-        let mut body = progress(stage, tag, requirements);
-        body.insert("token".to_owned(), token.into());
-        Ok(Reply::ok(&body))
+        Ok(Reply::written(wire::progress(stage.name(), tag.as_str(), requirements, Some(&token))))
     }
 
     async fn open_process(&self, cx: &Cx<'_>) -> Reply {
@@ -227,35 +225,23 @@ impl Engine {
         };
         let Some(stage) = self.stages.get(flow.state.stage) else { return Reply::error(503, "Not ready") };
         let requirements = match stage.requirements(&mut flow, cx).await {
-            Ok(requirements) => requirements.unwrap_or_else(|| json!({})),
+            Ok(requirements) => requirements.unwrap_or_else(|| Requirements::of(&json!({}))),
             Err(stop) => return stop.reply(),
         };
-        let body = progress(&**stage, Tag::Initial, requirements);
-        let [.., a, b, c, d] = fingerprint(&Value::from(body.clone()).to_string());
+        let mut body = wire::progress(stage.name(), Tag::Initial.as_str(), &requirements, None);
+        let [.., a, b, c, d] = fingerprint(&body);
         let revision = i32::from_be_bytes([a, b, c, d]).to_string();
         let etag = Some(format!("\"{revision}\""));
-        if !self.settings.crest_ids {
-            return Reply { etag, ..Reply::ok(&body) };
+        if self.settings.crest_ids {
+            body = body.replacen('{', &format!(r#"{{"_id":"1","_rev":"{revision}","#), 1);
         }
-        let mut with_ids = Map::new();
-        with_ids.insert("_id".to_owned(), "1".into());
-        with_ids.insert("_rev".to_owned(), revision.into());
-        with_ids.extend(body);
-        Reply { etag, ..Reply::ok(&with_ids) }
+        Reply { etag, ..Reply::written(body) }
     }
 
     fn cx<'a>(&'a self, caller: &'a Caller) -> Cx<'a> {
         let began = self.ports.clock.now();
         Cx { ports: &self.ports, settings: &self.settings, binding: &self.binding, caller, began }
     }
-}
-
-fn progress(stage: &dyn Stage, tag: Tag, requirements: Value) -> Map<String, Value> {
-    let mut body = Map::new();
-    body.insert("type".to_owned(), stage.name().into());
-    body.insert("tag".to_owned(), tag.as_str().into());
-    body.insert("requirements".to_owned(), requirements);
-    body
 }
 
 /// Tells texts apart, the same in every build (FNV-1a, 128 bits). Not against an attacker: what it is used for is sealed

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use serde_json::Value;
 
 use super::{
     error::Stop,
@@ -11,10 +10,10 @@ use super::{
     flow::{Flow, State, Tag},
     ports::{
         About, Account, AccountId, Accounts, Aftermath, Challenge, Clock, Decoy, Digest, Done, Down, Event, Events,
-        Flows, Keys, Limits, Outbox, Passwords, Reason, Repeats, Service, Share, Source, Start, Time,
+        Flows, Keys, Limits, Outbox, Passwords, Reason, Repeats, Secret, Service, Share, Source, Start, Time,
     },
     token,
-    wire::Input,
+    wire::{Input, Requirements},
 };
 
 pub use super::ports::Caller;
@@ -25,7 +24,7 @@ pub trait Stage: Send + Sync {
     /// The name in the process file and in answers.
     fn name(&self) -> &'static str;
     /// What the stage asks on entry; `None`: nothing, advance at once.
-    async fn requirements(&self, flow: &mut Flow, cx: &Cx<'_>) -> Result<Option<Value>, Stop>;
+    async fn requirements(&self, flow: &mut Flow, cx: &Cx<'_>) -> Result<Option<Requirements>, Stop>;
     /// Takes the input.
     async fn advance(&self, input: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop>;
     /// Which inputs the stage reads at that tag: what tells one request from another.
@@ -52,7 +51,7 @@ pub enum Next {
         /// Where within it the flow is now.
         tag: Tag,
         /// What it asks.
-        requirements: Value,
+        requirements: Requirements,
     },
     /// The next stage.
     Done,
@@ -61,7 +60,7 @@ pub enum Next {
         /// Its name.
         to: &'static str,
         /// What it asks.
-        requirements: Value,
+        requirements: Requirements,
     },
 }
 
@@ -207,15 +206,16 @@ impl Cx<'_> {
     ///
     /// # Errors
     /// [`Stop::Unavailable`] where the crypto library fails.
-    pub fn seal(&self, state: &State, expires: Time) -> Result<String, Stop> {
-        self.ports.keys.seal(token::pack(state, self.binding).expose(), expires).ok_or_else(|| self.no_crypto())
+    pub fn seal(&self, state: &State, expires: Time) -> Result<Secret, Stop> {
+        let sealed = self.ports.keys.seal(token::pack(state, self.binding).expose(), expires);
+        sealed.map(Secret::new).ok_or_else(|| self.no_crypto())
     }
 
     /// The asker's next token.
     ///
     /// # Errors
     /// As [`Cx::seal`].
-    pub fn seal_answer(&self, state: &State) -> Result<String, Stop> {
+    pub fn seal_answer(&self, state: &State) -> Result<Secret, Stop> {
         let life = if state.record.is_some() { self.settings.token_expiry } else { QUERY_LIFETIME };
         self.seal(state, self.began.after(life))
     }

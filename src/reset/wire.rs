@@ -2,7 +2,7 @@
 
 mod body;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -49,6 +49,11 @@ impl Reply {
         Self { status: 200, body, retry_after: None, policy: None, etag: None }
     }
 
+    /// A 200 with that JSON.
+    pub fn written(json: String) -> Self {
+        Self { status: 200, body: Secret::new(json).into_bytes(), retry_after: None, policy: None, etag: None }
+    }
+
     /// A CREST error: `{"code","reason","message"}`. `message` must be a constant of ours: clients render it as HTML.
     pub fn error(status: u16, message: &str) -> Self {
         #[derive(Serialize)]
@@ -57,7 +62,10 @@ impl Reply {
             reason: &'static str,
             message: &'a str,
         }
-        Self { status, ..Self::ok(&Body { code: status, reason: reason(status), message }) }
+        // Nobody's secret, so nothing is to be wiped.
+        let body = serde_json::to_vec(&Body { code: status, reason: reason(status), message });
+        let body = body.map(Bytes::from).unwrap_or_default();
+        Self { status, body, retry_after: None, policy: None, etag: None }
     }
 
     /// The same, with `Retry-After`.
@@ -93,6 +101,28 @@ pub const fn reason(status: u16) -> &'static str {
         504 => "Gateway Time-out",
         _ => "Resource Exception",
     }
+}
+
+/// What a stage asks, as it goes out: JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirements(Arc<str>);
+
+impl Requirements {
+    /// That.
+    pub fn of(schema: &Value) -> Self {
+        Self(schema.to_string().into())
+    }
+}
+
+/// A flow's answer: what a stage asks, and the token to answer it with, if there is one. It is made as long as it will be,
+/// so that it is never moved; there is nothing to escape in names and tokens.
+pub fn progress(stage: &str, tag: &str, requirements: &Requirements, token: Option<&Secret>) -> String {
+    let (before, token, after) = match token {
+        Some(token) => (r#","token":""#, token.expose().as_str(), r#""}"#),
+        None => ("", "", "}"),
+    };
+    [r#"{"type":""#, stage, r#"","tag":""#, tag, r#"","requirements":"#, &*requirements.0, before, token, after]
+        .concat()
 }
 
 /// A stage's requirements: a JSON schema of its input. `properties` are (name, description) of texts.

@@ -9,7 +9,7 @@ use crate::reset::{
     ports::{Account, Digest, Down, Event, Field, Purpose, Reason, SaltedHash, Secret},
     stage::Cx,
     stages::{kba::Settings, user_query, validate_active_account},
-    wire::{self, Input},
+    wire::{self, Input, Requirements},
 };
 
 /// Whatever is wrong with answers.
@@ -98,12 +98,12 @@ impl Questions {
     }
 
     /// What asks for them.
-    pub(in crate::reset) fn ask(&self, entries: &[Entry]) -> Value {
+    pub(in crate::reset) fn ask(&self, entries: &[Entry]) -> Requirements {
         self.requirements(entries.iter().map(|entry| entry.question.shown(&self.settings.kba)).collect())
     }
 
     /// What asks for as many of nobody, of the process's own.
-    pub(in crate::reset) fn pretend(&self, seed: &Digest, cx: &Cx<'_>) -> Value {
+    pub(in crate::reset) fn pretend(&self, seed: &Digest, cx: &Cx<'_>) -> Requirements {
         let mut questions: Vec<_> =
             self.settings.kba.questions.iter().map(|(id, _)| Question::System(id.clone())).collect();
         questions.sort_by_cached_key(|question| place(question, seed, cx));
@@ -111,14 +111,14 @@ impl Questions {
         self.requirements(shown.collect())
     }
 
-    fn requirements(&self, questions: Vec<Value>) -> Value {
+    fn requirements(&self, questions: Vec<Value>) -> Requirements {
         let required: Vec<&str> = self.names.iter().map(String::as_str).take(questions.len()).collect();
         let mut requirements = wire::requirements("Answer security questions", &required, &[]);
         if let Some(members) = requirements.as_object_mut() {
             let properties: Map<_, _> = self.names.iter().cloned().zip(questions).collect();
             members.insert("properties".to_owned(), json!(properties));
         }
-        requirements
+        Requirements::of(&requirements)
     }
 }
 

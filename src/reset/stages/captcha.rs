@@ -4,7 +4,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::email_validation::codes_down;
 use crate::reset::{
@@ -13,7 +13,7 @@ use crate::reset::{
     ports::{About, Challenge, Digest, Event, Purpose, Reason, Secret, Service, Spent, Time, Verdict},
     process::Reader,
     stage::{Cx, Next, QUERY_LIFETIME, Stage},
-    wire::{self, Input},
+    wire::{self, Input, Requirements},
 };
 
 /// The stage's name.
@@ -74,7 +74,7 @@ impl Settings {
     }
 
     /// What the stage asks.
-    fn question(&self, cx: &Cx<'_>) -> Result<Value, Stop> {
+    fn question(&self, cx: &Cx<'_>) -> Result<Requirements, Stop> {
         let question = challenge(cx)?.question(cx.now()).map_err(|_| cx.no_crypto())?;
         let mut response = Map::new();
         response.insert("recaptchaSiteKey".to_owned(), self.site_key.as_str().into());
@@ -86,7 +86,7 @@ impl Settings {
         if let Some(properties) = schema.get_mut("properties") {
             *properties = json!({"response": response});
         }
-        Ok(schema)
+        Ok(Requirements::of(&schema))
     }
 }
 
@@ -104,7 +104,7 @@ impl Stage for Captcha {
         NAME
     }
 
-    async fn requirements(&self, _: &mut Flow, cx: &Cx<'_>) -> Result<Option<Value>, Stop> {
+    async fn requirements(&self, _: &mut Flow, cx: &Cx<'_>) -> Result<Option<Requirements>, Stop> {
         if is_asked(cx).await { self.0.question(cx).map(Some) } else { Ok(None) }
     }
 

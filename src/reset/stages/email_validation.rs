@@ -1,10 +1,9 @@
 //! `emailValidation`: mails a link with a code, and asks for the code.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde_json::Value;
 
 use crate::reset::{
     error::Stop,
@@ -15,7 +14,7 @@ use crate::reset::{
     },
     process::Reader,
     stage::{Cx, Next, Stage},
-    wire::{self, Input},
+    wire::{self, Input, Requirements},
 };
 
 /// The stage's name.
@@ -86,6 +85,10 @@ impl fmt::Debug for Settings {
     }
 }
 
+static ASK: LazyLock<Requirements> = LazyLock::new(|| {
+    Requirements::of(&wire::requirements("Verify emailed code", &["code"], &[("code", "Enter code emailed")]))
+});
+
 /// The stage.
 pub struct EmailValidation(pub Settings);
 
@@ -95,7 +98,7 @@ impl Stage for EmailValidation {
         NAME
     }
 
-    async fn requirements(&self, _: &mut Flow, _: &Cx<'_>) -> Result<Option<Value>, Stop> {
+    async fn requirements(&self, _: &mut Flow, _: &Cx<'_>) -> Result<Option<Requirements>, Stop> {
         Ok(None)
     }
 
@@ -147,15 +150,14 @@ impl EmailValidation {
         if let Some(slot) = flow.slot.take() {
             slot.decoy(until);
         }
-        let requirements = wire::requirements("Verify emailed code", &["code"], &[("code", "Enter code emailed")]);
-        Ok(Next::Ask { tag: Tag::ValidateCode, requirements })
+        Ok(Next::Ask { tag: Tag::ValidateCode, requirements: ASK.clone() })
     }
 
     /// Draws a code, and makes the link of it that goes on with the state.
     fn make(&self, state: &State, until: Time, cx: &Cx<'_>) -> Result<Made, Stop> {
         let record = state.record.unwrap_or(state.flow);
         let code = Secret::new(URL_SAFE_NO_PAD.encode(cx.random()?));
-        let token = Secret::new(cx.seal(&State { tag: Tag::ValidateCode, lane: Lane::Link, ..state.clone() }, until)?);
+        let token = cx.seal(&State { tag: Tag::ValidateCode, lane: Lane::Link, ..state.clone() }, until)?;
         let link = Secret::new(format!("{}&token={}&code={}", self.0.verification_link, token.expose(), code.expose()));
         let digits = cx.settings.digits.map(|length| digits(cx, length)).transpose()?;
         let new = NewCode {

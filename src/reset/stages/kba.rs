@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::Value;
 
 use super::email_validation::codes_down;
 use crate::reset::{
@@ -20,7 +19,7 @@ use crate::reset::{
     ports::{Account, Decision, Decoy, Down, Event, Field, LimitKey, Patched, Reason, Resource, Rule, Secret, Turn},
     process::{Kba, Reader},
     stage::{Cx, Next, Stage},
-    wire::Input,
+    wire::{Input, Requirements},
 };
 
 /// The stage's name.
@@ -66,7 +65,7 @@ impl Stage for Verification {
         NAME
     }
 
-    async fn requirements(&self, flow: &mut Flow, cx: &Cx<'_>) -> Result<Option<Value>, Stop> {
+    async fn requirements(&self, flow: &mut Flow, cx: &Cx<'_>) -> Result<Option<Requirements>, Stop> {
         let questions = &self.0;
         // Before anything else becomes of it: the same for whoever shows the code once more.
         let seed = flow.at().account;

@@ -11,7 +11,6 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
-use serde_json::Value;
 
 use super::{email_validation::codes_down, kba::NAME};
 use crate::reset::{
@@ -27,7 +26,7 @@ use crate::reset::{
         Secret, Share, Turn,
     },
     stage::{Cx, Next, Stage},
-    wire::Input,
+    wire::{Input, Requirements},
 };
 
 /// The stage.
@@ -43,7 +42,7 @@ impl Stage for Alone {
         NAME
     }
 
-    async fn requirements(&self, flow: &mut Flow, cx: &Cx<'_>) -> Result<Option<Value>, Stop> {
+    async fn requirements(&self, flow: &mut Flow, cx: &Cx<'_>) -> Result<Option<Requirements>, Stop> {
         flow.floored = true;
         let asked = flow.asked.as_ref().map(|asked| asked.literals()).unwrap_or_default();
         let seed = seed(&asked, cx);

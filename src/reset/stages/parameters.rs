@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 
 use async_trait::async_trait;
-use serde_json::Value;
 
 use crate::reset::{
     error::Stop,
     flow::{Flow, Tag},
     process::Reader,
     stage::{Cx, Next, Stage},
-    wire::{self, Input},
+    wire::{self, Input, Requirements},
 };
 
 /// The stage's name.
@@ -48,12 +47,12 @@ impl Stage for Parameters {
         NAME
     }
 
-    async fn requirements(&self, _: &mut Flow, _: &Cx<'_>) -> Result<Option<Value>, Stop> {
+    async fn requirements(&self, _: &mut Flow, _: &Cx<'_>) -> Result<Option<Requirements>, Stop> {
         let names = &self.0.names;
         let descriptions: Vec<_> = names.iter().map(|name| format!("Parameter named '{name}'")).collect();
         let properties: Vec<_> =
             names.iter().map(String::as_str).zip(descriptions.iter().map(String::as_str)).collect();
-        Ok(Some(wire::requirements("Parameters", &[], &properties)))
+        Ok(Some(Requirements::of(&wire::requirements("Parameters", &[], &properties))))
     }
 
     async fn advance(&self, input: &Input, flow: &mut Flow, _: &Cx<'_>) -> Result<Next, Stop> {

@@ -1,6 +1,6 @@
 //! `resetStage`: takes the new password and sets it.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::reset::{
     },
     process::Reader,
     stage::{Cx, Next, Stage},
-    wire::{self, Input},
+    wire::{self, Input, Requirements},
 };
 
 /// The stage's name.
@@ -57,10 +57,10 @@ impl Stage for ResetStage {
 
     /// As IDM's own, it looks at the account before it asks: of one that has changed since the mail was sent, nobody
     /// need think of a new password.
-    async fn requirements(&self, flow: &mut Flow, cx: &Cx<'_>) -> Result<Option<Value>, Stop> {
+    async fn requirements(&self, flow: &mut Flow, cx: &Cx<'_>) -> Result<Option<Requirements>, Stop> {
         let Some(known) = &flow.state.account else { return Err(Stop::invalid_code()) };
         match self.account(known, cx).await {
-            Ok(Some(_)) => Ok(Some(ask())),
+            Ok(Some(_)) => Ok(Some(ASK.clone())),
             Ok(None) => {
                 cx.record_of(flow, Event::LinkInvalid { account: flow.at().account }, Reason::None);
                 Err(Stop::bad(CHANGED))
@@ -257,12 +257,14 @@ impl ResetStage {
     }
 }
 
+static ASK: LazyLock<Requirements> = LazyLock::new(|| Requirements::of(&ask()));
+
 fn ask() -> Value {
     wire::requirements("Reset password", &["password"], &[("password", "Password")])
 }
 
 /// The same again, with the reasons in the shape that IDM's client renders.
-fn refused(failures: &[PolicyFailure], field: &Field) -> Value {
+fn refused(failures: &[PolicyFailure], field: &Field) -> Requirements {
     let mut requirements = ask();
     if let Some(members) = requirements.as_object_mut() {
         let error = json!({
@@ -273,5 +275,5 @@ fn refused(failures: &[PolicyFailure], field: &Field) -> Value {
         });
         members.insert("error".to_owned(), error);
     }
-    requirements
+    Requirements::of(&requirements)
 }

@@ -1,7 +1,8 @@
 //! `userQuery`: finds the account, for whoever asks, without saying so.
 
+use std::sync::LazyLock;
+
 use async_trait::async_trait;
-use serde_json::Value;
 
 use super::{
     validate_active_account,
@@ -15,7 +16,7 @@ use crate::reset::{
     process::Reader,
     stage::{Cx, Next, Stage},
     token,
-    wire::{self, Input},
+    wire::{self, Input, Requirements},
 };
 
 /// The stage's name.
@@ -69,6 +70,11 @@ impl Settings {
     }
 }
 
+static ASK: LazyLock<Requirements> = LazyLock::new(|| {
+    let properties = [("queryFilter", "filter string to find account")];
+    Requirements::of(&wire::requirements("Find your account", &["queryFilter"], &properties))
+});
+
 /// The stage.
 pub struct UserQuery {
     /// Its part of the process file.
@@ -83,9 +89,8 @@ impl Stage for UserQuery {
         NAME
     }
 
-    async fn requirements(&self, _: &mut Flow, _: &Cx<'_>) -> Result<Option<Value>, Stop> {
-        let properties = [("queryFilter", "filter string to find account")];
-        Ok(Some(wire::requirements("Find your account", &["queryFilter"], &properties)))
+    async fn requirements(&self, _: &mut Flow, _: &Cx<'_>) -> Result<Option<Requirements>, Stop> {
+        Ok(Some(ASK.clone()))
     }
 
     async fn advance(&self, input: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {

@@ -1,7 +1,6 @@
 //! `validateActiveAccount`: only accounts with the valid status go on.
 
 use async_trait::async_trait;
-use serde_json::Value;
 
 use crate::reset::{
     error::Stop,
@@ -9,7 +8,7 @@ use crate::reset::{
     ports::{Decoy, Event, Reason},
     process::Reader,
     stage::{Cx, Next, Stage},
-    wire::Input,
+    wire::{Input, Requirements},
 };
 
 /// The stage's name.
@@ -44,7 +43,7 @@ impl Stage for ValidateActiveAccount {
         NAME
     }
 
-    async fn requirements(&self, _: &mut Flow, _: &Cx<'_>) -> Result<Option<Value>, Stop> {
+    async fn requirements(&self, _: &mut Flow, _: &Cx<'_>) -> Result<Option<Requirements>, Stop> {
         Ok(None)
     }
 

@@ -162,7 +162,8 @@ impl Engine {
         if flow.floored {
             if cx.now() > answer_at {
                 cx.record_of(&flow, Event::FloorMissed, Reason::None);
-                while answer_at < cx.now() && !floor.is_zero() {
+                let now = cx.now();
+                while answer_at < now && !floor.is_zero() {
                     answer_at = answer_at.after(floor);
                 }
                 self.ports.clock.until(answer_at).await;

@@ -176,7 +176,7 @@ impl App {
         let in_flight = Arc::new(InFlight::new(config.reset.max_in_flight));
         let reloader = Arc::new(Reloader::start(config, lasting).await?);
         if let Some((flows, limits)) = left {
-            reloader.inherit(flows, &limits).await;
+            reloader.inherit(flows, &limits);
         }
         gauges(&reloader, &in_flight)?;
         inside::show(&reloader)?;
@@ -329,7 +329,7 @@ fn tidy(reloader: &Arc<Reloader>) -> tokio::task::JoinSet<()> {
     tidying.spawn(async move {
         loop {
             tokio::time::sleep(TIDY_FLOWS).await;
-            codes.tidy().await;
+            codes.tidy();
         }
     });
     let of = Arc::clone(reloader);

@@ -21,7 +21,7 @@
 //!                       │ through the traits in reset::ports
 //!        ┌────────┬─────┴───┬────────┬─────────┐
 //!     identity   mail     flows    limits     keys
-//!       CREST    SMTP      moka   governor  jsonwebtoken
+//!       CREST    SMTP      Redis  governor  jsonwebtoken
 //! ```
 //!
 //! [`cli`] reads the command line, [`config`] the files, [`app`] puts concrete adapters together and is the only one to

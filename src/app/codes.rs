@@ -108,9 +108,9 @@ impl Codes {
     }
 
     /// Goes on with it.
-    pub(super) async fn go_on(&self, kept: memory::Kept) {
+    pub(super) fn go_on(&self, kept: memory::Kept) {
         if let Self::Memory { flows, .. } = self {
-            flows.go_on(kept).await;
+            flows.go_on(kept);
         }
     }
 
@@ -155,10 +155,10 @@ impl Codes {
     }
 
     /// Forgets what has ended; to be called every few seconds.
-    pub(super) async fn tidy(&self) {
+    pub(super) fn tidy(&self) {
         if let Self::Memory { flows, .. } = self {
-            flows.tidy().await;
+            flows.tidy();
         }
-        self.answers().tidy().await;
+        self.answers().tidy();
     }
 }

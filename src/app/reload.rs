@@ -166,8 +166,8 @@ impl Reloader {
     }
 
     /// Goes on with what another process left.
-    pub(super) async fn inherit(&self, flows: memory::Kept, limits: &limits::Kept) {
-        self.lasting.codes.go_on(flows).await;
+    pub(super) fn inherit(&self, flows: memory::Kept, limits: &limits::Kept) {
+        self.lasting.codes.go_on(flows);
         self.present.load_full().governor.go_on(limits);
     }
 
@@ -200,7 +200,7 @@ impl Legacy for Reloader {
 
     async fn go_on(&self, sealed: &[u8]) {
         match estate::open(&self.present.load().config.token.keys, sealed) {
-            Some(Estate { flows, limits, .. }) => self.inherit(flows, &limits).await,
+            Some(Estate { flows, limits, .. }) => self.inherit(flows, &limits),
             None => tracing::warn!("the former process has other token keys: open resets end"),
         }
     }

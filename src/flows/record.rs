@@ -37,9 +37,10 @@ impl Rules {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Record {
     flows: Vec<Live>,
-    lease: Option<Lease>,
-    set: Option<SetBy>,
-    answering: Option<Answering>,
+    // Few have any of these, at any time.
+    lease: Option<Box<Lease>>,
+    set: Option<Box<SetBy>>,
+    answering: Option<Box<Answering>>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -82,7 +83,7 @@ impl Record {
     /// When nothing in it is worth keeping any more.
     pub(super) fn ends(&self) -> Time {
         let flows = self.flows.iter().map(|live| live.expires);
-        let others = [self.lease.map(|lease| lease.until), self.set.map(|set| set.until)];
+        let others = [self.lease.as_ref().map(|lease| lease.until), self.set.as_ref().map(|set| set.until)];
         flows.chain(others.into_iter().flatten()).max().unwrap_or(Time::from_millis(0))
     }
 
@@ -93,7 +94,7 @@ impl Record {
         {
             live.undecided = Some(lease.password);
         }
-        let leased = self.lease.map(|lease| lease.flow);
+        let leased = self.lease.as_ref().map(|lease| lease.flow);
         self.flows.retain(|live| live.expires > now || leased == Some(live.flow));
         self.set.take_if(|set| set.until <= now);
         self.answering.take_if(|answering| answering.until <= now);
@@ -117,14 +118,20 @@ impl Record {
             if joined >= MAX_JOINED {
                 return Opened::Crowded;
             }
-            self.flows.push(live(mailed.code, mailed.digits, None, mailed.expires));
+            self.enter(live(mailed.code, mailed.digits, None, mailed.expires));
             return Opened::Joined;
         }
         if self.flows.iter().filter(|live| live.mailed.is_some()).count() >= MAX_CODES {
             return Opened::Crowded;
         }
-        self.flows.push(live(code.digest, code.digits, Some(now), code.expires));
+        self.enter(live(code.digest, code.digits, Some(now), code.expires));
         Opened::Mail
+    }
+
+    /// Most accounts have one, and there are many accounts.
+    fn enter(&mut self, live: Live) {
+        self.flows.reserve_exact(1);
+        self.flows.push(live);
     }
 
     pub(super) fn withdraw(&mut self, at: &FlowRef) {
@@ -155,10 +162,10 @@ impl Record {
         if self.find(&at.flow).is_none() {
             return Turn::Gone;
         }
-        if self.answering.is_some_and(|answering| answering.ticket != ticket) {
+        if self.answering.as_ref().is_some_and(|answering| answering.ticket != ticket) {
             return Turn::Busy;
         }
-        self.answering = Some(Answering { ticket, until: now.after(lease) });
+        self.answering = Some(Box::new(Answering { ticket, until: now.after(lease) }));
         Turn::Ours
     }
 
@@ -170,7 +177,7 @@ impl Record {
     }
 
     pub(super) fn claim(&mut self, at: &FlowRef, password: Digest, lease: Duration, now: Time) -> Claim {
-        if let Some(set) = self.set.filter(|set| set.flow == at.flow) {
+        if let Some(set) = self.set.as_ref().filter(|set| set.flow == at.flow) {
             return if bool::from(set.password.ct_eq(&password)) { Claim::AlreadySet } else { Claim::Gone };
         }
         let busy = self.lease.is_some();
@@ -181,7 +188,7 @@ impl Record {
         if busy {
             return Claim::Busy;
         }
-        self.lease = Some(Lease { flow: at.flow, password, until: now.after(lease) });
+        self.lease = Some(Box::new(Lease { flow: at.flow, password, until: now.after(lease) }));
         Claim::Granted
     }
 
@@ -190,8 +197,8 @@ impl Record {
         let Some(live) = self.find(&at.flow) else { return };
         match how {
             Settled::Set => {
-                self.set = Some(SetBy { flow: at.flow, password: lease.password, until: live.expires });
-                self.flows.clear();
+                self.set = Some(Box::new(SetBy { flow: at.flow, password: lease.password, until: live.expires }));
+                self.flows = Vec::new();
             }
             Settled::Refused { until } => {
                 live.undecided = None;

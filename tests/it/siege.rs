@@ -205,7 +205,7 @@ async fn wrong_codes_by_the_thousand_open_nothing_break_nothing_and_lock_nobody_
         }
     }
     let machine = &siege.machine;
-    machine.flows.tidy().await;
+    machine.flows.tidy();
     machine.governor.tidy();
     assert_eq!(machine.events.of("CodeWrong"), siege.guesses);
     assert_eq!((machine.events.of("CodeRight"), machine.events.of("Broken"), machine.patches().len()), (0, 0, 0));

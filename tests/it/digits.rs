@@ -17,9 +17,9 @@ fn plan() -> Plan {
     }
 }
 
-/// The digits of the `nth` mail.
+/// The digits of the `nth` mail that has a link: a notice may come before it.
 async fn digits(world: &World, nth: usize) -> String {
-    let text = world.mail(nth).await.text;
+    let text = world.letter(nth).await.text;
     let (_, rest) = text.split_once("Or enter this code: ").unwrap_or_else(|| panic!("a code in {text}"));
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
     assert_eq!(digits.len(), 8, "{text}");

@@ -248,9 +248,14 @@ impl World {
 
     /// Token and code of the `nth` mail that has a link, when it is there; the first is 1.
     pub(crate) async fn mailed(&self, nth: usize) -> (String, String) {
+        link(&self.letter(nth).await)
+    }
+
+    /// That mail.
+    pub(crate) async fn letter(&self, nth: usize) -> Mail {
         let linked = || self.mailbox.mails().into_iter().filter(|mail| !mail.links.is_empty()).nth(nth - 1);
         self.until(async || linked().is_some()).await;
-        link(&linked().unwrap())
+        linked().unwrap()
     }
 
     pub(crate) async fn mail(&self, nth: usize) -> Mail {

@@ -37,7 +37,7 @@ def wrong_code(token):
 
 def wrk(script, port, connections, seconds, tls=False, processors="1", threads=1):
     """Requests, microseconds, answers of 400 and beyond, the median, 99th and 99.9th percentile of one."""
-    command = ["taskset", "-c", processors, "wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "-s", script,
+    command = ["taskset", "-c", processors, "wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", script,
                f"{'https' if tls else 'http'}://127.0.0.1:{port}/"]
     out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     requests, took, refused, broken, *percentiles = map(int, re.search(r"told (.*)", out)[1].split())

@@ -83,6 +83,8 @@ pub struct Endpoint(Arc<Node>);
 
 struct Node {
     address: Address,
+    /// How that is told, with each request.
+    text: String,
     judge: Arc<Judge>,
     /// Whether there is anything in `mark`: most requests need not look.
     marked: AtomicBool,
@@ -125,7 +127,7 @@ impl Endpoints {
         }
         let states = Arc::clone(&shared);
         let shown: Arc<EndpointStates> = Arc::new(move |say: &mut dyn FnMut(String, bool)| {
-            states.nodes.load().iter().for_each(|node| say(node.0.address.to_string(), node.is_up()));
+            states.nodes.load().iter().for_each(|node| say(node.text().to_owned(), node.is_up()));
         });
         metrics.show_endpoints(service, &shown);
         Ok(Self { shared, known, _shown: shown, _tasks: tasks.into_iter().map(AbortOnDropHandle::new).collect() })
@@ -178,12 +180,18 @@ impl Shared {
 
 impl Endpoint {
     fn new(address: Address, judge: Arc<Judge>) -> Self {
-        Self(Arc::new(Node { address, judge, marked: AtomicBool::new(false), mark: Mutex::default() }))
+        let text = address.to_string();
+        Self(Arc::new(Node { address, text, judge, marked: AtomicBool::new(false), mark: Mutex::default() }))
     }
 
     /// Where it is.
     pub fn address(&self) -> &Address {
         &self.0.address
+    }
+
+    /// The same as text.
+    pub fn text(&self) -> &str {
+        &self.0.text
     }
 
     /// To be told when it answered a request.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::{Access, ClientLog},
-    endpoints::Address,
+    endpoints::{Address, Endpoint},
     telemetry::{
         access::{Line, Named},
         trace::{Done, SpanKind, number, text},
@@ -81,9 +81,6 @@ impl Passage {
             ClientLog::Network => Some(Named::Roughly as fn(_) -> _),
             ClientLog::Off => None,
         };
-        let upstream = self.attempts.at().map(|at| at.address());
-        let path = self.generation.shapes.show(head.shape);
-        let trace = self.trail.id();
         // They would tell how long a password is that somebody types, and when it is good enough.
         let bytes = bytes.filter(|_| self.course != Some(Course::Policy));
         Line {
@@ -94,7 +91,7 @@ impl Passage {
                 Some(Course::Passed) => "passed",
                 None => "refused",
             },
-            path: &path,
+            path: self.generation.shapes.show(head.shape).parts(),
             protocol: head.protocol,
             tls: head.tls,
             status,
@@ -103,11 +100,11 @@ impl Passage {
             sent: bytes.map(|(_, sent)| sent),
             took: self.began.elapsed(),
             client: name.zip(self.caller).map(|(name, caller)| name(caller.client)),
-            upstream: upstream.map(|address| address as _),
+            upstream: self.attempts.at().map(Endpoint::text),
             tries: self.attempts.count(),
             upstream_took: self.attempts.took(),
             request: self.request.as_ref(),
-            trace: trace.as_ref().map(|trace| trace as _),
+            trace: self.trail.id(),
         }
         .write();
     }

@@ -202,8 +202,9 @@ impl Shape {
     pub(super) const POLICY: Self = Self { root: Root::Own, known: "/policy/selfservice/reset", rest: "" };
 }
 
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl<'a> Shown<'a> {
+    /// Its text, in parts.
+    pub(super) fn parts(self) -> [&'a str; 3] {
         let Self(shapes, Shape { root, known, rest }) = self;
         let root = match root {
             Root::None => "",
@@ -211,7 +212,13 @@ impl fmt::Display for Shown<'_> {
             Root::Usual => ROOT,
             Root::Reset => &shapes.reset,
         };
-        [root, *known, *rest].into_iter().try_for_each(|part| f.write_str(part))
+        [root, known, rest]
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts().into_iter().try_for_each(|part| f.write_str(part))
     }
 }
 

@@ -4,15 +4,14 @@
 //! Nothing in it is a client's own words but the request's id, which is harmless by its kind: the method is one of those
 //! that are known, and the path is where it leads, without the names and ids in it.
 
-use std::{
-    cell::RefCell,
-    fmt::{self, Write as _},
-    time::Duration,
-};
+use std::{cell::RefCell, fmt, io::Write as _, net::Ipv4Addr, time::Duration};
 
 use tracing::Level;
 
-use super::log::{self, Format};
+use super::{
+    log::{self, Format, padded},
+    trace::TraceId,
+};
 use crate::reset::ports::{Client, RequestId};
 
 /// The target of the lines, for filters.
@@ -24,7 +23,8 @@ pub const TARGET: &str = "resetgate::access";
 pub struct Line<'a> {
     pub method: &'static str,
     pub route: &'static str,
-    pub path: &'a dyn fmt::Display,
+    /// In parts.
+    pub path: [&'a str; 3],
     pub protocol: &'static str,
     /// The version of TLS.
     pub tls: Option<&'static str>,
@@ -39,12 +39,12 @@ pub struct Line<'a> {
     pub took: Duration,
     pub client: Option<Named>,
     /// The upstream's address that it went to last, and how often it was sent.
-    pub upstream: Option<&'a dyn fmt::Display>,
+    pub upstream: Option<&'a str>,
     pub tries: u32,
     /// From the first try, or the end of the request's body if that is later, to the head of the answer.
     pub upstream_took: Option<Duration>,
     pub request: Option<&'a RequestId>,
-    pub trace: Option<&'a dyn fmt::Display>,
+    pub trace: Option<TraceId>,
 }
 
 /// A client, as a line has it.
@@ -58,7 +58,7 @@ pub enum Named {
 
 impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use std::net::{Ipv4Addr, Ipv6Addr};
+        use std::net::Ipv6Addr;
         let (client, roughly) = match self {
             Self::Exactly(client) => (client, false),
             Self::Roughly(client) => (client, true),
@@ -82,7 +82,27 @@ pub fn is_on() -> bool {
 }
 
 thread_local! {
-    static BUFFER: RefCell<String> = const { RefCell::new(String::new()) };
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What stands before a field's value, in either format.
+#[derive(Clone, Copy)]
+struct Name {
+    json: &'static str,
+    text: &'static str,
+}
+
+macro_rules! name {
+    ($name:literal) => {
+        Name { json: concat!("\"", $name, "\":"), text: concat!(" ", $name, "=") }
+    };
+}
+
+/// The same, of what is quoted.
+macro_rules! quoted {
+    ($name:literal) => {
+        Name { json: concat!("\"", $name, "\":\""), text: concat!(" ", $name, "=\"") }
+    };
 }
 
 impl Line<'_> {
@@ -91,111 +111,146 @@ impl Line<'_> {
         let Some(format) = log::format().filter(|_| is_on()) else { return };
         BUFFER.with_borrow_mut(|buffer| {
             buffer.clear();
-            if self.put(buffer, format).is_ok() {
-                log::put(buffer);
-            }
+            self.put(buffer, format);
+            log::put(buffer);
         });
     }
 
-    fn put(&self, line: &mut String, format: Format) -> fmt::Result {
+    fn put(&self, line: &mut Vec<u8>, format: Format) {
         let json = format == Format::Json;
-        line.push_str(if json { "{\"timestamp\":\"" } else { "" });
-        log::now(line)?;
-        line.push_str(if json { "\",\"level\":\"INFO\",\"target\":\"" } else { "  INFO " });
-        line.push_str(TARGET);
-        line.push_str(if json { "\",\"fields\":{" } else { ":" });
-        let mut fields = Fields { line, json, first: true };
-        fields.text("method", &self.method)?;
-        fields.text("route", &self.route)?;
-        fields.text("path", &self.path)?;
-        fields.number("status", self.status)?;
-        fields.some("why", self.why.as_ref())?;
-        fields.millis("duration_ms", Some(self.took))?;
-        fields.number("bytes_received", self.received)?;
-        fields.number("bytes_sent", self.sent)?;
-        fields.some("client", self.client.as_ref())?;
-        fields.text("protocol", &self.protocol)?;
-        fields.some("tls", self.tls.as_ref())?;
-        fields.some("upstream", self.upstream.as_ref())?;
-        fields.millis("upstream_ms", self.upstream_took)?;
-        fields.number("tries", Some(self.tries).filter(|tries| *tries > 1))?;
-        fields.some("request", self.request.as_ref())?;
-        fields.some("trace", self.trace.as_ref())?;
-        line.push_str(if json { "}}\n" } else { "\n" });
-        Ok(())
+        line.extend_from_slice(if json { b"{\"timestamp\":\"" } else { b"" });
+        log::now(line);
+        line.extend_from_slice(if json { b"\",\"level\":\"INFO\",\"target\":\"" } else { b"  INFO " });
+        line.extend_from_slice(TARGET.as_bytes());
+        line.extend_from_slice(if json { b"\",\"fields\":{" } else { b":" });
+        let mut fields = Fields { line, json };
+        fields.word(quoted!("method"), Some(self.method));
+        fields.word(quoted!("route"), Some(self.route));
+        fields.path(quoted!("path"), &self.path);
+        fields.number(name!("status"), self.status);
+        fields.word(quoted!("why"), self.why);
+        fields.millis(name!("duration_ms"), Some(self.took));
+        fields.number(name!("bytes_received"), self.received);
+        fields.number(name!("bytes_sent"), self.sent);
+        fields.client(quoted!("client"), self.client);
+        fields.word(quoted!("protocol"), Some(self.protocol));
+        fields.word(quoted!("tls"), self.tls);
+        if let Some(upstream) = self.upstream {
+            fields.path(quoted!("upstream"), &[upstream]);
+        }
+        fields.millis(name!("upstream_ms"), self.upstream_took);
+        fields.number(name!("tries"), Some(self.tries).filter(|tries| *tries > 1));
+        fields.word(quoted!("request"), self.request.map(RequestId::as_str));
+        fields.trace(quoted!("trace"), self.trace);
+        if json {
+            // There is a comma after each field.
+            line.pop();
+            line.extend_from_slice(b"}}");
+        }
+        line.push(b'\n');
     }
 }
 
 /// A line's fields, one after the other.
 struct Fields<'a> {
-    line: &'a mut String,
+    line: &'a mut Vec<u8>,
     json: bool,
-    first: bool,
 }
 
 impl Fields<'_> {
-    fn name(&mut self, name: &'static str) {
-        match (self.json, self.first) {
-            (true, true) => self.line.push('"'),
-            (true, false) => self.line.push_str(",\""),
-            (false, _) => self.line.push(' '),
+    #[inline]
+    fn begin(&mut self, name: Name) {
+        self.line.extend_from_slice(if self.json { name.json } else { name.text }.as_bytes());
+    }
+
+    #[inline]
+    fn end(&mut self, json: &'static str, text: &'static str) {
+        self.line.extend_from_slice(if self.json { json } else { text }.as_bytes());
+    }
+
+    #[inline]
+    fn quoted(&mut self, name: Name, value: impl FnOnce(&mut Vec<u8>)) {
+        self.begin(name);
+        value(self.line);
+        self.end("\",", "\"");
+    }
+
+    /// What is harmless by its kind.
+    #[inline]
+    fn word(&mut self, name: Name, word: Option<&str>) {
+        if let Some(word) = word {
+            self.quoted(name, |line| line.extend_from_slice(word.as_bytes()));
         }
-        self.first = false;
-        self.line.push_str(name);
-        self.line.push_str(if self.json { "\":" } else { "=" });
     }
 
-    fn text(&mut self, name: &'static str, value: &dyn fmt::Display) -> fmt::Result {
-        self.name(name);
-        self.line.push('"');
-        write!(Escaped(self.line), "{value}")?;
-        self.line.push('"');
-        Ok(())
+    fn path(&mut self, name: Name, parts: &[&str]) {
+        self.quoted(name, |line| parts.iter().for_each(|part| escaped(part, line)));
     }
 
-    fn some(&mut self, name: &'static str, value: Option<&impl fmt::Display>) -> fmt::Result {
-        value.map_or(Ok(()), |value| self.text(name, value))
+    fn client(&mut self, name: Name, client: Option<Named>) {
+        let Some(client) = client else { return };
+        self.quoted(name, |line| match client {
+            Named::Exactly(Client::V4(octets)) => dotted(octets, line),
+            // It cannot fail: there is no end to a Vec.
+            other => drop(write!(line, "{other}")),
+        });
     }
 
-    fn number(&mut self, name: &'static str, value: Option<impl Into<u64>>) -> fmt::Result {
-        let Some(value) = value else { return Ok(()) };
-        self.name(name);
-        write!(self.line, "{}", value.into())
+    fn trace(&mut self, name: Name, trace: Option<TraceId>) {
+        if let Some(trace) = trace {
+            self.quoted(name, |line| drop(write!(line, "{trace}")));
+        }
     }
 
-    fn millis(&mut self, name: &'static str, value: Option<Duration>) -> fmt::Result {
-        let Some(value) = value else { return Ok(()) };
-        self.name(name);
-        let micros = value.as_micros();
-        write!(self.line, "{}.{:03}", micros / 1000, micros % 1000)
+    #[inline]
+    fn number(&mut self, name: Name, value: Option<impl Into<u64>>) {
+        let Some(value) = value else { return };
+        self.begin(name);
+        digits(value, self.line);
+        self.end(",", "");
+    }
+
+    fn millis(&mut self, name: Name, value: Option<Duration>) {
+        let Some(value) = value else { return };
+        self.begin(name);
+        digits(u64::try_from(value.as_millis()).unwrap_or(u64::MAX), self.line);
+        self.line.push(b'.');
+        self.line.extend_from_slice(&padded::<3>(value.subsec_micros()));
+        self.end(",", "");
     }
 }
 
-/// Whatever is written to it stays within its quotes, and within its line.
-struct Escaped<'a>(&'a mut String);
+/// Writes an IPv4 address.
+pub(crate) fn dotted([a, b, c, d]: [u8; 4], to: &mut Vec<u8>) {
+    for (octet, end) in [(a, "."), (b, "."), (c, "."), (d, "")] {
+        digits(octet, to);
+        to.extend_from_slice(end.as_bytes());
+    }
+}
 
-impl fmt::Write for Escaped<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
-            self.0.push_str(text);
-            return Ok(());
-        }
-        for ch in text.chars() {
-            match ch {
-                '"' | '\\' => {
-                    self.0.push('\\');
-                    self.0.push(ch);
-                }
-                ' '..='~' => self.0.push(ch),
-                _ => {
-                    let mut units = [0; 2];
-                    for unit in ch.encode_utf16(&mut units) {
-                        write!(self.0, "\\u{unit:04x}")?;
-                    }
+#[inline]
+fn digits(number: impl Into<u64>, line: &mut Vec<u8>) {
+    line.extend_from_slice(itoa::Buffer::new().format(number.into()).as_bytes());
+}
+
+/// Whatever is written stays within its quotes, and within its line.
+fn escaped(text: &str, line: &mut Vec<u8>) {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+        line.extend_from_slice(text.as_bytes());
+        return;
+    }
+    for ch in text.chars() {
+        match ch {
+            '"' | '\\' => line.extend([b'\\', ch as u8]),
+            ' '..='~' => line.push(ch as u8),
+            _ => {
+                let mut units = [0; 2];
+                for unit in ch.encode_utf16(&mut units) {
+                    // It cannot fail: there is no end to a Vec.
+                    let _ = write!(line, "\\u{unit:04x}");
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -209,7 +264,7 @@ mod tests {
         Line {
             method: "GET",
             route: "passed",
-            path: &"/openidm/managed/user/*",
+            path: ["/openidm", "/managed/user", "/*"],
             protocol: "HTTP/1.1",
             tls: Some("1.3"),
             status: Some(200),
@@ -218,17 +273,18 @@ mod tests {
             sent: Some(1 << 40),
             took: Duration::from_micros(12_034),
             client: Some(Named::Exactly(Client::V4([192, 0, 2, 7]))),
-            upstream: Some(&"unix:/run/\"idm\"\n\\ü\u{1f512}"),
+            upstream: Some("unix:/run/\"idm\"\n\\ü\u{1f512}"),
             tries: 2,
             upstream_took: Some(Duration::from_nanos(1)),
             request: Some(request),
-            trace: Some(&"0af7651916cd43dd8448eb211c80319c"),
+            trace: Some(TraceId(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes())),
         }
     }
 
     fn said(line: &Line<'_>, format: Format) -> String {
-        let mut text = String::new();
-        line.put(&mut text, format).unwrap();
+        let mut text = Vec::new();
+        line.put(&mut text, format);
+        let text = String::from_utf8(text).unwrap();
         assert!(text.ends_with('\n') && text.lines().count() == 1 && text.is_ascii(), "{text}");
         text
     }

@@ -8,16 +8,10 @@
 //! A thread of its own writes the lines. Where nobody takes them, a bounded number waits, and the others are dropped
 //! and counted: no request ever waits for the log.
 
-mod batch;
+mod queue;
+mod stamp;
 
-use std::{
-    env,
-    error::Error,
-    fmt,
-    io::{self, Write},
-    panic,
-    sync::OnceLock,
-};
+use std::{env, error::Error, fmt, io, panic, sync::OnceLock};
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
@@ -25,19 +19,18 @@ use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
 };
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Registry,
     filter::{LevelFilter, filter_fn},
-    fmt::{
-        FmtContext, FormatEvent, FormatFields, MakeWriter,
-        format::Writer,
-        time::{FormatTime, SystemTime},
-    },
+    fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
     layer::SubscriberExt,
     registry::LookupSpan,
     util::SubscriberInitExt,
 };
+
+use self::queue::Queue;
+pub use self::queue::Rest;
+pub(super) use self::stamp::{now, padded};
 
 /// The environment variable that says what is logged, in the directives of `tracing_subscriber::EnvFilter`, such as
 /// `debug` or `warn,resetgate::mail=trace`. Without it: `info`.
@@ -130,16 +123,16 @@ pub enum LogError {
     /// Somebody else logs in this process.
     #[error("another logger is installed")]
     Taken,
+    /// Nobody can write the lines.
+    #[error("no thread for the log: {0}")]
+    Thread(io::Error),
 }
 
-/// Lines that wait for a slow reader: some megabytes.
-const WAITING_LINES: usize = 16_384;
-
-static LINES: OnceLock<(NonBlocking, Format)> = OnceLock::new();
+static LINES: OnceLock<(Queue, Format)> = OnceLock::new();
 
 /// Lines that were dropped because nobody took them, or what they were written to is full.
 pub fn dropped() -> usize {
-    LINES.get().map_or(0, |(lines, _)| lines.error_counter().dropped_lines()) + batch::lost()
+    LINES.get().map_or(0, |(lines, _)| lines.dropped())
 }
 
 /// How lines look, if there is a log.
@@ -148,21 +141,15 @@ pub(super) fn format() -> Option<Format> {
 }
 
 /// Puts a whole line among the others.
-pub(super) fn put(line: &str) {
+pub(super) fn put(line: &[u8]) {
     if let Some((lines, _)) = LINES.get() {
-        // It takes all of it, or counts it.
-        let _ = lines.clone().write_all(line.as_bytes());
+        lines.put(line);
     }
-}
-
-/// The time, as each line begins with it.
-pub(super) fn now(line: &mut String) -> fmt::Result {
-    SystemTime.format_time(&mut Writer::new(line))
 }
 
 /// Starts logging to standard error; calling it again changes nothing. What is still waiting is written, for a second
 /// at most, when what the first call returned is dropped.
-pub fn init(format: Format) -> Result<Option<WorkerGuard>, LogError> {
+pub fn init(format: Format) -> Result<Option<Rest>, LogError> {
     static DONE: Mutex<bool> = Mutex::new(false);
     let mut done = DONE.lock();
     if !*done {
@@ -172,16 +159,13 @@ pub fn init(format: Format) -> Result<Option<WorkerGuard>, LogError> {
             Err(env::VarError::NotUnicode(_)) => return Err(LogError::Filter("is not UTF-8".into())),
         };
         let filter = filter(&directives)?;
-        let (lines, guard) = NonBlockingBuilder::default()
-            .thread_name("log")
-            .lossy(true)
-            .buffered_lines_limit(WAITING_LINES)
-            .finish(batch::Batch::new(io::stderr()));
+        let lines = Queue::default();
+        let rest = lines.written_to(io::stderr()).map_err(LogError::Thread)?;
         let own = lines.clone();
         subscriber(format, filter, lines).try_init().map_err(|_| LogError::Taken)?;
         LINES.get_or_init(|| (own, format));
         *done = true;
-        return Ok(Some(guard));
+        return Ok(Some(rest));
     }
     Ok(None)
 }
@@ -252,8 +236,9 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut at = String::new();
-        now(&mut at)?;
+        let mut at = Vec::new();
+        now(&mut at);
+        let at = String::from_utf8_lossy(&at);
         let mut said = Said { ours: is_ours(event.metadata().target()), ..Said::default() };
         event.record(&mut said);
         said.end();
@@ -351,7 +336,7 @@ fn write_safely(mut writer: Writer<'_>, line: &str) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{io::Write, sync::Arc};
 
     use super::*;
 

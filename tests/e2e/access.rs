@@ -296,7 +296,7 @@ async fn a_log_that_nobody_reads_loses_lines_and_no_request() {
     let mut lines = BufReader::with_capacity(1, read).lines();
     let line = lines.find_map(|line| line.ok().filter(|line| line.contains("\"ready\""))).unwrap();
     let gate = ready(child, &line);
-    // A pipe holds 64 KiB, and the gate some 16 000 lines.
+    // A pipe holds 64 KiB, and the gate some megabytes.
     while gate.dropped().await == 0 {
         gate.floods().await;
     }

@@ -1,16 +1,16 @@
 //! [`Limits`] with one `governor` limiter a rule.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{hash::Hasher, num::NonZeroU32, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use governor::clock;
-use ring::hmac;
 use serde::{Deserialize, Serialize};
+use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{
     meter::Ticks,
     networks::Networks,
-    store::{Bounded, Key},
+    store::{Bounded, Key, Keys},
     tiers::{self, Ladder, TIERS},
 };
 use crate::{
@@ -58,7 +58,7 @@ pub struct Governor {
     code_per_account: Limiter,
     answer_per_account: Limiter,
     networks: Networks,
-    hash: hmac::Key,
+    hash: SipHasher24,
     clock: Arc<dyn Clock>,
     ticks: Ticks,
     events: Arc<dyn Events>,
@@ -99,7 +99,7 @@ impl Governor {
             code_per_account: limiter(LimitName::CodePerAccount, config.code_per_account),
             answer_per_account: limiter(LimitName::AnswerPerAccount, config.answer_per_account),
             networks: Networks::new(&config.overrides),
-            hash: hmac::Key::new(hmac::HMAC_SHA256, hash_key),
+            hash: SipHasher24::new_with_key(hash_key.first_chunk().unwrap_or(&[0; 16])),
             clock: Arc::clone(clock),
             ticks,
             events: Arc::clone(events),
@@ -278,7 +278,7 @@ impl Governor {
 
     /// One key a tier. Those of an override have keys of their own, also for the networks that they share with others:
     /// nobody spends what is somebody else's by another measure.
-    pub(super) fn keys(&self, key: LimitKey, group: Option<usize>) -> Vec<Key> {
+    pub(super) fn keys(&self, key: LimitKey, group: Option<usize>) -> Keys {
         // The first byte says what follows, so that no two kinds of key are ever the same bytes.
         match key {
             LimitKey::Client(client) => {
@@ -289,21 +289,17 @@ impl Governor {
                 };
                 tiers::names(&client).map(|name| self.key(kind, group, name)).collect()
             }
-            LimitKey::Account(account) => vec![self.key(1, group, &account)],
-            LimitKey::Everyone => vec![self.key(2, group, &[])],
+            LimitKey::Account(account) => [self.key(1, group, &account)].into_iter().collect(),
+            LimitKey::Everyone => [self.key(2, group, &[])].into_iter().collect(),
         }
     }
 
     fn key(&self, kind: u8, group: Option<usize>, name: &[u8]) -> Key {
-        let mut mac = hmac::Context::with_key(&self.hash);
-        mac.update(&[kind]);
-        mac.update(&group.map_or(0, |group| group + 1).to_be_bytes());
-        mac.update(name);
-        let mut hash = [0; 16];
-        for (to, from) in hash.iter_mut().zip(mac.sign().as_ref()) {
-            *to = *from;
-        }
-        Key::new(hash)
+        let mut hasher = self.hash;
+        hasher.write(&[kind]);
+        hasher.write(&group.map_or(0, |group| group + 1).to_be_bytes());
+        hasher.write(name);
+        Key::new(hasher.finish128().as_bytes())
     }
 }
 
@@ -315,8 +311,8 @@ impl Limits for Governor {
 
     async fn restore(&self, rule: Rule, key: LimitKey) {
         let group = self.group(key);
-        for (store, key) in self.limiter(rule).stores.iter().zip(self.keys(key, group)) {
-            store.forget(&key);
+        for (store, key) in self.limiter(rule).stores.iter().zip(self.keys(key, group).iter()) {
+            store.forget(key);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasherDefault, Hash, Hasher},
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -13,6 +14,7 @@ use std::{
 use governor::{nanos::Nanos, state::StateStore};
 use parking_lot::Mutex;
 
+use super::tiers::TIERS;
 use crate::reset::ports::{About, Event, Events};
 
 /// Locks, and maps that grow one at a time. Enough that a core rarely waits for another, few enough to be small.
@@ -26,7 +28,7 @@ const TIDY_GAP: Duration = Duration::from_millis(100);
 const GRACE: Nanos = Nanos::new(1_000_000_000);
 
 /// A keyed hash of what is limited. Its key is ours, so nobody can choose where it lands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Key {
     shard: u64,
     slot: u64,
@@ -44,6 +46,32 @@ impl Key {
     /// What [`Key::new`] made it of.
     const fn bits(&self) -> [u8; 16] {
         (((self.shard as u128) << 64) | self.slot as u128).to_be_bytes()
+    }
+}
+
+/// The keys of one client or account: up to one a tier.
+#[derive(Default)]
+pub(super) struct Keys {
+    all: [Key; TIERS],
+    count: usize,
+}
+
+impl FromIterator<Key> for Keys {
+    fn from_iter<I: IntoIterator<Item = Key>>(keys: I) -> Self {
+        let mut these = Self::default();
+        for (place, key) in these.all.iter_mut().zip(keys) {
+            *place = key;
+            these.count += 1;
+        }
+        these
+    }
+}
+
+impl Deref for Keys {
+    type Target = [Key];
+
+    fn deref(&self) -> &[Key] {
+        self.all.get(..self.count).unwrap_or_default()
     }
 }
 

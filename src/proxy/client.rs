@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
 use super::steps;
@@ -27,6 +27,8 @@ use crate::{
 const MAX_ELEMENTS: usize = 32;
 /// Bytes of a `Forwarded` line that are looked at; its quotes must be read from the left.
 const MAX_LINE: usize = 4 << 10;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Names clients.
 pub struct Clients {
@@ -100,7 +102,7 @@ impl Clients {
 
     /// Either a client plays tricks, or an operator forgot `trusted_proxies` and everybody shares one budget.
     fn note_hearsay(&self, headers: &HeaderMap) {
-        if !headers.contains_key("x-forwarded-for") && !headers.contains_key(header::FORWARDED) {
+        if !headers.contains_key(X_FORWARDED_FOR) && !headers.contains_key(header::FORWARDED) {
             return;
         }
         self.metrics.hearsay();
@@ -113,8 +115,8 @@ impl Clients {
 
     fn named(&self, headers: &HeaderMap) -> Named {
         let name = match self.header {
-            ClientHeader::XForwardedFor => "x-forwarded-for",
-            ClientHeader::Forwarded => "forwarded",
+            ClientHeader::XForwardedFor => X_FORWARDED_FOR,
+            ClientHeader::Forwarded => header::FORWARDED,
         };
         let mut left = MAX_ELEMENTS;
         let mut leftmost = Named::Nobody;

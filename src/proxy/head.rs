@@ -12,12 +12,13 @@ pub(super) fn fault(session: &Session) -> Option<u16> {
     if head.len() > headers::MAX_HEAD || request.headers.len() > headers::MAX_LINES {
         return Some(431);
     }
-    let hosts = request.headers.get_all(header::HOST).iter().count();
+    let mut hosts = request.headers.get_all(header::HOST).iter();
+    let (host, more) = (hosts.next(), hosts.next().is_some());
     // What is no host must not go up as one (RFC 9112 §3.2).
-    let misnamed = request.headers.get(header::HOST).is_some_and(|host| !route::is_authority(host.as_bytes()));
+    let misnamed = host.is_some_and(|host| !route::is_authority(host.as_bytes()));
     // Later than HTTP/1.1 there is `:authority`, and before it nobody asked for a Host.
     let host_wanted = request.version == Version::HTTP_11;
-    if !framing::is_framed_clearly(&head) || hosts > 1 || misnamed || (host_wanted && hosts == 0) {
+    if !framing::is_framed_clearly(&head) || more || misnamed || (host_wanted && host.is_none()) {
         return Some(400);
     }
     // CONNECT is refused by Pingora before it comes here, unless it is a mistake.

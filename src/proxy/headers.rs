@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 
 use super::{client::Caller, edge::CERTIFICATE_HEADERS};
-use crate::{config::ClientHeader, listen::Secured};
+use crate::{config::ClientHeader, listen::Secured, telemetry::access::dotted};
 
 /// The largest request head, in bytes.
 pub(super) const MAX_HEAD: usize = 64 << 10;
@@ -80,16 +80,17 @@ pub(super) fn forward(request: &mut RequestHeader, seen: &Seen<'_>) -> pingora::
     if seen.caller.trusted {
         if let Some(ip) = peer {
             match seen.client_header {
-                ClientHeader::XForwardedFor => append(request, "X-Forwarded-For", &ip.to_string())?,
-                ClientHeader::Forwarded => append(request, "Forwarded", &format!("for={}", node(ip)))?,
+                ClientHeader::XForwardedFor => append(request, "X-Forwarded-For", &text(ip))?,
+                ClientHeader::Forwarded => append(request, "Forwarded", format!("for={}", node(ip)).as_bytes())?,
             }
         }
         return Ok(());
     }
     if let Some(ip) = peer {
-        request.insert_header("X-Forwarded-For", ip.to_string())?;
+        request.insert_header("X-Forwarded-For", text(ip))?;
     }
-    request.insert_header("X-Forwarded-Proto", if seen.secured.is_some() { "https" } else { "http" })?;
+    let scheme = HeaderValue::from_static(if seen.secured.is_some() { "https" } else { "http" });
+    request.insert_header("X-Forwarded-Proto", scheme)?;
     if let Some(host) = seen.host {
         request.insert_header("X-Forwarded-Host", host.clone())?;
     }
@@ -101,23 +102,32 @@ pub(super) fn forward(request: &mut RequestHeader, seen: &Seen<'_>) -> pingora::
 /// A trusted peer's word is the spelling that is listed; its twin came past that peer.
 fn is_unwanted(name: &str, seen: &Seen<'_>) -> bool {
     let trusted = seen.caller.trusted;
+    // Whatever is listed here begins so, and so do its twins; most headers need no other look.
+    let known = begins_as_listed(name);
     // There are more of this family than anybody lists (`X-Forwarded-Ssl`, `-Scheme`, `-By`).
-    if !trusted && name.get(..FAMILY.len()).is_some_and(|head| is_twin(head, FAMILY)) {
+    if known && !trusted && name.get(..FAMILY.len()).is_some_and(|head| is_twin(head, FAMILY)) {
         return true;
     }
     // Who asks for certificates knows them; whoever is at the other end speaks for nobody else.
     let asks = seen.secured.is_some_and(|secured| secured.asks);
-    if asks && CERTIFICATE_HEADERS.iter().any(|listed| is_twin(name, listed)) {
+    if known && asks && CERTIFICATE_HEADERS.iter().any(|listed| is_twin(name, listed)) {
         return true;
     }
     let other = match seen.client_header {
         ClientHeader::XForwardedFor => "forwarded",
         ClientHeader::Forwarded => "x-forwarded-for",
     };
-    let kept = |listed: &str| trusted && listed == name && name != other;
-    let told = FORWARDING.iter().copied().chain(seen.trust_headers.iter().map(String::as_str));
-    OVERRIDES.iter().any(|listed| is_twin(name, listed))
-        || (told.clone().any(|listed| is_twin(name, listed)) && !told.clone().any(kept))
+    if known && OVERRIDES.iter().any(|listed| is_twin(name, listed)) {
+        return true;
+    }
+    let tells = (known && FORWARDING.iter().any(|listed| is_twin(name, listed)))
+        || seen.trust_headers.iter().any(|listed| is_twin(name, listed));
+    let listed = || FORWARDING.contains(&name) || seen.trust_headers.iter().any(|listed| listed == name);
+    tells && !(trusted && name != other && listed())
+}
+
+fn begins_as_listed(name: &str) -> bool {
+    matches!(name.as_bytes().first(), Some(b'c' | b'f' | b't' | b'x'))
 }
 
 /// Whether two names in lower case are the same to a reader for whom underscores, dots and the like are dashes.
@@ -126,7 +136,7 @@ pub(super) fn is_twin(name: &str, other: &str) -> bool {
     name.len() == other.len() && name.bytes().map(dashed).eq(other.bytes().map(dashed))
 }
 
-fn append(request: &mut RequestHeader, name: &'static str, element: &str) -> pingora::Result<()> {
+fn append(request: &mut RequestHeader, name: &'static str, element: &[u8]) -> pingora::Result<()> {
     let mut all: Vec<u8> = Vec::new();
     for value in request.headers.get_all(name) {
         if !value.is_empty() {
@@ -134,9 +144,20 @@ fn append(request: &mut RequestHeader, name: &'static str, element: &str) -> pin
             all.extend_from_slice(b", ");
         }
     }
-    all.extend_from_slice(element.as_bytes());
+    all.extend_from_slice(element);
     request.insert_header(name, all)?;
     Ok(())
+}
+
+fn text(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => {
+            let mut text = Vec::with_capacity(15);
+            dotted(ip.octets(), &mut text);
+            text
+        }
+        IpAddr::V6(ip) => ip.to_string().into(),
+    }
 }
 
 /// RFC 7239 §6: an IPv6 address is bracketed and quoted.
@@ -176,6 +197,12 @@ mod tests {
             request.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         lines.sort();
         lines
+    }
+
+    #[test]
+    fn whatever_is_listed_begins_so() {
+        let all = [&OVERRIDES[..], &FORWARDING, &CERTIFICATE_HEADERS, &[FAMILY]].concat();
+        assert!(all.into_iter().all(begins_as_listed));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use pingora::http::RequestHeader;
 
 use crate::{
     reset::ports::Trace,
-    telemetry::trace::{Errands, Place, Said, TraceId, Tracer, said},
+    telemetry::trace::{Errands, Place, Said, TraceId, Tracer, is_told, said},
 };
 
 /// Who says where a request stands.
@@ -24,6 +24,8 @@ pub(super) enum Sender {
 /// Its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trail {
+    /// Whether there is anything that others could be told.
+    told: bool,
     said: Said,
     /// Where it is recorded, if spans are.
     pub(super) at: Option<Place>,
@@ -33,14 +35,15 @@ pub(super) struct Trail {
 
 impl Default for Trail {
     fn default() -> Self {
-        Self { said: Said::Nothing, at: None, up: None }
+        Self { told: false, said: Said::Nothing, at: None, up: None }
     }
 }
 
 impl Trail {
     /// Of a request. What cannot be read is taken out: others could read it in another way.
     pub(super) fn of(request: &mut RequestHeader, tracer: Option<&Tracer>, sender: Sender) -> Self {
-        let said = said(&request.headers);
+        let told = is_told(&request.headers);
+        let said = if told { said(&request.headers) } else { Said::Nothing };
         if said == Said::Nonsense {
             request.remove_header("traceparent");
             request.remove_header("tracestate");
@@ -51,7 +54,7 @@ impl Trail {
             Sender::Stranger => Some(tracer.enter(said.place(), false)),
         });
         let up = tracer.zip(at).map(|(tracer, at)| tracer.below(at));
-        Self { said, at, up }
+        Self { told, said, at, up }
     }
 
     /// The trace's id.
@@ -74,6 +77,9 @@ impl Trail {
 
     /// What the engine takes along for others.
     pub(super) fn errands(&self, headers: &HeaderMap, tracer: Option<&Arc<Tracer>>) -> Option<Arc<dyn Trace>> {
+        if !self.told && self.at.is_none() {
+            return None;
+        }
         let recorded = tracer.cloned().zip(self.at);
         Errands::of(headers, self.said, recorded).map(|errands| Arc::new(errands) as _)
     }

@@ -8,7 +8,7 @@ mod tracer;
 pub use opentelemetry_proto::tonic::{common::v1::KeyValue, trace::v1::span::SpanKind};
 
 pub use self::{
-    context::{Place, Said, TraceId, said},
+    context::{Place, Said, TraceId, is_told, said},
     errand::Errands,
     tracer::{Done, Tracer, number, text},
 };

@@ -25,18 +25,19 @@ impl RequestId {
 
     /// One that was drawn: a UUID of version 4 (RFC 9562 §5.4), which is always as long.
     pub fn from_random(drawn: [u8; 16]) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let bits = u128::from_be_bytes(drawn) & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+        let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
+        let mut hex = [0; 32];
+        let (pairs, _) = hex.as_chunks_mut::<2>();
+        for (pair, byte) in pairs.iter_mut().zip(bits.to_be_bytes()) {
+            *pair = [digit(byte >> 4), digit(byte & 0x0f)];
+        }
         let mut text = Vec::with_capacity(36);
-        for (at, byte) in drawn.into_iter().enumerate() {
-            let byte = match at {
-                6 => byte & 0x0f | 0x40,
-                8 => byte & 0x3f | 0x80,
-                _ => byte,
-            };
-            if matches!(at, 4 | 6 | 8 | 10) {
+        for group in [0..8, 8..12, 12..16, 16..20, 20..32] {
+            if !text.is_empty() {
                 text.push(b'-');
             }
-            text.extend([byte >> 4, byte & 0x0f].iter().filter_map(|digit| DIGITS.get(usize::from(*digit))));
+            text.extend_from_slice(hex.get(group).unwrap_or_default());
         }
         Self(text.into())
     }

@@ -54,6 +54,12 @@ impl Said {
     }
 }
 
+/// Whether a request has any header that tells of traces. Most have none, and need not be asked for each.
+pub fn is_told(headers: &HeaderMap) -> bool {
+    let tells = |name: &str| name == "b3" || name.starts_with("trace") || name.starts_with("x-b3-");
+    headers.keys().any(|name| tells(name.as_str()))
+}
+
 /// Reads a request's place.
 pub fn said(headers: &HeaderMap) -> Said {
     let mut all = headers.get_all(PARENT).iter();
@@ -156,6 +162,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
+            assert!(is_told(&headers), "{name}");
         }
         said(&headers)
     }

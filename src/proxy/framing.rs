@@ -6,8 +6,16 @@ use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 /// differently (RFC 9112 §2.2, §6.3). Pingora is more lenient, and so may the upstream be in another way.
 pub fn is_framed_clearly(head: &[u8]) -> bool {
     let (mut lengths, mut codings) = (0, 0);
-    for line in head.split_inclusive(|byte| *byte == b'\n').skip(1) {
-        let Some(line) = line.strip_suffix(b"\r\n") else { return false };
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', head) {
+        let line = head.get(start..end).and_then(|line| line.strip_suffix(b"\r"));
+        let Some(line) = line else { return false };
+        let first = start == 0;
+        start = end + 1;
+        // Neither name nor any twin of theirs begins otherwise.
+        if first || !matches!(line, [b'C' | b'c' | b'T' | b't', ..]) {
+            continue;
+        }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (name, value) = line.split_at(colon);
         let value = value.strip_prefix(b":").unwrap_or_default().trim_ascii();
@@ -25,7 +33,8 @@ pub fn is_framed_clearly(head: &[u8]) -> bool {
             return false;
         }
     }
-    lengths + codings <= 1 && head.split(|byte| *byte == b'\n').next().is_none_or(|line| line.ends_with(b"\r"))
+    // There is a line, and what comes after the last one is none.
+    lengths + codings <= 1 && start > 0 && start == head.len()
 }
 
 /// Whether an upstream's answer frames its body in the one way that the client and we read alike (RFC 9112 §6.3), and

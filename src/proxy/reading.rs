@@ -43,6 +43,17 @@ impl Guard {
     /// Whether one reading of `path` (a request target's path, as it came) is the protected path or, unless that is
     /// guarded alone, lies below it.
     pub(super) fn claims(&self, path: &[u8]) -> bool {
+        !self.is_plainly_another(path) && self.is_in_some_reading(path)
+    }
+
+    /// Whether nothing in it has to be decoded or folded, and one of the words is nowhere in it: most paths are so, and
+    /// need no reader.
+    fn is_plainly_another(&self, path: &[u8]) -> bool {
+        path.iter().all(|byte| matches!(byte, b'!'..=b'~') && *byte != b'%')
+            && self.words.iter().any(|word| !holds(path, word))
+    }
+
+    fn is_in_some_reading(&self, path: &[u8]) -> bool {
         let effort = path.len().saturating_mul(EFFORT).saturating_add(1024);
         let mut reader = Reader { words: &self.words, alone: self.alone, effort };
         if reader.whole(path) {
@@ -194,6 +205,13 @@ impl Reader<'_> {
         }
         all
     }
+}
+
+/// Whether that word, in lower case, is anywhere in it.
+fn holds(path: &[u8], word: &[u8]) -> bool {
+    let Some(first) = word.first() else { return true };
+    let mut starts = path.iter().enumerate().filter(|(_, byte)| byte.eq_ignore_ascii_case(first));
+    starts.any(|(at, _)| path.get(at..at + word.len()).is_some_and(|text| text.eq_ignore_ascii_case(word)))
 }
 
 /// Where some reader stops: parameters, and all that has no place in a path (RFC 3986 §3.3).

@@ -163,15 +163,17 @@ impl Shapes {
             return Shape { root: Root::None, known: "/", rest: "" };
         }
         let roots = [(Root::Own, self.root.as_str()), (Root::Usual, ROOT)];
-        let below = roots.into_iter().find_map(|(root, text)| Some((root, below(path, text)?)));
-        let (root, rest, known) = match below {
+        let at = roots.into_iter().find_map(|(root, text)| Some((root, below(path, text)?)));
+        let (root, rest, known) = match at {
             Some((root, rest)) => (root, rest, &RESOURCES[..]),
             None => (Root::None, path, &PAGES[..]),
         };
-        // The ends of all that are known are told apart by few of their bytes.
-        let fits = |word: &&&str| below_word(rest, word).is_some();
-        // In order: what begins with another comes after it.
-        let longest = known.iter().rev().find(fits).copied().unwrap_or_default();
+        let fits = |word: &&&str| below(rest, word).is_some();
+        // In order: what begins with another comes after it, and most paths are the one before which they would stand, or
+        // begin with it.
+        let (before, _) = known.split_at(known.partition_point(|word| word.as_bytes() <= rest));
+        let same_letter = |word: &&&str| word.as_bytes().get(1) == rest.get(1);
+        let longest = before.iter().rev().take_while(same_letter).find(fits).copied().unwrap_or_default();
         let all = rest.len() == longest.len() && !path.is_empty();
         let rest = if all { "" } else { "/*" };
         Shape { root, known: longest, rest }
@@ -181,11 +183,6 @@ impl Shapes {
 /// What of a path comes after that one, if it lies there.
 fn below<'p>(path: &'p [u8], root: &str) -> Option<&'p [u8]> {
     path.strip_prefix(root.as_bytes()).filter(|rest| matches!(rest.first(), None | Some(b'/')))
-}
-
-fn below_word<'p>(path: &'p [u8], word: &str) -> Option<&'p [u8]> {
-    // Most differ in the letter after the slash.
-    (path.get(1) == word.as_bytes().get(1)).then(|| below(path, word)).flatten()
 }
 
 /// Of what nobody has looked at.

@@ -82,6 +82,16 @@ proptest! {
         prop_assert!(claims(path.as_bytes()) || !Guard::alone(PATH).claims(path.as_bytes()), "{path}");
     }
 
+    /// What is seen at a glance is what every reader would see.
+    #[test]
+    fn no_reader_finds_more_than_a_glance(
+        path in r"(/|openidm|selfService|RESET|res|et|\\|\.{1,2}|;|\+|\?|#|\||%72|x| ){0,16}"
+    ) {
+        for guard in [Guard::new(PATH), Guard::alone(PATH), Guard::new("/"), Guard::new("/reset")] {
+            prop_assert_eq!(guard.claims(path.as_bytes()), guard.is_in_some_reading(path.as_bytes()), "{}", path);
+        }
+    }
+
     #[test]
     fn paths_without_the_words_are_not_claimed(
         path in r"(/(openidm|selfservice|managed|reset[A-Za-z]|user|%2[eEfF]|%25[2-3][0-9a-f]|%5c|;[a-f%]{0,4}|\.{1,3}|[a-mA-M0-9.;:@~_-]{0,12})){0,12}"

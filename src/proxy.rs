@@ -3,6 +3,7 @@
 mod body;
 pub mod client;
 mod desk;
+mod direct;
 mod edge;
 mod ended;
 mod failure;
@@ -16,6 +17,7 @@ mod kinder;
 mod origin;
 mod passage;
 mod passing;
+mod phases;
 mod policy;
 mod probe;
 mod query;
@@ -31,6 +33,7 @@ mod upstream;
 mod users;
 
 use std::{
+    ops::Deref,
     os::fd::RawFd,
     sync::Arc,
     time::{Duration, Instant},
@@ -39,7 +42,7 @@ use std::{
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, Method, header};
+use http::header;
 use pingora::{
     BError, Error, ErrorType,
     http::{RequestHeader, ResponseHeader},
@@ -51,14 +54,12 @@ use pingora::{
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::direct::Served;
 pub(crate) use self::generation::{rooted, roots};
 use self::{
     desk::Desk,
-    ended::Head,
-    passage::{Course, connection, exchange},
-    respond::Dress,
-    route::{Route, Why},
-    trail::Trail,
+    passage::{connection, exchange},
+    phases::Verdict,
 };
 pub use self::{
     generation::{Generation, NoRoots, NoTls},
@@ -71,18 +72,14 @@ pub use self::{
 };
 
 use crate::{
-    listen::{Connection, Peer},
     reset::ports::Events,
-    telemetry::{
-        metrics::{Denial, Metrics},
-        throttle::Throttle,
-    },
+    telemetry::{metrics::Metrics, throttle::Throttle},
 };
 
 /// How often a failure of the upstream is told; the metrics count each.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
-/// The proxy, as Pingora runs it.
+/// Answers the reset path, and says what becomes of every other request.
 pub struct Gate {
     generation: Arc<ArcSwap<Generation>>,
     events: Arc<dyn Events>,
@@ -124,94 +121,36 @@ impl Gate {
     }
 }
 
+/// The gate, as Pingora runs it: what passes goes this way, and what has to be looked at first.
+pub struct Passing(pub(crate) Arc<Gate>);
+
+impl Deref for Passing {
+    type Target = Gate;
+
+    fn deref(&self) -> &Gate {
+        &self.0
+    }
+}
+
 #[async_trait]
-impl ProxyHttp for Gate {
+impl ProxyHttp for Passing {
     type CTX = Passage;
 
     fn new_ctx(&self) -> Passage {
-        Passage::new(self.generation.load_full())
+        self.passage()
     }
 
     /// Without Pingora's compression: it must never touch an answer that mixes secrets with a stranger's words.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, passage: &mut Passage) -> pingora::Result<()> {
-        // No bounds here on reads, on writes and between requests: the connection has its own, on what it waits for.
-        session.set_read_timeout(None);
-        session.set_total_drain_timeout(Some(Duration::from_secs(2)));
-        // Else who sends the next request before the answer has none of the two served.
-        session.set_pipelining_enabled(true);
-        let follows = body::follows(session);
-        let length = body::length(session);
-        let connection = connection(session);
-        if let Some(connection) = connection {
-            connection.asks(length);
-        }
-        if connection.is_some_and(|connection| !connection.head_is_read(follows)) {
-            return Err(Error::new_down(ErrorType::ConnectionClosed));
-        }
-        let exchange = exchange(session);
-        let peer = connection.map(Connection::peer).or_else(|| exchange.map(|exchange| exchange.peer()));
-        passage.caller = Some(passage.generation.clients.caller(peer, &session.req_header().headers));
-        // What another process passes on, that one tells of.
-        passage.head = Some(Head::of(session)).filter(|_| peer != Some(Peer::Former));
-        if let Some(takes) = exchange.map(|exchange| exchange.to_take(0)) {
-            session.set_write_timeout(Some(takes));
-            return Ok(());
-        }
-        if connection.is_some_and(Connection::is_old) || *self.leaving.borrow() {
-            session.set_keepalive(None);
-        }
-        Ok(())
+        self.begins(session, passage)
     }
 
     async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> pingora::Result<bool> {
-        let fault = head::fault(session);
-        let id = request_id::settle(session.req_header_mut());
-        passage.request = Some(id.clone());
-        let sender = passage.sender();
-        passage.trail = Trail::of(session.req_header_mut(), passage.generation.tracer.as_deref(), sender);
-        if let Some(status) = fault {
-            return self.refuse(session, passage, status).await;
-        }
-        let request = session.req_header();
-        let (target, host) = (request.raw_path(), request.headers.get(header::HOST).map(HeaderValue::as_bytes));
-        let generation = Arc::clone(&passage.generation);
-        let route = generation.router.route(target, host);
-        passage.goes(&route, target);
-        match route {
-            Route::Intercept { query } => {
-                let query = query.to_vec();
-                self.answer(session, passage, id, &query).await
-            }
-            Route::Policy { query } => {
-                let query = query.to_vec();
-                self.tell_policy(session, passage, id, &query).await
-            }
-            // It would show a client what we add.
-            Route::Pass { .. } if request.method == Method::TRACE => self.refuse(session, passage, 405).await,
-            Route::Pass { target: origin_form } => {
-                if let Some(why) = generation.edge.denies(&request.headers) {
-                    return self.deny(session, passage, why).await;
-                }
-                passage.course = Some(Course::Passed);
-                passage.under_way = Some(self.metrics.requests.passing());
-                passage.attempts.websocket = passage::asks_for_websocket(session, &generation, origin_form);
-                if origin_form.len() != target.len() {
-                    let origin_form = origin_form.to_vec();
-                    session.req_header_mut().set_raw_path(&origin_form)?;
-                }
-                if !session.is_body_done()
-                    && let Some(exchange) = exchange(session)
-                {
-                    exchange.awaits_body();
-                }
-                Ok(false)
-            }
-            Route::Reject(Why::Denied) => self.deny(session, passage, Denial::Path).await,
-            Route::Reject(Why::Disguised) => self.refuse(session, passage, 404).await,
-            Route::Reject(Why::Malformed) => self.refuse(session, passage, 400).await,
-            Route::Reject(Why::TooLong) => self.refuse(session, passage, 414).await,
+        match self.route(session, passage).await? {
+            Verdict::Answer(answer) => answer.send(session, passage.request.as_ref()).await.map(|()| true),
+            Verdict::Pass => Ok(false),
         }
     }
 
@@ -340,28 +279,7 @@ impl ProxyHttp for Gate {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, passage: &mut Passage) -> FailToProxy {
-        if *error.esource() == pingora::ErrorSource::Upstream {
-            self.metrics.upstream_failed();
-            self.tell(error);
-        }
-        if *error.esource() == pingora::ErrorSource::Downstream
-            && *error.etype() == ErrorType::WriteTimedout
-            && let Some(exchange) = exchange(session)
-        {
-            exchange.answer_was_slow();
-        }
-        let reply = failure::reply(error);
-        let error_code = reply.as_ref().map_or(0, |reply| reply.status);
-        let begun =
-            passage.attempts.tunnels || session.response_written().is_some_and(|head| !head.status.is_informational());
-        if let Some(reply) = reply
-            && !begun
-        {
-            session.set_keepalive(None);
-            // Nobody is left to tell if this fails as well.
-            let _ = respond::send(session, reply, &Dress::default()).await;
-        }
-        FailToProxy { error_code, can_reuse_downstream: false }
+        FailToProxy { error_code: self.failed(session, error, passage).await, can_reuse_downstream: false }
     }
 
     /// It would say what the upstream said, and as often as clients like; see [`Gate::tell`].
@@ -380,10 +298,6 @@ impl ProxyHttp for Gate {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
-        passage.ended(session, error);
-        passage.count(&self.metrics.requests, session.response_written().map(|head| head.status.as_u16()));
-        if let Some(connection) = connection(session) {
-            connection.request_is_over();
-        }
+        self.is_over(session, error, passage);
     }
 }

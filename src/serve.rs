@@ -1,6 +1,7 @@
 //! From bound sockets to a running server, and back: what Pingora's own `Server` would do, with our runtime, our
 //! signals, errors that are returned, and a drain that ends when the last request does.
 
+mod front;
 pub mod handover;
 mod requests;
 mod streams;
@@ -9,23 +10,17 @@ use std::{
     future::{Future, pending},
     io,
     net::{SocketAddr, TcpListener as StdTcp},
-    num::NonZeroUsize,
     os::fd::{AsFd, OwnedFd},
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread::available_parallelism,
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use pingora::{
-    apps::{HttpServerOptions, ServerApp},
-    proxy::{HttpProxy, http_proxy},
-    server::configuration::ServerConf,
-};
+use pingora::{apps::ServerApp, proxy::HttpProxy};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -34,12 +29,15 @@ use tokio::{
 };
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use self::handover::{Estate, HandoverError, Heir, Legacy, Offer};
+use self::{
+    front::Front,
+    handover::{Estate, HandoverError, Heir, Legacy, Offer},
+};
 use crate::{
     admin::{self, Inside, Told},
     config::{Address, Admin, Config, Drain, Listen, Speaks},
     listen::{self, Arrival, BindError, Bounds, Listener, Seats, ServerTls, Socket, TooMany, Trust},
-    proxy::{Gate, Generation, InFlight, NoRoots, Steps, rooted, roots},
+    proxy::{Gate, Generation, InFlight, NoRoots, Passing, Steps},
     reset::ports::Events,
     supervisor::Supervisor,
     telemetry::metrics::Metrics,
@@ -47,8 +45,6 @@ use crate::{
 
 /// How long the first request of a connection that was just accepted may be on its way, when no more are.
 const ARRIVING: Duration = Duration::from_secs(1);
-/// How often a passed request may be sent: to three addresses, and on one kept connection that was just being closed.
-const MAX_TRIES: usize = 4;
 
 /// What a server is made of besides its sockets.
 pub struct Parts {
@@ -184,7 +180,7 @@ pub async fn run(
     let present = Arc::clone(&generation);
     let trust = Trust::by(move |ip| present.load().trusts(ip));
     let gate = Gate::new(generation, ends, events, Arc::clone(&metrics), work);
-    let proxy = Arc::new(proxy(gate, config)?);
+    let front = Front::new(gate, config)?;
     let max_per_client = config.listen.connections.max_per_client;
     let seats = Arc::new(Seats::new(bound.connections, max_per_client, trust, Arc::clone(&metrics)));
     let bounds = Arc::new(Bounds::new(&config.listen, Arc::clone(&metrics)));
@@ -215,7 +211,7 @@ pub async fn run(
     let told = Told { ready: Arc::clone(&ready), metrics, inside };
     let admin = AbortOnDropHandle::new(tokio::spawn(admin::serve(admin, told)));
     let max_requests = config.listen.connections.max_requests;
-    let mut doors = Doors::open(listeners, &seats, &bounds, &proxy, (max_requests, leave, stop));
+    let mut doors = Doors::open(listeners, &seats, &bounds, &front, (max_requests, leave, stop));
     ready.store(true, Ordering::Release);
     tracing::info!(addresses, admin = %bound.admin_address, "ready");
     supervisor.ready().await;
@@ -249,7 +245,7 @@ pub async fn run(
                 doors.hand_over().await;
             }
             doors.linger(linger).await;
-            doors.close(&proxy).await;
+            doors.close(&front.proxy).await;
             submits.close();
             submits.wait().await;
             mail_is_out.await;
@@ -290,16 +286,16 @@ impl Doors {
         listeners: Vec<Listener>,
         seats: &Arc<Seats>,
         bounds: &Arc<Bounds>,
-        proxy: &Arc<HttpProxy<Gate>>,
+        front: &Front,
         (max_requests, leave, stop): (u32, watch::Sender<bool>, watch::Sender<bool>),
     ) -> Self {
         let shut = watch::Sender::new(false);
         let (mut accepting, mut former, connections) = (JoinSet::new(), JoinSet::new(), TaskTracker::new());
         for listener in listeners {
-            let (proxy, ends) = (Arc::clone(proxy), Ends { leave: leave.subscribe(), stop: stop.subscribe() });
+            let (front, ends) = (front.clone(), Ends { leave: leave.subscribe(), stop: stop.subscribe() });
             let looks = listener.speaks() == Speaks::H2c;
             let serve = move |arrival: Arrival| {
-                let (proxy, ends) = (Arc::clone(&proxy), ends.clone());
+                let (front, ends) = (front.clone(), ends.clone());
                 async move {
                     let greeted = or_stopped(Box::pin(arrival.greet()), ends.stop.clone()).await.flatten();
                     let Some((mut connection, mut http2)) = greeted else { return };
@@ -309,9 +305,9 @@ impl Doors {
                         http2 = begins;
                     }
                     if http2 {
-                        return Box::pin(streams::serve(&proxy, connection, ends, max_requests)).await;
+                        return Box::pin(streams::serve(&front.proxy, connection, ends, max_requests)).await;
                     }
-                    requests::serve(&proxy, connection, ends.stop, max_requests).await;
+                    requests::serve(&front, connection, ends.stop, max_requests).await;
                 }
             };
             let (seats, bounds) = (Arc::clone(seats), Arc::clone(bounds));
@@ -339,7 +335,7 @@ impl Doors {
     }
 
     /// Lets nobody in any more, sends the idle away, and waits for the others.
-    async fn close(&mut self, proxy: &Arc<HttpProxy<Gate>>) {
+    async fn close(&mut self, proxy: &HttpProxy<Passing>) {
         self.shut.send_replace(true);
         while self.accepting.join_next().await.is_some() {}
         self.connections.close();
@@ -368,25 +364,4 @@ async fn or_stopped<T>(work: impl Future<Output = T>, mut stopping: watch::Recei
         done = work => Some(done),
         _ = stopping.wait_for(|stop| *stop) => None,
     }
-}
-
-/// Pingora around the gate, with its options.
-fn proxy(gate: Gate, config: &Config) -> Result<HttpProxy<Gate>, StartError> {
-    let pool = config.upstream.pool_size;
-    let processors = available_parallelism().map_or(1, NonZeroUsize::get);
-    // It keeps so many connections for each of its threads.
-    let threads = if pool.is_multiple_of(processors) { processors } else { 1 };
-    let conf = Arc::new(ServerConf {
-        threads,
-        upstream_keepalive_pool_size: pool / threads,
-        max_retries: MAX_TRIES,
-        ca_file: roots(),
-        ..ServerConf::default()
-    });
-    let mut proxy = rooted(|| http_proxy(&conf, gate))?;
-    let mut options = HttpServerOptions::default();
-    // It counts those that come after the first.
-    options.keepalive_request_limit = Some(config.listen.connections.max_requests.saturating_sub(1));
-    proxy.server_options = Some(options);
-    Ok(proxy)
 }

@@ -9,7 +9,7 @@ mod tunnel;
 use std::{
     future::poll_fn,
     io,
-    mem::MaybeUninit,
+    mem::{self, MaybeUninit},
     pin::Pin,
     sync::{
         Arc,
@@ -211,6 +211,12 @@ impl Connection {
             Poll::Ready(Ok(!self.unread.is_empty()))
         })
         .await
+    }
+
+    /// Gives away what was read of its next request, the first bytes of its head, to somebody who reads no other first.
+    pub(crate) fn beginning(&mut self) -> BytesMut {
+        self.given += self.unread.len() as u64;
+        mem::take(&mut self.unread)
     }
 
     /// Puts back all that was read: the beginning of a head.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Version, header};
-use pingora::{BError, ErrorType, proxy::Session};
+use pingora::{BError, ErrorType, protocols::http::ServerSession};
 use tokio::time::timeout;
 use zeroize::Zeroize;
 
@@ -35,7 +35,7 @@ pub(super) enum Fault {
 }
 
 /// What follows a request's head on its connection.
-pub(super) fn follows(session: &mut Session) -> listen::Body {
+pub(super) fn follows(session: &mut ServerSession) -> listen::Body {
     if session.is_body_done() {
         listen::Body::Read
     } else if expects_continue(session) {
@@ -46,14 +46,14 @@ pub(super) fn follows(session: &mut Session) -> listen::Body {
 }
 
 /// How many bytes a request has, its head and its body, if it says so.
-pub(super) fn length(session: &Session) -> Option<u64> {
+pub(super) fn length(session: &ServerSession) -> Option<u64> {
     let head = session.to_h1_raw().len() as u64;
     let chunked = session.req_header().headers.contains_key(header::TRANSFER_ENCODING);
     (!chunked).then(|| head.saturating_add(declared(session).unwrap_or_default()))
 }
 
 /// The whole body, of no more than so many bytes.
-pub(super) async fn read(session: &mut Session, most: usize) -> Result<Bytes, Fault> {
+pub(super) async fn read(session: &mut ServerSession, most: usize) -> Result<Bytes, Fault> {
     if declared(session).is_some_and(|length| length > most as u64) {
         return Err(Fault::TooLarge);
     }
@@ -68,7 +68,7 @@ pub(super) async fn read(session: &mut Session, most: usize) -> Result<Bytes, Fa
 
 /// Reads what is left of a body that nobody wants, if it is not too much. A connection with unread bytes is reset when
 /// it is closed, and the client may then never see the answer; one without can even be kept.
-pub(super) async fn discard(session: &mut Session) {
+pub(super) async fn discard(session: &mut ServerSession) {
     if session.is_body_done() {
         return;
     }
@@ -80,7 +80,7 @@ pub(super) async fn discard(session: &mut Session) {
 }
 
 /// Reads to the body's end; false if that is too far, or never comes.
-async fn swallow(session: &mut Session) -> bool {
+async fn swallow(session: &mut ServerSession) -> bool {
     let mut left = MAX_DISCARD;
     loop {
         match chunk(session).await {
@@ -93,7 +93,7 @@ async fn swallow(session: &mut Session) -> bool {
 
 /// In a buffer of ours, which is wiped when the engine has read it: the body may hold a password. What Pingora reads into
 /// is its own.
-async fn collect(session: &mut Session, most: usize) -> Result<Bytes, Fault> {
+async fn collect(session: &mut ServerSession, most: usize) -> Result<Bytes, Fault> {
     let room = declared(session).map_or(most, |length| usize::try_from(length).unwrap_or(most));
     // Never moved, for it never grows beyond its room.
     let mut whole = Secret::of(Vec::with_capacity(room.min(most)));
@@ -118,7 +118,7 @@ impl Drop for Piece {
     }
 }
 
-async fn chunk(session: &mut Session) -> Result<Option<Bytes>, Fault> {
+async fn chunk(session: &mut ServerSession) -> Result<Option<Bytes>, Fault> {
     let exchange = super::exchange(session).map(Arc::clone);
     let piece = match exchange {
         Some(exchange) => exchange.in_time(session.read_request_body()).await.map_err(|_| Fault::Slow)?,
@@ -131,12 +131,12 @@ async fn chunk(session: &mut Session) -> Result<Option<Bytes>, Fault> {
     })
 }
 
-fn declared(session: &Session) -> Option<u64> {
+fn declared(session: &ServerSession) -> Option<u64> {
     session.get_header(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// RFC 9110 §10.1.1: an HTTP/1.0 client that expects is to be ignored.
-fn expects_continue(session: &Session) -> bool {
+fn expects_continue(session: &ServerSession) -> bool {
     session.req_header().version != Version::HTTP_10
         && session
             .get_header(header::EXPECT)

@@ -1,7 +1,7 @@
 //! Runs the engine's work apart from the request that asked for it: a deadline or a vanished client ends the waiting,
 //! never the work, and a panic is one answer, not a lost connection.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{future::poll_fn, panic::AssertUnwindSafe, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -57,11 +57,15 @@ impl Desk {
             let reply = AssertUnwindSafe(engine.submit(body, caller)).catch_unwind().await;
             reply.unwrap_or_else(|_| panicked(&metrics))
         };
-        let work = {
-            // Whoever takes the steps away waits for this, and then for what has begun.
-            let steps = self.steps.borrow();
-            matches!(*steps, Steps::Here).then(|| self.work.spawn(work))?
-        };
+        // Whoever takes the steps away waits for this, and then for what has begun.
+        let begun = matches!(*self.steps.borrow(), Steps::Here).then(|| self.work.token())?;
+        let mut work = Box::pin(work);
+        // Most steps wait for nothing; a task of its own is for the others.
+        if let Poll::Ready(reply) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+            return Some(reply);
+        }
+        let work = self.work.spawn(work);
+        drop(begun);
         Some(match timeout(PATIENCE, work).await {
             Ok(Ok(reply)) => reply,
             // The runtime is going down.

@@ -1,7 +1,7 @@
 //! What is told of a request when it is over: once, however it ends.
 
 use http::{Method, Version};
-use pingora::{Error, ErrorSource, ErrorType, proxy::Session};
+use pingora::{Error, ErrorSource, ErrorType, protocols::http::ServerSession};
 
 use super::{
     Passage,
@@ -30,7 +30,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn of(session: &Session) -> Self {
+    pub(super) fn of(session: &ServerSession) -> Self {
         let request = session.req_header();
         Self {
             method: method(&request.method),
@@ -54,13 +54,11 @@ impl Passage {
     }
 
     /// To be told when it is over, as far as Pingora knows.
-    pub(super) fn ended(&mut self, session: &Session, error: Option<&Error>) {
-        let status = session.response_written().map(|head| head.status.as_u16());
+    pub(super) fn ended(&mut self, status: Option<u16>, error: Option<&Error>, bytes: [usize; 2]) {
         let why = match error {
             Some(error) => Some(broken(error)),
             None => status.and_then(|status| refused(self.course, status)),
         };
-        let bytes = [session.body_bytes_read(), session.body_bytes_sent()];
         self.tell(status, why, Some(bytes.map(|count| u64::try_from(count).unwrap_or(u64::MAX)).into()));
     }
 

@@ -1,12 +1,12 @@
 //! Requests whose head alone is reason enough to refuse them.
 
 use http::{Method, Version, header};
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use super::{framing, headers, route};
 
 /// The status that a request's head alone earns it; `None` if there is nothing wrong with it.
-pub(super) fn fault(session: &Session) -> Option<u16> {
+pub(super) fn fault(session: &ServerSession) -> Option<u16> {
     let request = session.req_header();
     let head = session.to_h1_raw();
     if head.len() > headers::MAX_HEAD || request.headers.len() > headers::MAX_LINES {

@@ -7,7 +7,7 @@ use std::{panic::AssertUnwindSafe, path::Path, sync::Arc};
 
 use futures_util::FutureExt;
 use http::{HeaderMap, Method, header};
-use pingora::{http::RequestHeader, proxy::Session};
+use pingora::{http::RequestHeader, protocols::http::ServerSession};
 
 use super::{
     Gate, Generation, Passage,
@@ -17,8 +17,9 @@ use super::{
     kinder::kinder,
     origin::Page,
     passage::Course,
+    phases::Verdict,
     query::{Action, Query, Repeated},
-    respond::{self, Dress},
+    respond::{Answer, Dress},
     steps::{self, Unclear},
 };
 use crate::{
@@ -34,10 +35,10 @@ use crate::{
 const MAX_LANGUAGES: usize = 256;
 
 /// Who answers a request.
-pub(super) enum Answered {
-    /// This process has.
-    Here,
-    /// Another will: the request is to be passed to that socket.
+enum Answered {
+    /// This process.
+    Here(Answer),
+    /// Another: the request is to be passed to that socket.
     There(Arc<Path>),
 }
 
@@ -56,14 +57,14 @@ pub(super) enum Task {
 pub(super) type Asker = (Caller, RequestId, Option<Arc<dyn Trace>>);
 
 impl Gate {
-    /// Answers a request to the reset path, whatever happens meanwhile. False if another process is to.
+    /// The answer to a request to the reset path, whatever happens meanwhile; none if another process is to give it.
     pub(super) async fn answer(
         &self,
-        session: &mut Session,
+        session: &mut ServerSession,
         passage: &mut Passage,
         request: RequestId,
         query: &[u8],
-    ) -> pingora::Result<bool> {
+    ) -> pingora::Result<Verdict> {
         passage.course = Some(Course::Intercepted);
         passage.under_way = Some(self.metrics.requests.answering());
         let generation = Arc::clone(&passage.generation);
@@ -73,28 +74,25 @@ impl Gate {
         let work = self.intercept(session, &generation, (caller, request, trace), query, &mut passage.asked);
         let answered = AssertUnwindSafe(work).catch_unwind();
         match answered.await {
-            Ok(Ok(Answered::Here)) => Ok(true),
+            Ok(Ok(Answered::Here(answer))) => Ok(Verdict::Answer(answer)),
             Ok(Ok(Answered::There(path))) => {
                 passage.there = Some(path);
-                Ok(false)
+                Ok(Verdict::Pass)
             }
             Ok(Err(error)) => Err(error),
-            Err(_) => self.after_panic(session).await,
+            Err(_) => Ok(self.after_panic(session)),
         }
     }
 
     /// One answer, and not a lost connection.
-    pub(super) async fn after_panic(&self, session: &mut Session) -> pingora::Result<bool> {
-        if session.response_written().is_none() {
-            session.set_keepalive(None);
-            respond::send(session, desk::panicked(&self.metrics), &Dress::default()).await?;
-        }
-        Ok(true)
+    pub(super) fn after_panic(&self, session: &mut ServerSession) -> Verdict {
+        session.set_keepalive(None);
+        Verdict::Answer(Answer::plain(desk::panicked(&self.metrics)))
     }
 
     async fn intercept(
         &self,
-        session: &mut Session,
+        session: &mut ServerSession,
         generation: &Generation,
         (caller, request, trace): Asker,
         query: &[u8],
@@ -121,7 +119,7 @@ impl Gate {
         let reply = match task {
             Ok(Task::Submit) => {
                 // In case it has to be passed on after it was read.
-                session.as_mut().enable_retry_buffering();
+                session.enable_retry_buffering();
                 match body::read(session, body::MAX_BODY).await {
                     Ok(body) => loop {
                         let caller = engine_caller(session, caller, request.clone(), trace.clone());
@@ -142,14 +140,14 @@ impl Gate {
                 body::discard(session).await;
                 generation.engine.read(caller.client).await
             }
-            Ok(Task::Preflight) => return respond::send_preflight(session, &dress).await.map(|()| Answered::Here),
+            Ok(Task::Preflight) => return Ok(Answered::Here(Answer::preflight(dress))),
             Err(refusal) => {
                 body::discard(session).await;
                 refusal
             }
         };
         let reply = kinder(reply, &generation.messages);
-        respond::send(session, reply, &dress).await.map(|()| Answered::Here)
+        Ok(Answered::Here(Answer { reply, dress }))
     }
 }
 
@@ -159,6 +157,7 @@ pub(super) fn dress(generation: &Generation, page: &Page, query: Result<Query, R
         pretty: query.is_ok_and(|query| query.pretty),
         origin: if let Page::Listed(origin) = page { Some(origin.clone()) } else { None },
         vary: generation.origins.any(),
+        preflight: false,
     }
 }
 
@@ -232,7 +231,7 @@ fn is_json(content_type: &str) -> bool {
 }
 
 /// The answer where no body came. What is left of it on the connection cannot be told from the next request.
-pub(super) async fn broken_off(session: &mut Session, fault: Fault) -> pingora::Result<Reply> {
+pub(super) async fn broken_off(session: &mut ServerSession, fault: Fault) -> pingora::Result<Reply> {
     if matches!(fault, Fault::TooLarge) {
         body::discard(session).await;
     } else {
@@ -247,7 +246,7 @@ pub(super) async fn broken_off(session: &mut Session, fault: Fault) -> pingora::
 }
 
 pub(super) fn engine_caller(
-    session: &Session,
+    session: &ServerSession,
     caller: Caller,
     request: RequestId,
     trace: Option<Arc<dyn Trace>>,

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use http::Version;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 use tokio::time::Instant;
 
 use super::{
@@ -96,17 +96,17 @@ impl Passage {
 }
 
 /// Of HTTP/1.
-pub(super) fn connection(session: &Session) -> Option<&Connection> {
+pub(super) fn connection(session: &ServerSession) -> Option<&Connection> {
     session.stream().and_then(|stream| stream.as_any().downcast_ref())
 }
 
 /// The stream, of HTTP/2.
-pub(super) fn exchange(session: &Session) -> Option<&Arc<Exchange>> {
+pub(super) fn exchange(session: &ServerSession) -> Option<&Arc<Exchange>> {
     session.req_header().extensions.get()
 }
 
 /// What TLS told of its connection, where there is TLS.
-pub(super) fn secured(session: &Session) -> Option<&Secured> {
+pub(super) fn secured(session: &ServerSession) -> Option<&Secured> {
     match connection(session) {
         Some(connection) => connection.secured(),
         None => exchange(session).and_then(|exchange| exchange.secured()),
@@ -114,7 +114,7 @@ pub(super) fn secured(session: &Session) -> Option<&Secured> {
 }
 
 /// Whoever keeps a client's time keeps the upstream's as well, whose answer's head may come byte by byte.
-pub(super) fn answer_is_due(session: &Session, at: Option<Instant>) {
+pub(super) fn answer_is_due(session: &ServerSession, at: Option<Instant>) {
     if let Some(connection) = connection(session) {
         connection.answer_is_due(at);
     }
@@ -124,7 +124,7 @@ pub(super) fn answer_is_due(session: &Session, at: Option<Instant>) {
 }
 
 /// Whether it may go over to WebSocket. A connection of HTTP/2 is not one request's to turn into something else.
-pub(super) fn asks_for_websocket(session: &Session, generation: &Generation, target: &[u8]) -> bool {
+pub(super) fn asks_for_websocket(session: &ServerSession, generation: &Generation, target: &[u8]) -> bool {
     connection(session).is_some()
         && session.req_header().version == Version::HTTP_11
         && session.is_upgrade_req()

@@ -7,14 +7,15 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use super::{
     Gate, Generation, Passage, body,
     intercept::{Asker, Task, broken_off, denied, dress, engine_caller, judge},
     passage::Course,
+    phases::Verdict,
     query::{Action, Query},
-    respond,
+    respond::Answer,
 };
 use crate::reset::{ports::RequestId, wire::Reply};
 
@@ -25,11 +26,11 @@ impl Gate {
     /// Answers it, whatever happens meanwhile.
     pub(super) async fn tell_policy(
         &self,
-        session: &mut Session,
+        session: &mut ServerSession,
         passage: &mut Passage,
         request: RequestId,
         query: &[u8],
-    ) -> pingora::Result<bool> {
+    ) -> pingora::Result<Verdict> {
         passage.course = Some(Course::Policy);
         let generation = Arc::clone(&passage.generation);
         let headers = &session.req_header().headers;
@@ -37,24 +38,24 @@ impl Gate {
         let caller = passage.caller.unwrap_or_else(|| generation.clients.caller(None, headers));
         let work = AssertUnwindSafe(tell(session, &generation, (caller, request, trace), query));
         match work.catch_unwind().await {
-            Ok(told) => told.map(|()| true),
-            Err(_) => self.after_panic(session).await,
+            Ok(told) => told.map(Verdict::Answer),
+            Err(_) => Ok(self.after_panic(session)),
         }
     }
 }
 
 async fn tell(
-    session: &mut Session,
+    session: &mut ServerSession,
     generation: &Generation,
     (caller, request, trace): Asker,
     query: &[u8],
-) -> pingora::Result<()> {
+) -> pingora::Result<Answer> {
     let page = generation.origins.page(&session.req_header().headers);
     let query = Query::parse(query);
     let dress = dress(generation, &page, query);
     let caller = engine_caller(session, caller, request, trace);
     let reply = match (judge(session.req_header(), &page, query, Action::Validate), &generation.policy) {
-        (Ok(Task::Preflight), _) => return respond::send_preflight(session, &dress).await,
+        (Ok(Task::Preflight), _) => return Ok(Answer::preflight(dress)),
         (Ok(Task::Submit), Some(policy)) => match body::read(session, MAX_BODY).await {
             Ok(body) => policy.validate(body, &caller).await,
             Err(fault) => broken_off(session, fault).await?,
@@ -74,5 +75,5 @@ async fn tell(
             Reply::error(404, "Not Found")
         }
     };
-    respond::send(session, reply, &dress).await
+    Ok(Answer { reply, dress })
 }

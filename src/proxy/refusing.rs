@@ -1,11 +1,8 @@
 //! What a request is told that goes nowhere.
 
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
-use super::{
-    Gate, Passage, body,
-    respond::{self, Dress},
-};
+use super::{Gate, Passage, body, respond::Answer};
 use crate::{
     reset::{
         ports::{About, Event, Reason},
@@ -16,7 +13,7 @@ use crate::{
 
 impl Gate {
     /// Answers with an error and closes. Where the body's end is certain, it is read first, so that the client hears.
-    pub(super) async fn refuse(&self, session: &mut Session, passage: &Passage, status: u16) -> pingora::Result<bool> {
+    pub(super) async fn refuse(&self, session: &mut ServerSession, passage: &Passage, status: u16) -> Answer {
         if status == 404 {
             self.metrics.disguised();
             self.events.record(Event::Disguised, &about(passage, Reason::None));
@@ -27,12 +24,11 @@ impl Gate {
             body::discard(session).await;
         }
         session.set_keepalive(None);
-        respond::send(session, Reply::error(status, reason(status)), &Dress::default()).await?;
-        Ok(true)
+        Answer::plain(Reply::error(status, reason(status)))
     }
 
     /// Answers what `[edge]` keeps from the upstream, and keeps the connection.
-    pub(super) async fn deny(&self, session: &mut Session, passage: &Passage, why: Denial) -> pingora::Result<bool> {
+    pub(super) async fn deny(&self, session: &mut ServerSession, passage: &Passage, why: Denial) -> Answer {
         self.metrics.denied(why);
         let reason = match why {
             Denial::Path => "path",
@@ -45,8 +41,7 @@ impl Gate {
             Denial::MethodOverride => "Method override is not allowed",
             Denial::Path | Denial::User => "Access denied",
         };
-        respond::send(session, Reply::error(403, message), &Dress::default()).await?;
-        Ok(true)
+        Answer::plain(Reply::error(403, message))
     }
 }
 

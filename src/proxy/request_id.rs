@@ -1,5 +1,5 @@
-//! The request's id: one header, settled before anything else looks at the request, so that who answers it, who is asked
-//! for it and whoever writes of it all say the same.
+//! The request's id: one header, settled once, so that who answers it, who is asked for it and whoever writes of it all say
+//! the same.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -7,21 +7,14 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use crate::{reset::ports::RequestId, telemetry::draw};
 
 /// As Envoy, nginx and most others call it.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The same as it is written in HTTP/1.1.
-pub(super) const WRITTEN: &str = "X-Request-Id";
+const WRITTEN: &str = "X-Request-Id";
 
-/// What the request says, if it is one id that can do no harm; else one is drawn, and it says that from now on.
-pub(super) fn settle(request: &mut RequestHeader) -> RequestId {
-    if let Some(id) = own(&request.headers) {
-        return id;
-    }
-    let id = RequestId::from_random(draw::bytes());
-    if let Some(value) = value(&id) {
-        let _ = request.insert_header(WRITTEN, value);
-    }
-    id
+/// What the request says, if it is one id that can do no harm; else one is drawn.
+pub(super) fn settle(headers: &HeaderMap) -> RequestId {
+    own(headers).unwrap_or_else(|| RequestId::from_random(draw::bytes()))
 }
 
 fn own(headers: &HeaderMap) -> Option<RequestId> {
@@ -30,12 +23,13 @@ fn own(headers: &HeaderMap) -> Option<RequestId> {
     one.to_str().ok().and_then(RequestId::parse)
 }
 
-/// It goes up as it was settled, although a client may have named the header in `Connection`.
+/// It goes up as it was settled, whatever the client said, and although it may have named the header in `Connection`.
 pub(super) fn send_up(request: &mut RequestHeader, id: &RequestId) -> pingora::Result<()> {
-    match value(id).filter(|_| !request.headers.contains_key(REQUEST_ID)) {
-        Some(value) => request.insert_header(WRITTEN, value),
-        None => Ok(()),
+    let mut all = request.headers.get_all(REQUEST_ID).iter().map(HeaderValue::as_bytes);
+    if (all.next(), all.next()) == (Some(id.as_str().as_bytes()), None) {
+        return Ok(());
     }
+    value(id).map_or(Ok(()), |value| request.insert_header(WRITTEN, value))
 }
 
 /// It comes back with every answer: an id of the upstream's own would be found nowhere but there.
@@ -56,8 +50,12 @@ mod tests {
         for value in values {
             request.append_header("X-Request-ID", HeaderValue::from_bytes(value).unwrap()).unwrap();
         }
-        let id = settle(&mut request).to_string();
-        (id, request.headers.get_all(REQUEST_ID).iter().map(|value| value.to_str().unwrap().to_owned()).collect())
+        let id = settle(&request.headers);
+        send_up(&mut request, &id).unwrap();
+        (
+            id.to_string(),
+            request.headers.get_all(REQUEST_ID).iter().map(|value| value.to_str().unwrap().to_owned()).collect(),
+        )
     }
 
     #[test]

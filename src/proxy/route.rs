@@ -61,6 +61,11 @@ impl Router {
         Self { path: path.as_bytes().to_vec(), policy: None, guard: Guard::new(path), denied: Vec::new() }
     }
 
+    /// The path that it intercepts.
+    pub(super) fn path(&self) -> &[u8] {
+        &self.path
+    }
+
     /// Answers that path as well, of the same kind. Other spellings of it pass: there is nothing to be had there.
     #[must_use]
     pub fn telling_policy_at(mut self, path: Option<&str>) -> Self {

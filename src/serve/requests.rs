@@ -1,26 +1,23 @@
 //! A connection of HTTP/1.1: its requests, one after the other. Pingora has a loop like this, but holds a session for a
 //! request that may never come; connections are mostly idle, and many.
 
-use std::sync::Arc;
-
 use pingora::{
     apps::HttpServerApp,
     protocols::{Shutdown, http::ServerSession},
-    proxy::HttpProxy,
 };
 use tokio::sync::watch;
 
-use super::or_stopped;
-use crate::{listen::Connection, proxy::Gate};
+use super::{Front, or_stopped};
+use crate::{listen::Connection, proxy::Served};
 
 /// Pingora's own, which [`Connection`] does not let it come to.
 const KEEP_ALIVE_SECONDS: u64 = 60;
 
 /// Serves a connection until it ends. `max_requests` are at least one.
 pub(super) async fn serve(
-    proxy: &Arc<HttpProxy<Gate>>,
+    front: &Front,
     connection: Connection,
-    stopping: watch::Receiver<bool>,
+    mut stopping: watch::Receiver<bool>,
     max_requests: u32,
 ) {
     let (mut connection, mut kept) = (Box::new(connection), None);
@@ -31,6 +28,8 @@ pub(super) async fn serve(
         {
             return connection.shutdown().await;
         }
+        let beginning = connection.beginning();
+        let taken = front.gate.takes(&beginning);
         let mut session = ServerSession::new_http1(connection);
         match kept.take() {
             Some(Some(settings)) => pingora::apps::HttpPersistentSettings::apply_to_session(settings, &mut session),
@@ -41,7 +40,18 @@ pub(super) async fn serve(
                 session.set_keepalive_reuses_remaining(Some(max_requests.saturating_sub(1)));
             }
         }
-        let Some(reused) = proxy.process_new_http(session, &stopping).await else { return };
+        if !beginning.is_empty() {
+            session.set_pipelined_prefix(beginning);
+        }
+        let reused = match taken {
+            Some(passage) => match front.gate.serve(session, passage, &mut stopping).await {
+                Served::Kept(reused) => Some(reused),
+                Served::Over => None,
+                Served::Passes(session) => front.proxy.process_new_http(*session, &stopping).await,
+            },
+            None => front.proxy.process_new_http(session, &stopping).await,
+        };
+        let Some(reused) = reused else { return };
         let (stream, settings) = reused.consume();
         let Ok(stream) = stream.into_any().downcast() else { return };
         (connection, kept) = (stream, Some(settings));

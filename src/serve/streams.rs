@@ -31,7 +31,7 @@ use tokio::{
 use super::Ends;
 use crate::{
     listen::{Connection, Exchange, Line},
-    proxy::Gate,
+    proxy::Passing,
 };
 
 /// Streams of a connection at a time. One of HTTP/1.1 can hold one connection to the upstream, one of HTTP/2 so many.
@@ -61,7 +61,7 @@ enum Event {
 
 /// One connection.
 struct Door<'a> {
-    proxy: &'a Arc<HttpProxy<Gate>>,
+    proxy: &'a Arc<HttpProxy<Passing>>,
     /// When it is to have no new streams.
     leave: watch::Receiver<bool>,
     /// What its requests are told of the end.
@@ -80,7 +80,7 @@ struct Door<'a> {
 }
 
 /// Serves a connection that began with HTTP/2 until it ends. `max_requests` are at least one.
-pub(super) async fn serve(proxy: &Arc<HttpProxy<Gate>>, connection: Connection, ends: Ends, max_requests: u32) {
+pub(super) async fn serve(proxy: &Arc<HttpProxy<Passing>>, connection: Connection, ends: Ends, max_requests: u32) {
     let line = connection.multiplexes();
     let digest = Arc::new(Digest {
         ssl_digest: connection.get_ssl_digest(),

@@ -152,6 +152,35 @@ async fn steps_find_their_way_through_two_upgrades() {
     assert_eq!(left.len(), 2, "the third's own: {left:?}");
 }
 
+/// Their requests were to be answered by the former, and are the heir's before they are read.
+#[tokio::test]
+async fn who_is_slow_to_send_a_step_is_answered_by_the_heir() {
+    let around = Around::start().await;
+    let mut former = Gate::run(files(around.plan()), &[]).await;
+    let asked = former.query("bjensen").await.token();
+    let (_, code) = link(&around.mail(1).await.links[0]);
+    let step = json!({"input": {"code": code}, "token": asked}).to_string();
+    let (half, rest) = step.split_at(20);
+    let head =
+        format!("POST {PATH}?_action=submitRequirements HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n");
+    let mut plain = TcpStream::connect(former.address).await.unwrap();
+    let begin = format!("{head}Content-Length: {}\r\n\r\n{half}", step.len());
+    plain.write_all(begin.as_bytes()).await.unwrap();
+    let mut chunked = TcpStream::connect(former.address).await.unwrap();
+    let begin = format!("{head}Transfer-Encoding: chunked\r\n\r\n6\r\n{{\"inpu\r\n");
+    chunked.write_all(begin.as_bytes()).await.unwrap();
+    former.counts("resetgate_requests_in_flight{route=\"reset\"}", 2).await;
+
+    let _heir = former.upgrade().await;
+    plain.write_all(rest.as_bytes()).await.unwrap();
+    let proven = answer(&mut plain).await;
+    assert!(proven.starts_with("HTTP/1.1 200 ") && proven.contains("resetStage"), "{proven}");
+    chunked.write_all(b"8\r\nt\": {} }\r\n0\r\n\r\n").await.unwrap();
+    let begun = answer(&mut chunked).await;
+    assert!(begun.starts_with("HTTP/1.1 200 ") && begun.contains("userQuery"), "{begun}");
+    assert_eq!(former.program.ended().await, 0);
+}
+
 #[tokio::test]
 async fn a_step_that_runs_is_finished_before_the_heir_goes_on() {
     let around = Around::start().await;

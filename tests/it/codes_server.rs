@@ -1,6 +1,13 @@
 //! Codes on a server that other people run: what they may do to them, what it may lose, and the ways to get there.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use resetgate::{
@@ -173,10 +180,13 @@ async fn r10_what_a_failover_brings_back_sets_no_second_password() {
     }
 }
 
-/// A port that nobody has, of those that the system gives to nobody who leaves the choice to it.
+/// A port that nobody has and this is the first to ask for, of those that the system gives to nobody who leaves the choice
+/// to it.
 fn port() -> u16 {
-    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    (20_000..30_000).find(is_free).unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    let mut ports = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed));
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 fn on(port: u16, config: Redis) -> Redis {

@@ -337,8 +337,9 @@ proptest! {
             let how = if !below && *how >= 19 { how + 1 } else { *how };
             path = disguise(&path, how, *at);
         }
+        // What takes too long to read is refused before anybody knows which path it is.
         let routed = denying(below).route(path.as_bytes(), None);
-        prop_assert!(matches!(routed, Route::Reject(Why::Denied | Why::Malformed)), "{path}: {routed:?}");
+        prop_assert!(matches!(routed, Route::Reject(_)), "{path}: {routed:?}");
     }
 
     #[test]

@@ -1,18 +1,14 @@
-//! The code cache in this process's memory: a record an account, changed only under the lock of the map that it is in.
+//! The code cache in this process's memory: one moka entry an account, changed only inside its `compute`.
 //!
 //! A live record is never evicted: starts are counted before anybody is looked up, each until its link's end, and
 //! refused when there are too many. Who is found has no more room than who is not, and nothing frees it early, so how
 //! full it is tells of nobody. A record whose code was shown may outlast its room by a token's life; an account has one.
 //! What is in it is lost at exit.
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, hash_map::Entry},
-    sync::Arc,
-    time::Duration,
-};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use moka::{Entry, Expiry, ops::compute::Op, sync::Cache};
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
@@ -22,13 +18,9 @@ use crate::reset::ports::{
     Attempt, Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewCode, Opened, Settled, Spent, Time, Turn,
 };
 
-/// So many maps, so that none is locked for long, also while it grows.
-const MAPS: usize = 64;
-
 /// The code cache.
 pub struct MemoryFlows {
-    /// By an account's first byte: they are keyed digests, which nobody can choose.
-    maps: [Mutex<Map>; MAPS],
+    records: Cache<Digest, Record>,
     /// When each start's room is free again; never more than `capacity` of them.
     rooms: Mutex<BinaryHeap<Reverse<Time>>>,
     /// What was spent; never more than `capacity` of that either.
@@ -41,13 +33,14 @@ pub struct MemoryFlows {
 impl MemoryFlows {
     /// A cache for that many starts whose link may still live.
     pub fn new(capacity: usize, rules: Rules, clock: Arc<dyn Clock>) -> Self {
-        let maps = std::array::from_fn(|_| Mutex::default());
-        Self { maps, rooms: Mutex::default(), spent: Mutex::default(), capacity, rules, clock }
+        // No capacity of moka's own: it would choose whom to evict.
+        let records = Cache::builder().expire_after(Lives(Arc::clone(&clock))).build();
+        Self { records, rooms: Mutex::default(), spent: Mutex::default(), capacity, rules, clock }
     }
 
     /// Accounts with live flows, as of the last [`MemoryFlows::tidy`].
     pub fn live(&self) -> u64 {
-        self.maps.iter().map(|map| map.lock().records.len() as u64).sum()
+        self.records.entry_count()
     }
 
     /// How many starts there may be.
@@ -62,10 +55,7 @@ impl MemoryFlows {
 
     /// All that it holds, for a process that goes on with it. Nothing may be at work on it.
     pub fn keep(&self) -> Kept {
-        let all = |map: &Mutex<Map>| -> Vec<_> {
-            map.lock().records.iter().map(|(account, record)| (*account, record.clone())).collect()
-        };
-        let records = self.maps.iter().flat_map(all).collect();
+        let records = self.records.iter().map(|(account, record)| (*account, record)).collect();
         let rooms = self.rooms().iter().map(|Reverse(until)| *until).collect();
         Kept { records, rooms, spent: self.spent.lock().all() }
     }
@@ -77,7 +67,7 @@ impl MemoryFlows {
         for (account, mut record) in kept.records {
             record.prune(now);
             if record.ends() > now {
-                self.map(&account).insert(account, record);
+                self.records.insert(account, record);
             }
         }
         let mut rooms = self.rooms();
@@ -92,18 +82,7 @@ impl MemoryFlows {
 
     /// Forgets records that have ended; to be called every few seconds.
     pub fn tidy(&self) {
-        let now = self.clock.now();
-        for map in &self.maps {
-            map.lock().forget(now);
-        }
-    }
-
-    /// The map that an account's record is in, or would be.
-    fn map(&self, account: &Digest) -> MutexGuard<'_, Map> {
-        let [first, ..] = account;
-        // There are 64 of them, whatever the byte.
-        let [map, ..] = &self.maps;
-        self.maps.get(usize::from(*first) % MAPS).unwrap_or(map).lock()
+        self.records.run_pending_tasks();
     }
 
     /// The rooms that are still taken.
@@ -118,51 +97,14 @@ impl MemoryFlows {
     /// One atomic step on an account's record, if there is one.
     fn change<T>(&self, at: &FlowRef, missing: T, step: impl FnOnce(&mut Record, Time) -> T) -> T {
         let now = self.clock.now();
-        let mut map = self.map(&at.account);
-        let Some(record) = map.records.get_mut(&at.account) else { return missing };
-        record.prune(now);
-        let outcome = step(record, now);
-        if record.ends() <= now {
-            map.records.remove(&at.account);
-        }
+        let mut outcome = missing;
+        self.records.entry(at.account).and_compute_with(|entry| {
+            let Some(mut record) = entry.map(Entry::into_value) else { return Op::Nop };
+            record.prune(now);
+            outcome = step(&mut record, now);
+            if record.ends() <= now { Op::Remove } else { Op::Put(record) }
+        });
         outcome
-    }
-}
-
-/// Records, and when they end.
-#[derive(Default)]
-struct Map {
-    records: HashMap<Digest, Record>,
-    /// When to look whether a record has ended, each at least once until it has.
-    ends: BinaryHeap<Reverse<(Time, Digest)>>,
-}
-
-impl Map {
-    fn insert(&mut self, account: Digest, record: Record) {
-        self.ends.push(Reverse((record.ends(), account)));
-        self.records.insert(account, record);
-    }
-
-    /// Forgets what has ended, and gives back most of the room that it took.
-    fn forget(&mut self, now: Time) {
-        while let Some(Reverse((until, account))) = self.ends.peek().copied()
-            && until <= now
-        {
-            self.ends.pop();
-            if let Entry::Occupied(mut record) = self.records.entry(account) {
-                record.get_mut().prune(now);
-                let ends = record.get().ends();
-                if ends > now {
-                    self.ends.push(Reverse((ends, account)));
-                } else {
-                    record.remove();
-                }
-            }
-        }
-        if self.records.len() < self.records.capacity() / 4 {
-            self.records.shrink_to(2 * self.records.len());
-            self.ends.shrink_to(2 * self.ends.len());
-        }
     }
 }
 
@@ -179,15 +121,14 @@ impl Flows for MemoryFlows {
 
     async fn open(&self, at: &FlowRef, code: NewCode) -> Result<Opened, Down> {
         let now = self.clock.now();
-        let mut map = self.map(&at.account);
-        if let Some(record) = map.records.get_mut(&at.account) {
+        let mut outcome = Opened::Crowded;
+        self.records.entry(at.account).and_compute_with(|entry| {
+            let mut record = entry.map(Entry::into_value).unwrap_or_default();
             record.prune(now);
-            return Ok(record.open(at, code, self.rules, now));
-        }
-        let mut record = Record::default();
-        let opened = record.open(at, code, self.rules, now);
-        map.insert(at.account, record);
-        Ok(opened)
+            outcome = record.open(at, code, self.rules, now);
+            Op::Put(record)
+        });
+        Ok(outcome)
     }
 
     async fn withdraw(&self, at: &FlowRef) -> Result<(), Down> {
@@ -233,4 +174,29 @@ pub struct Kept {
     records: Vec<(Digest, Record)>,
     rooms: Vec<Time>,
     spent: Vec<(Digest, Time)>,
+}
+
+/// Entries live as long as the record has something to keep, by the product's own clock.
+struct Lives(Arc<dyn Clock>);
+
+impl Lives {
+    fn left(&self, record: &Record) -> Duration {
+        record.ends().since(self.0.now())
+    }
+}
+
+impl Expiry<Digest, Record> for Lives {
+    fn expire_after_create(&self, _: &Digest, record: &Record, _: std::time::Instant) -> Option<Duration> {
+        Some(self.left(record))
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &Digest,
+        record: &Record,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(self.left(record))
+    }
 }

@@ -209,6 +209,8 @@ async fn r10_a_step_counts_when_enough_replicas_have_it() {
     let Some(replica) = RedisServer::with(&["--replicaof", "127.0.0.1", &port.to_string()]).await else { return };
     let copied = async { while !replica.ask::<String>(&["INFO", "replication"]).await.contains("link_status:up") {} };
     tokio::time::timeout(Duration::from_secs(20), copied).await.expect("a replica");
+    // It may be slow to say that it has what it was sent.
+    let gate = Replica::at(&Redis { timeout: Duration::from_secs(10), ..config }).await;
     assert_eq!(gate.open(&flow(2)).await, Opened::Mail);
     assert!(gate.attempt(&flow(2), CODE).await);
     // Nobody writes to a replica, nor believes what it says.

@@ -32,6 +32,11 @@ def peer(profile="release"):
     return os.environ.get("PEER") or build("--bench", "peer", profile)
 
 
+def steps():
+    """What measures steps within one process; STEPS names one that is built already."""
+    return os.environ.get("STEPS") or build("--bench", "steps")
+
+
 def need(packages, install=False):
     """Ends the run unless all tools are there, of which is said what package of Debian's brings them."""
     missing = sorted({package for tool, package in packages.items() if not shutil.which(tool)})

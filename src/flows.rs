@@ -2,6 +2,7 @@
 //! and [`crate::reset::ports::Repeats`].
 
 pub mod memory;
+mod packed;
 mod record;
 pub mod redis;
 pub mod repeats;

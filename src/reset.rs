@@ -145,11 +145,16 @@ impl Engine {
     async fn walk(&self, mut flow: Flow, input: Input, cx: &Cx<'_>, came: &OnceLock<Went>) -> Reply {
         let floor = self.settings.answer_floor;
         let mut answer_at = cx.began.after(floor);
+        let begun = flow.state.stage;
         // Set before the work, for all: answers that are due in the same moment then leave in the order in which they
         // were asked for, and not in the order in which their look-ups ended.
-        let mut due = self.ports.clock.until(answer_at);
-        let is_due = poll_fn(|task| Poll::Ready(due.as_mut().poll(task).is_ready())).await;
-        let begun = flow.state.stage;
+        let mut due =
+            self.stages.get(begun).is_some_and(|stage| stage.may_wait()).then(|| self.ports.clock.until(answer_at));
+        poll_fn(|task| {
+            due.take_if(|due| due.as_mut().poll(task).is_ready());
+            Poll::Ready(())
+        })
+        .await;
         let reply = self.advance(&mut flow, input, cx).await.unwrap_or_else(|stop| stop.reply());
         let passed = reply.status == 200 && flow.state.stage > begun;
         if let (429 | 503, Some(pass)) = (reply.status, &flow.spent) {
@@ -167,8 +172,8 @@ impl Engine {
                     answer_at = answer_at.after(floor);
                 }
                 self.ports.clock.until(answer_at).await;
-            } else if !is_due {
-                due.await;
+            } else {
+                due.unwrap_or_else(|| self.ports.clock.until(answer_at)).await;
             }
         }
         reply

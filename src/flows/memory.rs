@@ -1,4 +1,4 @@
-//! The code cache in this process's memory: one moka entry an account, changed only inside its `compute`.
+//! The code cache in this process's memory: one moka entry an account, whose record is changed under its own lock.
 //!
 //! A live record is never evicted: starts are counted before anybody is looked up, each until its link's end, and
 //! refused when there are too many. Who is found has no more room than who is not, and nothing frees it early, so how
@@ -13,14 +13,24 @@ use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 pub use super::record::Rules;
-use super::{record::Record, spent::Marks};
+use super::{
+    packed::Packed,
+    record::{NOBODY, Record},
+    spent::Marks,
+};
 use crate::reset::ports::{
     Attempt, Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewCode, Opened, Settled, Spent, Time, Turn,
 };
 
+/// An account's record; none once nothing in it is worth keeping. Never locked while moka is called: moka asks it when it
+/// ends.
+type Held = Arc<Mutex<Option<Packed>>>;
+
 /// The code cache.
 pub struct MemoryFlows {
-    records: Cache<Digest, Record>,
+    records: Cache<Digest, Held>,
+    /// What is changed in the place of a record that is not there.
+    stand_in: Mutex<Packed>,
     /// When each start's room is free again; never more than `capacity` of them.
     rooms: Mutex<BinaryHeap<Reverse<Time>>>,
     /// What was spent; never more than `capacity` of that either.
@@ -35,7 +45,8 @@ impl MemoryFlows {
     pub fn new(capacity: usize, rules: Rules, clock: Arc<dyn Clock>) -> Self {
         // No capacity of moka's own: it would choose whom to evict.
         let records = Cache::builder().expire_after(Lives(Arc::clone(&clock))).build();
-        Self { records, rooms: Mutex::default(), spent: Mutex::default(), capacity, rules, clock }
+        let stand_in = Mutex::new(Packed::new(Record::stand_in()));
+        Self { records, stand_in, rooms: Mutex::default(), spent: Mutex::default(), capacity, rules, clock }
     }
 
     /// Accounts with live flows, as of the last [`MemoryFlows::tidy`].
@@ -55,7 +66,11 @@ impl MemoryFlows {
 
     /// All that it holds, for a process that goes on with it. Nothing may be at work on it.
     pub fn keep(&self) -> Kept {
-        let records = self.records.iter().map(|(account, record)| (*account, record)).collect();
+        let records = self
+            .records
+            .iter()
+            .filter_map(|(account, held)| Some((*account, held.lock().as_ref()?.unpacked())))
+            .collect();
         let rooms = self.rooms().iter().map(|Reverse(until)| *until).collect();
         Kept { records, rooms, spent: self.spent.lock().all() }
     }
@@ -67,7 +82,7 @@ impl MemoryFlows {
         for (account, mut record) in kept.records {
             record.prune(now);
             if record.ends() > now {
-                self.records.insert(account, record);
+                self.records.insert(account, Arc::new(Mutex::new(Some(Packed::new(record)))));
             }
         }
         let mut rooms = self.rooms();
@@ -97,14 +112,45 @@ impl MemoryFlows {
     /// One atomic step on an account's record, if there is one.
     fn change<T>(&self, at: &FlowRef, missing: T, step: impl FnOnce(&mut Record, Time) -> T) -> T {
         let now = self.clock.now();
-        let mut outcome = missing;
-        self.records.entry(at.account).and_compute_with(|entry| {
-            let Some(mut record) = entry.map(Entry::into_value) else { return Op::Nop };
-            record.prune(now);
-            outcome = step(&mut record, now);
-            if record.ends() <= now { Op::Remove } else { Op::Put(record) }
-        });
+        let Some(held) = self.records.get(&at.account) else { return missing };
+        let mut slot = held.lock();
+        let Some(mut record) = slot.as_ref().map(Packed::unpacked) else { return missing };
+        let before = record.ends();
+        record.prune(now);
+        let outcome = step(&mut record, now);
+        let ends = record.ends();
+        *slot = (ends > now).then(|| Packed::new(record));
+        drop(slot);
+        if ends != before {
+            self.renew(at.account, &held);
+        }
         outcome
+    }
+
+    /// Has the entry end when its record does, which is now if there is none.
+    fn renew(&self, account: Digest, held: &Held) {
+        self.records.entry(account).and_compute_with(|entry| {
+            // It may have ended meanwhile, or have made room for another.
+            let is_there = entry.is_some();
+            if entry.is_some_and(|entry| !Arc::ptr_eq(entry.value(), held)) {
+                return Op::Nop;
+            }
+            match held.lock().is_some() {
+                true => Op::Put(Arc::clone(held)),
+                false if is_there => Op::Remove,
+                false => Op::Nop,
+            }
+        });
+    }
+
+    /// As much work as an attempt on a record, for nobody.
+    fn attempt_nothing(&self, lane: Lane, code: &Digest, until: Time) {
+        let now = self.clock.now();
+        let mut slot = self.stand_in.lock();
+        let mut record = slot.unpacked();
+        record.prune(now);
+        let _ = record.attempt(&NOBODY, lane, code, until);
+        *slot = Packed::new(record);
     }
 }
 
@@ -123,10 +169,14 @@ impl Flows for MemoryFlows {
         let now = self.clock.now();
         let mut outcome = Opened::Crowded;
         self.records.entry(at.account).and_compute_with(|entry| {
-            let mut record = entry.map(Entry::into_value).unwrap_or_default();
+            let held = entry.map(Entry::into_value).unwrap_or_default();
+            let mut slot = held.lock();
+            let mut record = slot.as_ref().map(Packed::unpacked).unwrap_or_default();
             record.prune(now);
             outcome = record.open(at, code, self.rules, now);
-            Op::Put(record)
+            *slot = Some(Packed::new(record));
+            drop(slot);
+            Op::Put(held)
         });
         Ok(outcome)
     }
@@ -137,7 +187,15 @@ impl Flows for MemoryFlows {
     }
 
     async fn attempt(&self, at: &FlowRef, lane: Lane, code: Digest, until: Time) -> Result<Attempt, Down> {
-        Ok(self.change(at, Attempt::Gone, |record, _| record.attempt(at, lane, &code, until)))
+        let attempt = self.change(at, None, |record, _| Some(record.attempt(at, lane, &code, until)));
+        Ok(attempt.unwrap_or_else(|| {
+            self.attempt_nothing(lane, &code, until);
+            Attempt::Gone
+        }))
+    }
+
+    fn takes_alike(&self) -> bool {
+        true
     }
 
     async fn turn(&self, at: &FlowRef, ticket: [u8; 16], lease: Duration) -> Result<Turn, Down> {
@@ -180,23 +238,23 @@ pub struct Kept {
 struct Lives(Arc<dyn Clock>);
 
 impl Lives {
-    fn left(&self, record: &Record) -> Duration {
-        record.ends().since(self.0.now())
+    fn left(&self, held: &Held) -> Duration {
+        held.lock().as_ref().map_or(Duration::ZERO, |packed| packed.ends().since(self.0.now()))
     }
 }
 
-impl Expiry<Digest, Record> for Lives {
-    fn expire_after_create(&self, _: &Digest, record: &Record, _: std::time::Instant) -> Option<Duration> {
-        Some(self.left(record))
+impl Expiry<Digest, Held> for Lives {
+    fn expire_after_create(&self, _: &Digest, held: &Held, _: std::time::Instant) -> Option<Duration> {
+        Some(self.left(held))
     }
 
     fn expire_after_update(
         &self,
         _: &Digest,
-        record: &Record,
+        held: &Held,
         _: std::time::Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(self.left(record))
+        Some(self.left(held))
     }
 }

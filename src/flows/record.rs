@@ -15,6 +15,9 @@ const MAX_CODES: usize = 16;
 /// Flows that may join one code.
 const MAX_JOINED: usize = 4;
 
+/// Whose record stands in for those that are not there.
+pub(super) const NOBODY: FlowRef = FlowRef { account: [0; 16], flow: [0; 16] };
+
 /// The rules of a code cache, from the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -44,18 +47,18 @@ pub(super) struct Record {
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Live {
-    flow: [u8; 16],
-    code: Digest,
-    digits: Option<Digest>,
+pub(super) struct Live {
+    pub(super) flow: [u8; 16],
+    pub(super) code: Digest,
+    pub(super) digits: Option<Digest>,
     /// When its own code was queued; `None` where it joined another's.
-    mailed: Option<Time>,
-    expires: Time,
-    asker_tries: u32,
-    link_tries: u32,
-    refused: u32,
+    pub(super) mailed: Option<Time>,
+    pub(super) expires: Time,
+    pub(super) asker_tries: u32,
+    pub(super) link_tries: u32,
+    pub(super) refused: u32,
     /// A password that may have been set: no other may be tried.
-    undecided: Option<Digest>,
+    pub(super) undecided: Option<Digest>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -80,6 +83,28 @@ struct Answering {
 }
 
 impl Record {
+    /// One of as many flows as most have; it is nobody's and does not end.
+    pub(super) fn stand_in() -> Self {
+        let mut record = Self::default();
+        let code = NewCode { digest: Digest::default(), digits: None, expires: Time::from_millis(u64::MAX) };
+        let rules = Rules { tries: u32::MAX, refused: 0, mail_gap: Duration::ZERO };
+        record.open(&NOBODY, code, rules, Time::from_millis(0));
+        record
+    }
+
+    /// One of that flow and nothing else.
+    pub(super) fn of(live: Live) -> Self {
+        Self { flows: vec![live], ..Self::default() }
+    }
+
+    /// Its flow, if that is all there is of it.
+    pub(super) fn only(&self) -> Option<&Live> {
+        match self {
+            Self { flows, lease: None, set: None, answering: None } if flows.len() == 1 => flows.first(),
+            _ => None,
+        }
+    }
+
     /// When nothing in it is worth keeping any more.
     pub(super) fn ends(&self) -> Time {
         let flows = self.flows.iter().map(|live| live.expires);

@@ -311,6 +311,11 @@ impl Flows for RedisFlows {
         Ok(self.0.step(at, |record, now| record.attempt(at, lane, &code, now.after(left))).await?)
     }
 
+    /// What is not there is not written back.
+    fn takes_alike(&self) -> bool {
+        false
+    }
+
     async fn turn(&self, at: &FlowRef, ticket: [u8; 16], lease: Duration) -> Result<Turn, Down> {
         Ok(self.0.step(at, |record, now| record.turn(at, ticket, lease, now)).await?)
     }

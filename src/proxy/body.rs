@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::{Version, header};
 use pingora::{BError, ErrorType, protocols::http::ServerSession};
 use tokio::time::timeout;
-use zeroize::Zeroize;
 
 use crate::reset::ports::Secret;
 
@@ -98,24 +97,19 @@ async fn collect(session: &mut ServerSession, most: usize) -> Result<Bytes, Faul
     // Never moved, for it never grows beyond its room.
     let mut whole = Secret::of(Vec::with_capacity(room.min(most)));
     while let Some(chunk) = chunk(session).await? {
-        let chunk = Piece(chunk);
-        if whole.expose().len() + chunk.0.len() > most {
+        let fits = whole.expose().len() + chunk.len() <= most;
+        if fits {
+            whole.expose_mut().extend_from_slice(&chunk);
+        }
+        // Pingora's own is wiped too, if nobody else holds it.
+        if let Ok(chunk) = chunk.try_into_mut() {
+            drop(Secret::of(chunk));
+        }
+        if !fits {
             return Err(Fault::TooLarge);
         }
-        whole.expose_mut().extend_from_slice(&chunk.0);
     }
     Ok(whole.into_bytes())
-}
-
-/// A chunk that is wiped when dropped, if nobody else holds it.
-struct Piece(Bytes);
-
-impl Drop for Piece {
-    fn drop(&mut self) {
-        if let Ok(mut own) = std::mem::take(&mut self.0).try_into_mut() {
-            own.as_mut().zeroize();
-        }
-    }
 }
 
 async fn chunk(session: &mut ServerSession) -> Result<Option<Bytes>, Fault> {

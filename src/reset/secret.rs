@@ -1,6 +1,6 @@
 //! What must never be told: the one type of this crate for passwords, codes, links, tokens, keys and mail addresses.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use subtle::ConstantTimeEq;
@@ -36,6 +36,12 @@ impl Wipe for Vec<u8> {
         self.resize(self.capacity(), 0);
         zero(self);
         self.clear();
+    }
+}
+
+impl Wipe for BytesMut {
+    fn wipe(&mut self) {
+        zero(self);
     }
 }
 

@@ -41,6 +41,11 @@ pub trait Stage: Send + Sync {
     fn tells_apart(&self, _: &Input) -> bool {
         false
     }
+
+    /// Whether its answers may have to wait for the answer floor.
+    fn may_wait(&self) -> bool {
+        false
+    }
 }
 
 /// What follows a stage's advance.

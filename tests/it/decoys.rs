@@ -1,6 +1,9 @@
 //! An answer says the same, in the same time and size, whether or not an account exists.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use futures_util::future::join_all;
@@ -8,6 +11,8 @@ use resetgate::demo::store::User;
 use serde_json::json;
 
 use crate::support::{
+    clock::ManualClock,
+    engine::{Machine, client, configured, query, show, start},
     link::Mode,
     world::{Answer, PATH, Plan, World},
 };
@@ -297,4 +302,23 @@ async fn a_tokens_end_says_nothing_of_how_long_the_look_up_took() {
     // The process file's tokenExpiry, and what rounding and a busy machine may add.
     let ends = claims["exp"].as_u64().unwrap() - 300;
     assert!((asked..=asked + 2).contains(&ends), "{} s after it was asked for", ends - asked);
+}
+
+/// Codes in memory take as long to be compared for nobody, so whoever mistypes one need not wait.
+#[tokio::test]
+async fn a_wrong_code_waits_for_no_floor() {
+    let clock = Arc::new(ManualClock::new());
+    let machine = Machine::on(&configured(""), clock.clone(), clock.clone(), FLOOR).await;
+    machine.insert("bjensen");
+    for (nth, user) in (1..).zip(["bjensen", "nobody"]) {
+        let token = machine.post(client(1), &start()).await.token().unwrap();
+        let ticking = clock.ticking();
+        let token = machine.post(client(1), &query(&token, user)).await.token().unwrap();
+        // From here on it stands still, and no floor comes.
+        drop(ticking);
+        let body = show(&token, "wrong");
+        let answered = tokio::time::timeout(Duration::from_secs(20), machine.post(client(1), &body)).await;
+        assert_eq!(answered.expect("an answer without a wait").json()["message"], "Invalid code");
+        assert_eq!(machine.events.of("CodeWrong"), nth);
+    }
 }

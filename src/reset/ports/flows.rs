@@ -127,6 +127,8 @@ pub trait Flows: Send + Sync {
     /// Takes one of the lane's tries, then compares; right codes prolong the flow to `until` at least. Digits are right
     /// only for the asker, who types them: the mailed link has its code in it.
     async fn attempt(&self, at: &FlowRef, lane: Lane, code: Digest, until: Time) -> Result<Attempt, Down>;
+    /// Whether an attempt takes as long where there is no record, so that its answer need not wait for the floor.
+    fn takes_alike(&self) -> bool;
     /// Takes the account's turn to answer, for who has drawn that ticket. The same ticket may take it again.
     async fn turn(&self, at: &FlowRef, ticket: [u8; 16], lease: Duration) -> Result<Turn, Down>;
     /// Passes the turn on; after right answers, the flow lives until the given time at least.

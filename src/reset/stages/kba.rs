@@ -129,6 +129,10 @@ impl Stage for Verification {
         }
     }
 
+    fn may_wait(&self) -> bool {
+        true
+    }
+
     fn own_fields(&self, _: Tag) -> Vec<&str> {
         self.0.names()
     }

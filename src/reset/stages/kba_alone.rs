@@ -97,6 +97,10 @@ impl Stage for Alone {
         Ok(Next::Done)
     }
 
+    fn may_wait(&self) -> bool {
+        true
+    }
+
     fn own_fields(&self, _: Tag) -> Vec<&str> {
         self.questions.names()
     }

@@ -130,6 +130,10 @@ impl Stage for UserQuery {
         Ok(Next::Done)
     }
 
+    fn may_wait(&self) -> bool {
+        true
+    }
+
     fn own_fields(&self, _: Tag) -> Vec<&str> {
         vec!["queryFilter"]
     }

@@ -231,6 +231,7 @@ class Gate(Subject):
         own = path(f"gate-{Gate.count}")
         listen = f"""
 addresses = ["127.0.0.1:0", "h2c:127.0.0.1:0", "tls:127.0.0.1:0"]
+max_requests = 1_000_000_000
 {listen}
 [listen.tls]
 certificate = "{path("chain.pem")}"

@@ -30,7 +30,9 @@ enum Fate {
     Answered(Answer),
     /// The connection has no more streams.
     Unsent,
-    /// It was not looked at, as the server says: it can be sent again.
+    /// It was on its way when the connection had no more streams, and was not looked at: it is sent again.
+    Crossed,
+    /// It was not looked at although the connection goes on, as the server says.
     Refused(String),
     Broken(String),
 }
@@ -54,6 +56,7 @@ impl Http2 {
             match timeout(PATIENCE, exchange(send, ask, &self.tally)).await {
                 Ok(Fate::Answered(answer)) => return self.tally.judge(ask, answer),
                 Ok(Fate::Unsent) => {}
+                Ok(Fate::Crossed) => self.tally.crossed(),
                 Ok(Fate::Refused(why)) => self.tally.retries(why),
                 Ok(Fate::Broken(why)) => return self.fails(ask, why),
                 Err(_) => return self.fails(ask, "no answer in time"),
@@ -105,12 +108,12 @@ async fn exchange(mut send: SendRequest<Bytes>, ask: &Ask, tally: &Tally) -> Fat
         Err(fault) if is_told(&fault) => return Fate::Unsent,
         Err(fault) => return Fate::Broken(format!("not sent: {fault}")),
     };
+    tally.asks();
     if let Some(text) = &ask.body
         && let Err(fault) = body.send_data(Bytes::copy_from_slice(text.as_bytes()), true)
     {
         return not_answered(&fault);
     }
-    tally.asks();
     let (head, mut body) = match answer.await {
         Ok(answer) => answer.into_parts(),
         Err(fault) => return not_answered(&fault),
@@ -132,7 +135,9 @@ async fn exchange(mut send: SendRequest<Bytes>, ask: &Ask, tally: &Tally) -> Fat
 /// Streams that come after the last one that the server says it has taken, or that it refuses, it has not looked at.
 fn not_answered(fault: &Error) -> Fate {
     let refused = fault.is_remote() && fault.reason() == Some(Reason::REFUSED_STREAM);
-    if refused || is_told(fault) {
+    if is_told(fault) {
+        Fate::Crossed
+    } else if refused {
         Fate::Refused(fault.to_string())
     } else {
         Fate::Broken(format!("no answer: {fault:?}"))

@@ -24,6 +24,7 @@ pub(crate) struct Tally {
     /// Of those who keep them.
     connections: AtomicU64,
     retries: Mutex<BTreeMap<String, u64>>,
+    crossed: AtomicU64,
     told_to_close: AtomicU64,
     failed: AtomicU64,
     statuses: Mutex<BTreeMap<u16, u64>>,
@@ -52,6 +53,9 @@ pub(crate) struct Report {
     /// Requests that were sent again since their connection was closed, or its streams were refused, while the first
     /// was on its way: what HTTP asks of a client (RFC 9112 §9.3.1, RFC 9113 §8.7).
     pub(crate) retries: BTreeMap<String, u64>,
+    /// Streams of HTTP/2 that were sent again since the word that no more are taken was on its way (RFC 9113 §6.8). The
+    /// server gives them a round trip; the client's `h2` answers its ping before it sends what is still to be sent.
+    pub(crate) crossed: u64,
     /// Of those who keep them: answers, or connections of HTTP/2, that said that no more was to come.
     pub(crate) told_to_close: u64,
     pub(crate) failed: u64,
@@ -66,6 +70,17 @@ impl Tally {
 
     pub(super) fn retries(&self, why: String) {
         *self.retries.lock().unwrap().entry(why).or_default() += 1;
+        self.asks_again();
+    }
+
+    pub(super) fn crossed(&self) {
+        self.crossed.fetch_add(1, Ordering::Relaxed);
+        self.asks_again();
+    }
+
+    /// What is sent twice is one request.
+    fn asks_again(&self) {
+        self.done.send_modify(|done| done.asked -= 1);
     }
 
     pub(super) fn is_told_to_close(&self) {
@@ -134,6 +149,7 @@ impl Tally {
             walks,
             connections: self.connections.load(Ordering::Relaxed),
             retries: self.retries.lock().unwrap().clone(),
+            crossed: self.crossed.load(Ordering::Relaxed),
             told_to_close: self.told_to_close(),
             failed: self.failed.load(Ordering::Relaxed),
             statuses: self.statuses.lock().unwrap().clone(),

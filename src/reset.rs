@@ -148,8 +148,8 @@ impl Engine {
         let begun = flow.state.stage;
         // Set before the work, for all: answers that are due in the same moment then leave in the order in which they
         // were asked for, and not in the order in which their look-ups ended.
-        let mut due =
-            self.stages.get(begun).is_some_and(|stage| stage.may_wait()).then(|| self.ports.clock.until(answer_at));
+        let may_wait = self.stages.get(begun).is_some_and(|stage| stage.may_wait(cx));
+        let mut due = may_wait.then(|| self.ports.clock.until(answer_at));
         poll_fn(|task| {
             due.take_if(|due| due.as_mut().poll(task).is_ready());
             Poll::Ready(())

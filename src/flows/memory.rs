@@ -22,15 +22,17 @@ use crate::reset::ports::{
     Attempt, Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewCode, Opened, Settled, Spent, Time, Turn,
 };
 
-/// An account's record; none once nothing in it is worth keeping. Never locked while moka is called: moka asks it when it
-/// ends.
-type Held = Arc<Mutex<Option<Packed>>>;
+/// A record, or none once nothing in it is worth keeping.
+type Slot = Option<Packed>;
+
+/// An account's. Never locked while moka is called: moka asks it when it ends.
+type Held = Arc<Mutex<Slot>>;
 
 /// The code cache.
 pub struct MemoryFlows {
     records: Cache<Digest, Held>,
     /// What is changed in the place of a record that is not there.
-    stand_in: Mutex<Packed>,
+    stand_in: Mutex<Slot>,
     /// When each start's room is free again; never more than `capacity` of them.
     rooms: Mutex<BinaryHeap<Reverse<Time>>>,
     /// What was spent; never more than `capacity` of that either.
@@ -45,7 +47,7 @@ impl MemoryFlows {
     pub fn new(capacity: usize, rules: Rules, clock: Arc<dyn Clock>) -> Self {
         // No capacity of moka's own: it would choose whom to evict.
         let records = Cache::builder().expire_after(Lives(Arc::clone(&clock))).build();
-        let stand_in = Mutex::new(Packed::new(Record::stand_in()));
+        let stand_in = Mutex::new(Some(Packed::new(Record::stand_in())));
         Self { records, stand_in, rooms: Mutex::default(), spent: Mutex::default(), capacity, rules, clock }
     }
 
@@ -110,21 +112,13 @@ impl MemoryFlows {
     }
 
     /// One atomic step on an account's record, if there is one.
-    fn change<T>(&self, at: &FlowRef, missing: T, step: impl FnOnce(&mut Record, Time) -> T) -> T {
-        let now = self.clock.now();
-        let Some(held) = self.records.get(&at.account) else { return missing };
-        let mut slot = held.lock();
-        let Some(mut record) = slot.as_ref().map(Packed::unpacked) else { return missing };
-        let before = record.ends();
-        record.prune(now);
-        let outcome = step(&mut record, now);
-        let ends = record.ends();
-        *slot = (ends > now).then(|| Packed::new(record));
-        drop(slot);
-        if ends != before {
+    fn change<T>(&self, at: &FlowRef, now: Time, step: impl FnOnce(&mut Record) -> T) -> Option<T> {
+        let held = self.records.get(&at.account)?;
+        let stepped = stepped(&mut held.lock(), now, step)?;
+        if stepped.has_another_end {
             self.renew(at.account, &held);
         }
-        outcome
+        Some(stepped.outcome)
     }
 
     /// Has the entry end when its record does, which is now if there is none.
@@ -142,16 +136,23 @@ impl MemoryFlows {
             }
         });
     }
+}
 
-    /// As much work as an attempt on a record, for nobody.
-    fn attempt_nothing(&self, lane: Lane, code: &Digest, until: Time) {
-        let now = self.clock.now();
-        let mut slot = self.stand_in.lock();
-        let mut record = slot.unpacked();
-        record.prune(now);
-        let _ = record.attempt(&NOBODY, lane, code, until);
-        *slot = Packed::new(record);
-    }
+/// What came of a step on a record.
+struct Stepped<T> {
+    outcome: T,
+    has_another_end: bool,
+}
+
+/// A step on what is in the slot, which then keeps what is still worth it.
+fn stepped<T>(slot: &mut Slot, now: Time, step: impl FnOnce(&mut Record) -> T) -> Option<Stepped<T>> {
+    let mut record = slot.as_ref()?.unpacked();
+    let before = record.ends();
+    record.prune(now);
+    let outcome = step(&mut record);
+    let ends = record.ends();
+    *slot = (ends > now).then(|| Packed::new(record));
+    Some(Stepped { outcome, has_another_end: ends != before })
 }
 
 #[async_trait]
@@ -171,10 +172,10 @@ impl Flows for MemoryFlows {
         self.records.entry(at.account).and_compute_with(|entry| {
             let held = entry.map(Entry::into_value).unwrap_or_default();
             let mut slot = held.lock();
-            let mut record = slot.as_ref().map(Packed::unpacked).unwrap_or_default();
-            record.prune(now);
-            outcome = record.open(at, code, self.rules, now);
-            *slot = Some(Packed::new(record));
+            slot.get_or_insert_with(|| Packed::new(Record::default()));
+            if let Some(stepped) = stepped(&mut slot, now, |record| record.open(at, code, self.rules, now)) {
+                outcome = stepped.outcome;
+            }
             drop(slot);
             Op::Put(held)
         });
@@ -182,14 +183,16 @@ impl Flows for MemoryFlows {
     }
 
     async fn withdraw(&self, at: &FlowRef) -> Result<(), Down> {
-        self.change(at, (), |record, _| record.withdraw(at));
+        self.change(at, self.clock.now(), |record| record.withdraw(at));
         Ok(())
     }
 
     async fn attempt(&self, at: &FlowRef, lane: Lane, code: Digest, until: Time) -> Result<Attempt, Down> {
-        let attempt = self.change(at, None, |record, _| Some(record.attempt(at, lane, &code, until)));
+        let now = self.clock.now();
+        let attempt = self.change(at, now, |record| record.attempt(at, lane, &code, until));
         Ok(attempt.unwrap_or_else(|| {
-            self.attempt_nothing(lane, &code, until);
+            // As much work, for nobody.
+            stepped(&mut self.stand_in.lock(), now, |record| record.attempt(&NOBODY, lane, &code, until));
             Attempt::Gone
         }))
     }
@@ -199,20 +202,22 @@ impl Flows for MemoryFlows {
     }
 
     async fn turn(&self, at: &FlowRef, ticket: [u8; 16], lease: Duration) -> Result<Turn, Down> {
-        Ok(self.change(at, Turn::Gone, |record, now| record.turn(at, ticket, lease, now)))
+        let now = self.clock.now();
+        Ok(self.change(at, now, |record| record.turn(at, ticket, lease, now)).unwrap_or(Turn::Gone))
     }
 
     async fn pass(&self, at: &FlowRef, ticket: [u8; 16], until: Option<Time>) -> Result<(), Down> {
-        self.change(at, (), |record, _| record.pass(at, ticket, until));
+        self.change(at, self.clock.now(), |record| record.pass(at, ticket, until));
         Ok(())
     }
 
     async fn claim(&self, at: &FlowRef, password: Digest, lease: Duration) -> Result<Claim, Down> {
-        Ok(self.change(at, Claim::Gone, |record, now| record.claim(at, password, lease, now)))
+        let now = self.clock.now();
+        Ok(self.change(at, now, |record| record.claim(at, password, lease, now)).unwrap_or(Claim::Gone))
     }
 
     async fn settle(&self, at: &FlowRef, how: Settled) -> Result<(), Down> {
-        self.change(at, (), |record, _| record.settle(at, how, self.rules));
+        self.change(at, self.clock.now(), |record| record.settle(at, how, self.rules));
         Ok(())
     }
 

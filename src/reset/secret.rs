@@ -41,6 +41,8 @@ impl Wipe for Vec<u8> {
 
 impl Wipe for BytesMut {
     fn wipe(&mut self) {
+        // As above.
+        self.resize(self.capacity(), 0);
         zero(self);
     }
 }
@@ -210,6 +212,12 @@ mod tests {
         let before = (bytes.as_ptr(), bytes.capacity());
         bytes.wipe();
         assert_eq!((bytes.as_ptr(), bytes.capacity(), bytes.len()), (before.0, before.1, 0));
+        let mut bytes = BytesMut::with_capacity(100);
+        bytes.extend_from_slice(b"secret");
+        let before = (bytes.as_ptr(), bytes.capacity());
+        bytes.wipe();
+        assert_eq!((bytes.as_ptr(), bytes.len()), before);
+        assert!(bytes.iter().all(|byte| *byte == 0));
         let mut key = [7; 32];
         key.wipe();
         assert_eq!(key, [0; 32]);

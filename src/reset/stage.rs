@@ -43,7 +43,7 @@ pub trait Stage: Send + Sync {
     }
 
     /// Whether its answers may have to wait for the answer floor.
-    fn may_wait(&self) -> bool {
+    fn may_wait(&self, _: &Cx<'_>) -> bool {
         false
     }
 }

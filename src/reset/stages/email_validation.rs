@@ -115,6 +115,10 @@ impl Stage for EmailValidation {
             Tag::ValidateCode => vec!["code"],
         }
     }
+
+    fn may_wait(&self, cx: &Cx<'_>) -> bool {
+        !cx.ports.flows.takes_alike()
+    }
 }
 
 impl EmailValidation {
@@ -258,7 +262,7 @@ impl EmailValidation {
             Attempt::Spent => "spent",
             Attempt::Gone => "gone",
         };
-        flow.floored = !cx.ports.flows.takes_alike();
+        flow.floored = self.may_wait(cx);
         cx.record_of(flow, Event::CodeWrong { account: at.account, lane }, Reason::Word(why));
         Err(Stop::invalid_code())
     }

@@ -129,7 +129,7 @@ impl Stage for Verification {
         }
     }
 
-    fn may_wait(&self) -> bool {
+    fn may_wait(&self, _: &Cx<'_>) -> bool {
         true
     }
 

@@ -97,7 +97,7 @@ impl Stage for Alone {
         Ok(Next::Done)
     }
 
-    fn may_wait(&self) -> bool {
+    fn may_wait(&self, _: &Cx<'_>) -> bool {
         true
     }
 

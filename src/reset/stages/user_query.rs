@@ -130,7 +130,7 @@ impl Stage for UserQuery {
         Ok(Next::Done)
     }
 
-    fn may_wait(&self) -> bool {
+    fn may_wait(&self, _: &Cx<'_>) -> bool {
         true
     }
 

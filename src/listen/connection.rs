@@ -10,7 +10,7 @@ use std::{
     future::poll_fn,
     io,
     mem::{self, MaybeUninit},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -23,6 +23,7 @@ use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::yield_now,
     time::Instant,
 };
 
@@ -106,6 +107,8 @@ pub struct Connection {
     tunnel: Mutex<Option<Box<Tunnel>>>,
     /// Written, and not sent yet. Sent when Pingora flushes, when it is too much, and before waiting for the client.
     unsent: BytesMut,
+    /// Whether that has waited for what others are about to send.
+    has_waited: bool,
     /// Of the answer that is being taken.
     taking: Option<Box<Pace>>,
     taken_at_once: usize,
@@ -138,6 +141,7 @@ impl Connection {
             due: AtomicU64::new(0),
             tunnel: Mutex::new(None),
             unsent: BytesMut::new(),
+            has_waited: false,
             taking: None,
             taken_at_once: 0,
             write_alarm: Alarm::default(),
@@ -288,6 +292,15 @@ impl Connection {
         unless(slow)
     }
 
+    /// Lets whoever is at work on an answer finish it first: so they are sent one after the other, and the other ends, where
+    /// they share a processor, are woken once. To wake one that sleeps takes longer than to make an answer.
+    fn wait_for_others(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.unsent.is_empty() || mem::replace(&mut self.has_waited, true) {
+            return Poll::Ready(());
+        }
+        pin!(yield_now()).poll(cx)
+    }
+
     /// Sends what was held back.
     fn send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.unsent.is_empty() {
@@ -301,7 +314,7 @@ impl Connection {
             }
         }
         // Idle connections are many; each keeps nothing.
-        self.unsent = BytesMut::new();
+        (self.unsent, self.has_waited) = (BytesMut::new(), false);
         Poll::Ready(Ok(()))
     }
 

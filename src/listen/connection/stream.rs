@@ -82,6 +82,7 @@ impl AsyncWrite for Connection {
         self.io.is_write_vectored()
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.wait_for_others(cx));
         ready!(self.before_writing(cx))?;
         self.send_all(cx)
     }

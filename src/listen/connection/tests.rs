@@ -85,6 +85,20 @@ async fn a_head_has_its_room_and_no_more() {
     assert_eq!(too_much.unwrap_err().kind(), io::ErrorKind::InvalidData);
 }
 
+#[tokio::test]
+async fn of_answers_that_are_made_in_one_turn_none_is_sent_before_all_are_made() {
+    let ((mut client, first), (_other, second)) = (pair(64), pair(64));
+    let made = AtomicU64::new(0);
+    let answer = async |mut connection: Connection| {
+        connection.write_all(b"answer").await.unwrap();
+        made.fetch_add(1, Ordering::Relaxed);
+        connection.flush().await.unwrap();
+        made.load(Ordering::Relaxed)
+    };
+    assert_eq!(tokio::join!(answer(first), answer(second)), (2, 2));
+    client.read_exact(&mut [0; 6]).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_asks_nothing_is_not_waited_for() {
     let (mut client, mut connection) = pair(64);

@@ -28,7 +28,7 @@
 //! name them, [`serve`] runs the result, [`admin`] lets operators look in, [`telemetry`] tells them what happens.
 //! [`endpoints`] knows where a service is and which of its addresses are well, [`tls`] is the client's side of TLS; both
 //! are for whatever connects to a service; [`outbound`] asks those that speak HTTP. [`policy`] says which passwords are
-//! good enough, and tells clients. [`otlp`] takes spans to a collector. [`dumps`] keeps memory off the disk,
+//! good enough, and tells clients. [`otlp`] takes spans to a collector. [`memory`] keeps memory off the disk and small,
 //! [`supervisor`] tells systemd how it goes, [`demo`] surrounds the gate with a store, a mailbox and a page.
 //!
 //! # Who may import whom
@@ -58,7 +58,6 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod doctor;
-pub mod dumps;
 pub mod endpoints;
 pub mod flows;
 pub mod identity;
@@ -67,6 +66,7 @@ pub mod kv;
 pub mod limits;
 pub mod listen;
 pub mod mail;
+pub mod memory;
 pub mod otlp;
 pub mod outbound;
 pub mod policy;

@@ -6,7 +6,7 @@ use resetgate::{
     app::{self, App, StartError},
     cli::{self, Command},
     config::{Config, LogFormat},
-    demo, dumps,
+    demo, memory,
     supervisor::Supervisor,
     telemetry::log,
 };
@@ -21,8 +21,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let command = cli::parse();
-    if let Err(fault) = dumps::forbid() {
-        warn(&fault);
+    if let Err(fault) = memory::forbid_dumps() {
+        warn("a crash may leave this process's memory, with its secrets, on a disk", &fault);
+    }
+    if let Err(fault) = memory::forbid_huge_pages() {
+        warn("this process may take more memory than it needs", &fault);
     }
     match command {
         Command::Check { config, .. } => cli::check(&config),
@@ -104,8 +107,8 @@ fn finish(format: LogFormat, work: impl Future<Output = Result<(), Box<dyn Error
 }
 
 #[expect(clippy::print_stderr, reason = "nothing is known yet of how to log")]
-fn warn(fault: &io::Error) {
-    eprintln!("warning: a crash may leave this process's memory, with its secrets, on a disk: {fault}");
+fn warn(what: &str, fault: &io::Error) {
+    eprintln!("warning: {what}: {fault}");
 }
 
 #[expect(clippy::print_stderr, reason = "the log may be what failed")]

@@ -11,7 +11,7 @@ use std::{
 
 /// Each module's name, and what of this crate it may name besides itself; `*` is everything.
 const MAY_NAME: [(&str, &[&str]); 28] = [
-    ("main", &["cli", "config", "app", "telemetry", "demo", "dumps", "supervisor"]),
+    ("main", &["cli", "config", "app", "telemetry", "demo", "memory", "supervisor"]),
     ("cli", &["config", "keys", "doctor", "telemetry::audit"]),
     ("app", &["*"]),
     // It asks what the adapters ask, by the adapters themselves, and starts a gate.
@@ -54,7 +54,7 @@ const MAY_NAME: [(&str, &[&str]); 28] = [
     ("config", &["reset::process", "reset::secret"]),
     ("telemetry", &["reset::ports"]),
     ("clock", &["reset::ports"]),
-    ("dumps", &[]),
+    ("memory", &[]),
     ("supervisor", &[]),
     ("kv", &["reset::ports", "config", "telemetry", "tls"]),
     ("tls", &["config"]),

@@ -1,4 +1,4 @@
-//! What a crash leaves behind: nothing.
+//! What a crash leaves behind, which is nothing, and what is taken.
 
 use std::{
     fs,
@@ -49,6 +49,14 @@ async fn its_memory_is_nobodys() {
     let user = fs::read_to_string(format!("{proc}/status")).unwrap();
     assert!(user.lines().any(|line| line.starts_with("Uid:") && !line.contains("\t0\t")), "{user}");
     assert_eq!(fs::metadata(format!("{proc}/mem")).unwrap().uid(), 0);
+}
+
+#[tokio::test]
+async fn it_takes_no_huge_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = demo(folder.path()).await;
+    let status = fs::read_to_string(format!("/proc/{}/status", demo.id())).unwrap();
+    assert!(status.lines().any(|line| line == "THP_enabled:\t0"), "{status}");
 }
 
 #[tokio::test]

@@ -183,10 +183,14 @@ def bare(program, *arguments):
     return Subject("bare Pingora", child, *map(int, child.stdout.readline().split()))
 
 
-def configure(own, upstream, mail=9, listen="", limits=UNREACHED, reset=BRIEF, more=""):
+def configure(own, upstream, mail=9, listen="", limits=UNREACHED, reset=BRIEF, token_expiry=300, more=""):
     """A folder with the gate's configuration: the file."""
     os.makedirs(own)
-    shutil.copy(os.path.join(ROOT, "conf/selfservice-reset.json"), own)
+    with open(os.path.join(ROOT, "conf/selfservice-reset.json")) as given:
+        process = json.load(given)
+    process["snapshotToken"]["tokenExpiry"] = token_expiry
+    with open(os.path.join(own, "selfservice-reset.json"), "w") as copy:
+        json.dump(process, copy)
     file = os.path.join(own, "resetgate.toml")
     with open(file, "w") as toml:
         toml.write(f"""

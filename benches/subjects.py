@@ -132,6 +132,23 @@ class Behind:
         return tuple(map(int, told))
 
 
+def rest():
+    """Waits until none of them has anything left to do, such as notices of a load before, which would be done at the next one's cost."""
+    def used():
+        total = 0
+        for child in children:
+            with open(f"/proc/{child.pid}/stat") as stat:
+                fields = stat.read().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+        return total
+
+    for _ in range(300):
+        before = used()
+        time.sleep(0.1)
+        if used() - before <= 1:
+            return
+
+
 def nginx(upstream, chain, key):
     plain, tls = free_port(), free_port()
     file = write("nginx.conf", f"""

@@ -89,6 +89,13 @@ def await_port(port):
     sys.exit("compare: nobody listens on a port that somebody should")
 
 
+def used(child):
+    """A process's processor time so far, in microseconds, to the hundredth of a second."""
+    with open(f"/proc/{child.pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * TICK
+
+
 class Subject:
     """Something that is measured: its process, and its ports for plain HTTP and for TLS."""
 
@@ -106,9 +113,7 @@ class Subject:
 
     def used(self):
         """Processor time so far, in microseconds, to the hundredth of a second."""
-        with open(f"/proc/{self.child.pid}/stat") as stat:
-            fields = stat.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * TICK
+        return used(self.child)
 
     def end(self):
         children.remove(self.child)
@@ -133,19 +138,14 @@ class Behind:
 
 
 def rest():
-    """Waits until none of them has anything left to do, such as notices of a load before, which would be done at the next one's cost."""
-    def used():
-        total = 0
-        for child in children:
-            with open(f"/proc/{child.pid}/stat") as stat:
-                fields = stat.read().rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
-        return total
+    """Waits until nobody has anything left to do, half a minute at most: notices of one load would be sent at the next one's cost."""
+    def all_used():
+        return sum(map(used, children))
 
     for _ in range(300):
-        before = used()
+        before = all_used()
         time.sleep(0.1)
-        if used() - before <= 1:
+        if all_used() - before <= TICK:
             return
 
 

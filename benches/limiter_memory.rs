@@ -31,9 +31,9 @@ use resetgate::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Bytes at the worst. Eight stores of 64 maps with 8192 places of 25 bytes, and three of a quarter, are 115 MB; the rest
-/// is the allocator's.
-const CAP: u64 = 160_000_000;
+/// Bytes at the worst. Eight stores of 64 maps with 8192 places of 17 bytes, and three of a quarter, are 78 MB; the rest
+/// is what the allocator has left of the maps before they doubled.
+const CAP: u64 = 150_000_000;
 
 /// Bytes when all is forgotten.
 const REST: u64 = 32_000_000;

@@ -6,7 +6,7 @@ use super::{master, seal::Sealer, secret};
 use crate::{config::TokenKey, reset::ports::Secret};
 
 /// What comes first. Another form will have another number.
-const FORM: &[u8] = b"resetgate estate 1\n";
+const FORM: &[u8] = b"resetgate estate 2\n";
 
 /// Seals it with the newest key. `None` if the crypto library fails, or without a key.
 pub fn seal(keys: &[TokenKey], estate: &[u8]) -> Option<Vec<u8>> {

@@ -5,7 +5,7 @@ use std::{hash::Hasher, num::NonZeroU32, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use governor::clock;
 use serde::{Deserialize, Serialize};
-use siphasher::sip128::{Hasher128, SipHasher24};
+use siphasher::sip::SipHasher24;
 
 use super::{
     meter::Ticks,
@@ -31,7 +31,7 @@ const LONGEST_KEPT: u64 = 86_400_000_000_000;
 pub struct Kept {
     at: Time,
     /// In the order of the rules: hashes, and nanoseconds until the budget is whole.
-    stores: Vec<Vec<([u8; 16], u64)>>,
+    stores: Vec<Vec<(u64, u64)>>,
 }
 
 /// The rate limits of one process, in memory.
@@ -68,7 +68,7 @@ impl Governor {
     /// Limits after `config`, each for at most its `capacity` keys at a time in each tier. `hash_key` is any secret of this
     /// process: with it the keys are hashed, so that addresses are not kept and nobody can aim at one part of the map.
     ///
-    /// Two rules count clients, in three tiers, and three count accounts: nine stores of up to 13 MB each, by default (25
+    /// Two rules count clients, in three tiers, and three count accounts: nine stores of up to 9 MB each, by default (17
     /// bytes a place, and so few keys that no map doubles once more). Who has had its first start is kept for a quarter.
     pub fn new(config: &config::Limits, clock: &Arc<dyn Clock>, events: &Arc<dyn Events>, hash_key: &[u8; 32]) -> Self {
         let room = Room { keys: config.capacity, events };
@@ -144,7 +144,7 @@ impl Governor {
                 // Nobody is kept out for longer than the longest of usual periods for what a broken clock wrote.
                 let ahead = (*ahead).min(LONGEST_KEPT).saturating_sub(passed);
                 if ahead > 0 {
-                    store.go_on(Key::new(*hash), ahead, now);
+                    store.go_on(Key(*hash), ahead, now);
                 }
             }
         }
@@ -299,7 +299,7 @@ impl Governor {
         hasher.write(&[kind]);
         hasher.write(&group.map_or(0, |group| group + 1).to_be_bytes());
         hasher.write(name);
-        Key::new(hasher.finish128().as_bytes())
+        Key(hasher.finish())
     }
 }
 

@@ -18,7 +18,7 @@ use super::tiers::TIERS;
 use crate::reset::ports::{About, Event, Events};
 
 /// Locks, and maps that grow one at a time. Enough that a core rarely waits for another, few enough to be small.
-const SHARDS: u64 = 64;
+const SHARDS: usize = 64;
 
 /// A full store is tidied by whoever finds it full, but not more often than this: tidying walks every key, which takes
 /// a few milliseconds.
@@ -27,25 +27,14 @@ const TIDY_GAP: Duration = Duration::from_millis(100);
 /// Keys are kept this much longer than they must be: rates that share a store began milliseconds apart.
 const GRACE: Nanos = Nanos::new(1_000_000_000);
 
-/// A keyed hash of what is limited. Its key is ours, so nobody can choose where it lands.
+/// A keyed hash of what is limited. Its key is ours, so nobody can choose where it lands, nor find two that are the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Key {
-    shard: u64,
-    slot: u64,
-}
+pub(super) struct Key(pub(super) u64);
 
 impl Key {
-    /// The key made of those 128 bits.
-    pub(super) fn new(hash: [u8; 16]) -> Self {
-        let all = u128::from_be_bytes(hash);
-        Self { shard: (all >> 64) as u64, slot: all as u64 }
-    }
-}
-
-impl Key {
-    /// What [`Key::new`] made it of.
-    const fn bits(&self) -> [u8; 16] {
-        (((self.shard as u128) << 64) | self.slot as u128).to_be_bytes()
+    /// Of bits that no map looks at: it finds a place by the lowest, and tells keys apart by the highest first.
+    const fn shard(self) -> usize {
+        (self.0 >> 40) as usize % SHARDS
     }
 }
 
@@ -77,7 +66,7 @@ impl Deref for Keys {
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.slot);
+        state.write_u64(self.0);
     }
 }
 
@@ -99,9 +88,6 @@ impl Hasher for Taken {
         }
     }
 }
-
-/// A map of so many keys grows to its full size at once. Doubling up to it would leave as much again with the allocator.
-const SMALL: usize = 896;
 
 type Shard = Mutex<HashMap<Key, Nanos, BuildHasherDefault<Taken>>>;
 
@@ -163,7 +149,7 @@ impl Bounded {
 
     /// Moves the key's state back by `step`, and forgets the key if its state then says nothing.
     pub(super) fn give_back(&self, key: &Key, step: Nanos, now: Nanos) {
-        if let Some(shard) = self.shards.get((key.shard % SHARDS) as usize)
+        if let Some(shard) = self.shards.get(key.shard())
             && let Entry::Occupied(mut state) = shard.lock().entry(*key)
         {
             let before = state.get().saturating_sub(step);
@@ -183,7 +169,7 @@ impl Bounded {
     /// How far the key's state is ahead of `now`: the time until its budget is whole. A newcomer for whom there is no place
     /// has the state that all such share.
     pub(super) fn ahead(&self, key: &Key, now: Nanos) -> Nanos {
-        let own = self.shards.get((key.shard % SHARDS) as usize).and_then(|shard| shard.lock().get(key).copied());
+        let own = self.shards.get(key.shard()).and_then(|shard| shard.lock().get(key).copied());
         let state = match own {
             None if self.len() >= self.max => *self.overflow.lock(),
             own => own,
@@ -193,7 +179,7 @@ impl Bounded {
 
     /// Forgets the key, whose budget is whole again. What it took of what newcomers share stays taken.
     pub(super) fn forget(&self, key: &Key) {
-        if let Some(shard) = self.shards.get((key.shard % SHARDS) as usize)
+        if let Some(shard) = self.shards.get(key.shard())
             && shard.lock().remove(key).is_some()
         {
             self.len.fetch_sub(1, Ordering::Relaxed);
@@ -201,15 +187,15 @@ impl Bounded {
     }
 
     /// Each key with how far its state is ahead of `now`.
-    pub(super) fn keep(&self, now: Nanos) -> Vec<([u8; 16], u64)> {
-        let ahead = |(key, state): (&Key, &Nanos)| (key.bits(), state.saturating_sub(now).as_u64());
+    pub(super) fn keep(&self, now: Nanos) -> Vec<(u64, u64)> {
+        let ahead = |(key, state): (&Key, &Nanos)| (key.0, state.saturating_sub(now).as_u64());
         let of_shard = |shard: &Shard| shard.lock().iter().map(ahead).filter(|(_, ahead)| *ahead > 0).collect();
         self.shards.iter().flat_map::<Vec<_>, _>(of_shard).collect()
     }
 
     /// Takes such a state, if there is room.
     pub(super) fn go_on(&self, key: Key, ahead: u64, now: Nanos) {
-        if let Some(shard) = self.shards.get((key.shard % SHARDS) as usize)
+        if let Some(shard) = self.shards.get(key.shard())
             && self.reserve()
             && shard.lock().insert(key, now + Nanos::new(ahead)).is_some()
         {
@@ -244,15 +230,9 @@ impl StateStore for Bounded {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        if let Some(shard) = self.shards.get((key.shard % SHARDS) as usize) {
+        if let Some(shard) = self.shards.get(key.shard()) {
             // The lock is held over measuring and replacing: parallel requests cannot both take the last one.
             let mut states = shard.lock();
-            if states.len() >= SMALL && states.len() == states.capacity() {
-                let share = self.max / SHARDS as usize;
-                let full = share + share / 16;
-                let more = full.saturating_sub(states.len());
-                states.reserve(more);
-            }
             match states.entry(*key) {
                 Entry::Occupied(mut state) => {
                     let (outcome, next) = f(Some(*state.get()))?;

@@ -266,7 +266,7 @@ pub(crate) async fn die(gate: &mut Gate, said_all: bool) {
     assert_eq!(hear(&mut heir).await, b"0 ", "nobody looks after it");
     if said_all {
         say(&mut heir, b"take /nowhere").await;
-        assert!(hear(&mut heir).await.starts_with(b"resetgate estate 1\n"));
+        assert!(hear(&mut heir).await.starts_with(b"resetgate estate 2\n"));
     }
     drop(heir);
     gate.program.stderr.find("it did not take over").await;

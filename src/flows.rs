@@ -6,4 +6,5 @@ mod packed;
 mod record;
 pub mod redis;
 pub mod repeats;
+mod rooms;
 mod spent;

@@ -15,8 +15,11 @@ const MAX_CODES: usize = 16;
 /// Flows that may join one code.
 const MAX_JOINED: usize = 4;
 
+/// By what a code of digits is known: the first half of its digest, as there are far fewer such codes than 64 bits tell apart.
+pub(super) type Typed = [u8; 8];
+
 /// Whose record stands in for those that are not there.
-pub(super) const NOBODY: FlowRef = FlowRef { account: [0; 16], flow: [0; 16] };
+const NOBODY: FlowRef = FlowRef { account: [0; 16], flow: [0; 16] };
 
 /// The rules of a code cache, from the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +53,7 @@ pub(super) struct Record {
 pub(super) struct Live {
     pub(super) flow: [u8; 16],
     pub(super) code: Digest,
-    pub(super) digits: Option<Digest>,
+    pub(super) digits: Option<Typed>,
     /// When its own code was queued; `None` where it joined another's.
     pub(super) mailed: Option<Time>,
     pub(super) expires: Time,
@@ -82,14 +85,24 @@ struct Answering {
     until: Time,
 }
 
+fn typed(digest: &Digest) -> Typed {
+    digest.first_chunk().copied().unwrap_or_default()
+}
+
 impl Record {
     /// One of as many flows as most have; it is nobody's and does not end.
     pub(super) fn stand_in() -> Self {
-        let mut record = Self::default();
-        let code = NewCode { digest: Digest::default(), digits: None, expires: Time::from_millis(u64::MAX) };
-        let rules = Rules { tries: u32::MAX, refused: 0, mail_gap: Duration::ZERO };
-        record.open(&NOBODY, code, rules, Time::from_millis(0));
-        record
+        Self::of(Live {
+            flow: NOBODY.flow,
+            code: Digest::default(),
+            digits: Some(Typed::default()),
+            mailed: None,
+            expires: Time::from_millis(u64::MAX),
+            asker_tries: 1,
+            link_tries: 1,
+            refused: 0,
+            undecided: None,
+        })
     }
 
     /// One of that flow and nothing else.
@@ -149,7 +162,7 @@ impl Record {
         if self.flows.iter().filter(|live| live.mailed.is_some()).count() >= MAX_CODES {
             return Opened::Crowded;
         }
-        self.enter(live(code.digest, code.digits, Some(now), code.expires));
+        self.enter(live(code.digest, code.digits.as_ref().map(typed), Some(now), code.expires));
         Opened::Mail
     }
 
@@ -175,12 +188,20 @@ impl Record {
         };
         let Some(left) = tries.checked_sub(1) else { return Attempt::TriedOut };
         *tries = left;
-        let right = bool::from(live.code.ct_eq(code)) | digits.is_some_and(|digits| digits.ct_eq(code).into());
+        let right = bool::from(live.code.ct_eq(code)) | digits.is_some_and(|digits| digits.ct_eq(&typed(code)).into());
         if right {
             *tries += 1;
             live.expires = live.expires.max(until);
         }
         if right { Attempt::Right } else { Attempt::Wrong }
+    }
+
+    /// As much work as an attempt at a record that is there; the tries of a stand-in have no end.
+    pub(super) fn attempt_in_vain(&mut self, lane: Lane, code: &Digest, until: Time) {
+        self.attempt(&NOBODY, lane, code, until);
+        if let Some(live) = self.find(&NOBODY.flow) {
+            (live.asker_tries, live.link_tries) = (1, 1);
+        }
     }
 
     pub(super) fn turn(&mut self, at: &FlowRef, ticket: [u8; 16], lease: Duration, now: Time) -> Turn {

@@ -68,12 +68,12 @@ def live_codes(program, behind, most, seconds, found):
                 more=QUIET + "[codes]\ncapacity = 10_000_000\n")
     # What is needed once is not a code's.
     behind.order("flows", gate.plain, 32, 1)
-    time.sleep(2)
+    time.sleep(5)
     before, there, goal = gate.resident(), 0, 1000
     while goal <= most:
         there += behind.order("open", gate.plain, 32, goal - there)[0]
-        # Until nothing is kept for repeats any more, and the allocator has given back what it has.
-        time.sleep(2)
+        # Until nothing is kept for repeats any more, and what they had has been free for a second and was given back.
+        time.sleep(5)
         yield Size(f"memory of a live code, of {there:,}", (gate.resident() - before) / there, "bytes", 450 if goal * 10 > most else None)
         used = gate.used()
         count, took, *percentiles = behind.order("wrong", gate.plain, 32, seconds)

@@ -32,7 +32,7 @@ use crate::{
     keys::KeysError,
     kv::Unfit,
     listen::{ServerTls, TlsError},
-    mail, otlp, outbound,
+    mail, memory, otlp, outbound,
     proxy::{InFlight, NoTls},
     reset::{
         Settings,
@@ -330,6 +330,7 @@ fn tidy(reloader: &Arc<Reloader>) -> tokio::task::JoinSet<()> {
         loop {
             tokio::time::sleep(TIDY_FLOWS).await;
             codes.tidy();
+            memory::give_back();
         }
     });
     let of = Arc::clone(reloader);

@@ -1,7 +1,7 @@
 //! This process's memory: none of it gets onto a disk, for there are passwords and keys in it, and none is taken that nobody
 //! asked for.
 
-use std::io;
+use std::{hint, io};
 
 use rustix::{
     process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit},
@@ -27,4 +27,14 @@ pub fn forbid_dumps() -> io::Result<()> {
 /// What the system refused. The program can run all the same.
 pub fn forbid_huge_pages() -> io::Result<()> {
     Ok(disable_transparent_huge_pages(true)?)
+}
+
+/// More than the allocator keeps for the next one that asks.
+const LARGE: usize = 1 << 20;
+
+/// Has the allocator return to the system what has been free for a second. It looks for such only when something large is
+/// freed, and a process that is asked no more frees nothing. To be called every few seconds; it touches no memory. What one
+/// thread has freed of another's stays with that one, until it is at work again.
+pub fn give_back() {
+    drop(hint::black_box(Vec::<u8>::with_capacity(LARGE)));
 }

@@ -6,5 +6,4 @@ mod packed;
 mod record;
 pub mod redis;
 pub mod repeats;
-mod rooms;
 mod spent;

@@ -5,7 +5,7 @@
 //! full it is tells of nobody. A record whose code was shown may outlast its room by a token's life; an account has one.
 //! What is in it is lost at exit.
 
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use moka::{Entry, Expiry, ops::compute::Op, sync::Cache};
@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 pub use super::record::Rules;
-use super::{packed::Packed, record::Record, rooms::Rooms, spent::Marks};
+use super::{packed::Packed, record::Record, spent::Marks};
 use crate::reset::ports::{
     Attempt, Claim, Clock, Digest, Down, FlowRef, Flows, Lane, NewCode, Opened, Settled, Spent, Time, Turn,
 };
@@ -29,8 +29,8 @@ pub struct MemoryFlows {
     records: Cache<Digest, Held>,
     /// What is changed in the place of a record that is not there.
     stand_in: Mutex<Slot>,
-    /// Never more than `capacity` of them.
-    rooms: Mutex<Rooms>,
+    /// When each start's room is free again; never more than `capacity` of them.
+    rooms: Mutex<BinaryHeap<Reverse<Time>>>,
     /// What was spent; never more than `capacity` of that either.
     spent: Mutex<Marks>,
     capacity: usize,
@@ -59,7 +59,7 @@ impl MemoryFlows {
 
     /// Starts whose link may still live, of accounts and of decoys.
     pub fn starts(&self) -> usize {
-        self.rooms().taken()
+        self.rooms().len()
     }
 
     /// All that it holds, for a process that goes on with it. Nothing may be at work on it.
@@ -69,7 +69,7 @@ impl MemoryFlows {
             .iter()
             .filter_map(|(account, held)| Some((*account, held.lock().as_ref()?.unpacked())))
             .collect();
-        let rooms = self.rooms().clone();
+        let rooms = self.rooms().iter().map(|Reverse(until)| *until).collect();
         Kept { records, rooms, spent: self.spent.lock().all() }
     }
 
@@ -83,9 +83,10 @@ impl MemoryFlows {
                 self.records.insert(account, Arc::new(Mutex::new(Some(Packed::new(record)))));
             }
         }
-        let mut rooms = kept.rooms;
-        rooms.prune(now);
-        self.rooms().go_on(rooms, self.capacity);
+        let mut rooms = self.rooms();
+        let free = self.capacity.saturating_sub(rooms.len());
+        rooms.extend(kept.rooms.into_iter().filter(|until| *until > now).take(free).map(Reverse));
+        drop(rooms);
         let mut spent = self.spent.lock();
         for (mark, until) in kept.spent.into_iter().filter(|(_, until)| *until > now) {
             spent.spend(mark, until, now, self.capacity);
@@ -98,9 +99,11 @@ impl MemoryFlows {
     }
 
     /// The rooms that are still taken.
-    fn rooms(&self) -> MutexGuard<'_, Rooms> {
-        let mut rooms = self.rooms.lock();
-        rooms.prune(self.clock.now());
+    fn rooms(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Time>>> {
+        let (now, mut rooms) = (self.clock.now(), self.rooms.lock());
+        while rooms.peek().is_some_and(|Reverse(until)| *until <= now) {
+            rooms.pop();
+        }
         rooms
     }
 
@@ -151,7 +154,12 @@ fn stepped<T>(slot: &mut Slot, now: Time, step: impl FnOnce(&mut Record) -> T) -
 #[async_trait]
 impl Flows for MemoryFlows {
     async fn reserve(&self, until: Time) -> Result<bool, Down> {
-        Ok(self.rooms().take(until, self.capacity))
+        let mut rooms = self.rooms();
+        let found = rooms.len() < self.capacity;
+        if found {
+            rooms.push(Reverse(until));
+        }
+        Ok(found)
     }
 
     async fn open(&self, at: &FlowRef, code: NewCode) -> Result<Opened, Down> {
@@ -223,7 +231,7 @@ impl Flows for MemoryFlows {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Kept {
     records: Vec<(Digest, Record)>,
-    rooms: Rooms,
+    rooms: Vec<Time>,
     spent: Vec<(Digest, Time)>,
 }
 

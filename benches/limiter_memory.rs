@@ -24,6 +24,7 @@ use async_trait::async_trait;
 use resetgate::{
     config::{Limits, Rate},
     limits::Governor,
+    memory::give_back,
     reset::ports::{About, Client, Clock, Decision, Event, Events, LimitKey, Rule, Time},
 };
 
@@ -96,10 +97,9 @@ fn main() -> ExitCode {
     let newcomer = governor.check(Rule::Client, LimitKey::Client(Client::V4([192, 0, 2, 1])));
     governor.tidy();
     let left = governor.len();
-    // The allocator gives back what has been free for a moment, while it is at work.
     for _ in 0..50 {
-        std::thread::sleep(Duration::from_millis(20));
-        drop(std::hint::black_box(vec![1_u8; 1 << 20]));
+        std::thread::sleep(Duration::from_millis(50));
+        give_back();
     }
     let rest = memory("VmRSS:").saturating_sub(before);
     println!("when budgets are whole again {left} keys, {rest} bytes; at most {REST} bytes");

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::support::{
-    program::Program,
+    program::{Program, resident},
     setup::{Files, Gate, Plan},
     soon,
 };
@@ -68,21 +68,14 @@ async fn it_takes_no_huge_pages() {
     assert!(status.lines().any(|line| line == "THP_enabled:\t0"), "{status}");
 }
 
-/// How much of a gate's memory is in use, in bytes.
-fn resident(gate: &Gate) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", gate.program.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-}
-
 #[tokio::test]
 async fn what_a_crowd_took_is_given_back_when_it_has_gone_and_nobody_asks_any_more() {
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     let files = Files::of(&Plan { listen: "127.0.0.1:0\", \"h2c:127.0.0.1:0".into(), ..Plan::alone() });
     // With more, what one has freed of another's is given back when that one is at work again.
     let gate = Gate::run(files, &[("TOKIO_WORKER_THREADS", "1")]).await;
-    let door = gate.door("h2c");
-    let (before, mut crowd) = (resident(&gate), Vec::new());
+    let (door, process) = (gate.door("h2c"), gate.program.id());
+    let (before, mut crowd) = (resident(process), Vec::new());
     for _ in 0..400 {
         let mut client = TcpStream::connect(door).await.unwrap();
         client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
@@ -90,12 +83,12 @@ async fn what_a_crowd_took_is_given_back_when_it_has_gone_and_nobody_asks_any_mo
         client.read_exact(&mut [0; 9]).await.unwrap();
         crowd.push(client);
     }
-    let taken = resident(&gate) - before;
-    assert!(taken > 10_000_000, "{taken} bytes");
+    let taken = resident(process) - before;
+    assert!(taken > 10_000, "{taken} KiB");
     drop(crowd);
     let given_back = async {
         let mut look = tokio::time::interval(std::time::Duration::from_millis(50));
-        while resident(&gate) > before + taken / 3 {
+        while resident(process) > before + taken / 3 {
             look.tick().await;
         }
     };

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     answer::Answer,
+    program::resident,
     setup::{Around, Files, Gate, PATH, Plan, client, link},
     soon,
 };
@@ -146,10 +147,7 @@ impl Drop for Killed {
 
 /// Resident memory in KiB, and open files.
 fn size(process: u32) -> (u64, usize) {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    let resident = resident.trim().trim_end_matches(" kB").parse().unwrap();
-    (resident, fs::read_dir(format!("/proc/{process}/fd")).unwrap().count())
+    (resident(process), fs::read_dir(format!("/proc/{process}/fd")).unwrap().count())
 }
 
 #[tokio::test]

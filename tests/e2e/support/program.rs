@@ -117,3 +117,10 @@ impl Lines {
         while self.next().await.is_some() {}
     }
 }
+
+/// What a process has in memory, in KiB.
+pub(crate) fn resident(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    resident.trim().trim_end_matches(" kB").parse().unwrap()
+}

@@ -1,6 +1,7 @@
 //! From bound sockets to a running server, and back: what Pingora's own `Server` would do, with our runtime, our
 //! signals, errors that are returned, and a drain that ends when the last request does.
 
+mod admission;
 mod front;
 pub mod handover;
 mod requests;
@@ -180,7 +181,9 @@ pub async fn run(
     let present = Arc::clone(&generation);
     let trust = Trust::by(move |ip| present.load().trusts(ip));
     let gate = Gate::new(generation, ends, events, Arc::clone(&metrics), work);
-    let front = Front::new(gate, config)?;
+    let front = Front::new(gate, config, Arc::clone(&metrics))?;
+    let admission = Arc::clone(&front.admission);
+    let _admission = AbortOnDropHandle::new(tokio::spawn(async move { admission.watch().await }));
     let max_per_client = config.listen.connections.max_per_client;
     let seats = Arc::new(Seats::new(bound.connections, max_per_client, trust, Arc::clone(&metrics)));
     let bounds = Arc::new(Bounds::new(&config.listen, Arc::clone(&metrics)));
@@ -305,7 +308,7 @@ impl Doors {
                         http2 = begins;
                     }
                     if http2 {
-                        return Box::pin(streams::serve(&front.proxy, connection, ends, max_requests)).await;
+                        return Box::pin(streams::serve(&front, connection, ends, max_requests)).await;
                     }
                     requests::serve(&front, connection, ends.stop, max_requests).await;
                 }

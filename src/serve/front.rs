@@ -8,10 +8,11 @@ use pingora::{
     server::configuration::ServerConf,
 };
 
-use super::StartError;
+use super::{StartError, admission::Admission};
 use crate::{
     config::Config,
     proxy::{Gate, Passing, rooted, roots},
+    telemetry::metrics::Metrics,
 };
 
 /// How often a passed request may be sent: to three addresses, and on one kept connection that was just being closed.
@@ -24,13 +25,15 @@ pub(super) struct Front {
     pub(super) gate: Arc<Gate>,
     /// Does with every other one what the gate says.
     pub(super) proxy: Arc<HttpProxy<Passing>>,
+    /// Says when those of the proxy begin.
+    pub(super) admission: Arc<Admission>,
 }
 
 impl Front {
-    pub(super) fn new(gate: Gate, config: &Config) -> Result<Self, StartError> {
+    pub(super) fn new(gate: Gate, config: &Config, metrics: Arc<Metrics>) -> Result<Self, StartError> {
         let gate = Arc::new(gate);
         let proxy = Arc::new(proxy(Passing(Arc::clone(&gate)), config)?);
-        Ok(Self { gate, proxy })
+        Ok(Self { gate, proxy, admission: Arc::new(Admission::new(metrics)) })
     }
 }
 

@@ -30,6 +30,10 @@ pub(super) async fn serve(
         }
         let beginning = connection.beginning();
         let taken = front.gate.takes(&beginning);
+        let _place = match taken {
+            Some(_) => None,
+            None => Some(front.admission.admit().await),
+        };
         let mut session = ServerSession::new_http1(connection);
         match kept.take() {
             Some(Some(settings)) => pingora::apps::HttpPersistentSettings::apply_to_session(settings, &mut session),

@@ -20,7 +20,6 @@ use pingora::{
             v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake},
         },
     },
-    proxy::HttpProxy,
 };
 use tokio::{
     sync::watch,
@@ -28,11 +27,8 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::Ends;
-use crate::{
-    listen::{Connection, Exchange, Line},
-    proxy::Passing,
-};
+use super::{Ends, Front};
+use crate::listen::{Connection, Exchange, Line};
 
 /// Streams of a connection at a time. One of HTTP/1.1 can hold one connection to the upstream, one of HTTP/2 so many.
 const MAX_STREAMS: u32 = 32;
@@ -61,7 +57,7 @@ enum Event {
 
 /// One connection.
 struct Door<'a> {
-    proxy: &'a Arc<HttpProxy<Passing>>,
+    front: &'a Front,
     /// When it is to have no new streams.
     leave: watch::Receiver<bool>,
     /// What its requests are told of the end.
@@ -80,7 +76,7 @@ struct Door<'a> {
 }
 
 /// Serves a connection that began with HTTP/2 until it ends. `max_requests` are at least one.
-pub(super) async fn serve(proxy: &Arc<HttpProxy<Passing>>, connection: Connection, ends: Ends, max_requests: u32) {
+pub(super) async fn serve(front: &Front, connection: Connection, ends: Ends, max_requests: u32) {
     let line = connection.multiplexes();
     let digest = Arc::new(Digest {
         ssl_digest: connection.get_ssl_digest(),
@@ -95,7 +91,7 @@ pub(super) async fn serve(proxy: &Arc<HttpProxy<Passing>>, connection: Connectio
     let quiet = Some(Instant::now());
     let streams = JoinSet::new();
     let door = Door {
-        proxy,
+        front,
         leave,
         stop: ends.stop,
         line,
@@ -187,11 +183,15 @@ impl Door<'_> {
             return true;
         };
         as_of_one_connection(session.req_header_mut(), &exchange);
-        let (proxy, stop) = (Arc::clone(self.proxy), self.stop.clone());
+        let (front, stop) = (self.front.clone(), self.stop.clone());
         self.streams.spawn(async move {
+            let served = async {
+                let _place = front.admission.admit().await;
+                front.proxy.process_new_http(ServerSession::new_http2(session), &stop).await
+            };
             tokio::select! {
                 biased;
-                _ = proxy.process_new_http(ServerSession::new_http2(session), &stop) => {}
+                _ = served => {}
                 // With what serves it the stream is reset.
                 () = exchange.is_late() => {}
             }

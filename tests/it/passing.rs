@@ -1,11 +1,12 @@
 //! Every other path: what goes up and what comes back, unchanged and not held up.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Barrier,
     task::JoinSet,
 };
 
@@ -62,6 +63,33 @@ async fn a_request_goes_up_as_it_came() {
             assert!(seen.header(name).contains(&value.to_owned()), "{method} {name}: {:?}", seen.header(name));
         }
         assert_eq!(seen.header("x-many"), ["1", "2"]);
+    }
+}
+
+#[tokio::test]
+async fn a_slow_upstream_is_asked_by_all_at_once() {
+    const ALL: usize = 300;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let all_are_here = Arc::new(Barrier::new(ALL));
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let all_are_here = Arc::clone(&all_are_here);
+            tokio::spawn(async move {
+                read_head(&mut client).await;
+                all_are_here.wait().await;
+                client.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            });
+        }
+    });
+    let world = in_front_of_url(&format!("url = \"http://{address}\"")).await;
+    let mut answers = JoinSet::new();
+    for _ in 0..ALL {
+        answers.spawn(Raw::exchange(world.gate, request("GET", "/", &[], None)));
+    }
+    for answer in answers.join_all().await {
+        assert_eq!(answer.expect("an answer").status, 204);
     }
 }
 

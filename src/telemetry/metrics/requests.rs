@@ -7,7 +7,7 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntGauge, IntGaugeVec, Reg
 
 use super::{
     MetricsError,
-    make::{buckets, family, histogram, opts, register},
+    make::{buckets, counter, family, histogram, opts, register},
 };
 
 const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -57,6 +57,7 @@ impl Drop for UnderWay {
 pub struct Requests {
     reset: IntGauge,
     passing: IntGauge,
+    queued: IntCounter,
     answered: Classes,
     policy: Classes,
     passed: Classes,
@@ -85,6 +86,7 @@ impl Requests {
         Ok(Self {
             reset: reset?,
             passing: passing?,
+            queued: counter(r, "queued_requests", "Requests that waited for their turn, for all workers were busy")?,
             answered: Classes::new(r, "reset_requests", "Requests answered on the reset path")?,
             policy: Classes::new(r, "policy_requests", "Requests for the password policy that are answered here")?,
             passed: Classes::new(r, "passed_requests", "Requests passed to the upstream")?,
@@ -103,6 +105,11 @@ impl Requests {
     /// A request to the upstream, as long as it lives.
     pub fn passing(&self) -> UnderWay {
         UnderWay::new(&self.passing)
+    }
+
+    /// Counts one that waits before anything is done with it.
+    pub fn queued(&self) {
+        self.queued.inc();
     }
 
     /// Counts an answer of ours on the reset path.

@@ -50,7 +50,7 @@ struct State {
     /// The present span's.
     number: u64,
     since: Instant,
-    /// What the process had taken by then.
+    /// What the process had taken by then; of the first span, nothing, so that what it took to start counts as of that.
     taken: Duration,
     /// Whether there was time to spare in the last one.
     spare: bool,
@@ -77,8 +77,8 @@ impl Admission {
     }
 
     fn of(workers: usize, taken: fn() -> Duration, metrics: Arc<Metrics>) -> Self {
-        let state =
-            State { number: 0, since: Instant::now(), taken: taken(), spare: true, held: 0, before: 0, surplus: 0 };
+        let since = Instant::now();
+        let state = State { number: 0, since, taken: Duration::ZERO, spare: true, held: 0, before: 0, surplus: 0 };
         Self {
             places: Semaphore::new(EACH.saturating_mul(workers).min(Semaphore::MAX_PERMITS / 2)),
             waiting: AtomicUsize::new(0),

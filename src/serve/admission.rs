@@ -14,14 +14,13 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     runtime::Handle,
     sync::{Notify, Semaphore, SemaphorePermit},
     time::{Instant, sleep},
 };
 
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, processor_time};
 
 /// Requests under way, for each worker, before others wait.
 const EACH: usize = 32;
@@ -158,10 +157,6 @@ impl State {
         self.surplus -= usize::from(surplus);
         !surplus
     }
-}
-
-fn processor_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
 }
 
 impl Drop for Place<'_> {

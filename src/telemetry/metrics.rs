@@ -24,6 +24,7 @@ pub use self::endpoints::{Backend, EndpointStates, Failure};
 pub use self::kv::{KvCall, KvFailure, KvNumbers};
 use self::make::{add, counter, family, gauge, opts, register};
 pub use self::outbound::Outbound;
+pub(crate) use self::process::processor_time;
 pub use self::requests::{Asked, Requests, UnderWay};
 pub use self::work::{CallFailure, IdentityCall, STAGES};
 use super::labels::{

@@ -1,6 +1,6 @@
 //! The process itself, by the names that every Prometheus client library has for it. What cannot be read is left out.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use prometheus::{Registry, proto::MetricType};
 use rustix::{
@@ -18,7 +18,9 @@ pub(super) fn process(registry: &Registry, started: Time) -> Result<(), MetricsE
     let started = started.millis() as f64 / 1000.0;
     let help = "When the process started, in seconds since the Unix epoch";
     Read::add(r, gauge, ("process_start_time_seconds", None), help, move || Some(started))?;
-    Read::add(r, counter, ("process_cpu_seconds_total", None), "Time that its threads had a processor", cpu_seconds)?;
+    Read::add(r, counter, ("process_cpu_seconds_total", None), "Time that its threads had a processor", || {
+        Some(processor_time().as_secs_f64())
+    })?;
     let help = "Memory that it has, as the kernel counts it";
     Read::add(r, gauge, ("process_resident_memory_bytes", None), help, || kilobytes("VmRSS:"))?;
     let help = "Memory that it has asked for addresses of";
@@ -27,9 +29,9 @@ pub(super) fn process(registry: &Registry, started: Time) -> Result<(), MetricsE
     Read::add(r, gauge, ("process_max_fds", None), "How many it may have open", max_files)
 }
 
-fn cpu_seconds() -> Option<f64> {
-    let spent = clock_gettime(ClockId::ProcessCPUTime);
-    Some(spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9)
+/// The processor time that this process has taken so far, all its threads together.
+pub(crate) fn processor_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
 }
 
 fn kilobytes(of: &str) -> Option<f64> {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{sync::OnceCell, time::Instant};
 
@@ -25,14 +26,40 @@ pub struct MemoryRepeats {
 
 #[derive(Default)]
 struct Answers {
-    /// What was answered, or is about to be.
     by_key: HashMap<Digest, Answer>,
-    /// What was answered, oldest first: until when it is kept, and how many bytes it has.
-    kept: VecDeque<(Instant, Digest, usize)>,
+    /// Whose answers are kept, and until when; oldest first.
+    kept: VecDeque<(Instant, Digest)>,
     bytes: usize,
 }
 
-type Answer = Arc<OnceCell<Reply>>;
+/// The answer to a request.
+enum Answer {
+    /// It is about to be there, and comes to all who wait for it.
+    Coming(Arc<OnceCell<Reply>>),
+    Kept(Kept),
+}
+
+/// As much of an answer as there is to one that is kept; there may be very many of them.
+struct Kept {
+    status: u16,
+    body: Bytes,
+}
+
+impl Kept {
+    /// What is to be kept of an answer, if anything is: a 429 or a 5xx may be another answer a moment later, so those who
+    /// are waiting share it, and nobody after them.
+    fn of(reply: &Reply) -> Option<Self> {
+        matches!(reply.status, 200 | 400).then(|| Self { status: reply.status, body: reply.body.clone() })
+    }
+
+    fn reply(&self) -> Reply {
+        Reply { status: self.status, body: self.body.clone(), retry_after: None, policy: None, etag: None }
+    }
+
+    fn bytes(&self) -> usize {
+        self.body.len() + BESIDES
+    }
+}
 
 impl MemoryRepeats {
     /// A cache that keeps answers for that long.
@@ -58,12 +85,13 @@ impl MemoryRepeats {
 
 impl Answers {
     fn forget(&mut self, now: Instant) {
-        while let Some((until, key, bytes)) = self.kept.front().copied()
+        while let Some((until, key)) = self.kept.front().copied()
             && (until <= now || self.bytes > MAX_BYTES)
         {
             self.kept.pop_front();
-            self.by_key.remove(&key);
-            self.bytes -= bytes;
+            if let Some(Answer::Kept(kept)) = self.by_key.remove(&key) {
+                self.bytes -= kept.bytes();
+            }
         }
     }
 }
@@ -72,22 +100,23 @@ impl Answers {
 struct Run<'a> {
     of: &'a MemoryRepeats,
     key: Digest,
-    answer: &'a Answer,
-    /// The bytes of an answer that is to be kept.
-    bytes: Option<usize>,
+    coming: &'a Arc<OnceCell<Reply>>,
+    kept: Option<Kept>,
 }
 
 /// Whatever is not kept, or was broken off, is nobody's answer any more but of those who are waiting for it.
 impl Drop for Run<'_> {
     fn drop(&mut self) {
-        let now = Instant::now();
         let mut answers = self.of.answers.lock();
-        if !answers.by_key.get(&self.key).is_some_and(|answer| Arc::ptr_eq(answer, self.answer)) {
+        let Some(answer) = answers.by_key.get_mut(&self.key) else { return };
+        if !matches!(answer, Answer::Coming(coming) if Arc::ptr_eq(coming, self.coming)) {
             return;
         }
-        match self.bytes {
-            Some(bytes) => {
-                answers.kept.push_back((now + self.of.window, self.key, bytes));
+        match self.kept.take() {
+            Some(kept) => {
+                let (now, bytes) = (Instant::now(), kept.bytes());
+                *answer = Answer::Kept(kept);
+                answers.kept.push_back((now + self.of.window, self.key));
                 answers.bytes += bytes;
                 answers.forget(now);
             }
@@ -99,18 +128,20 @@ impl Drop for Run<'_> {
 #[async_trait]
 impl Repeats for MemoryRepeats {
     async fn once<'a>(&self, key: Digest, work: Work<'a>) -> Reply {
-        let answer = {
+        let coming = {
             let mut answers = self.answers.lock();
             answers.forget(Instant::now());
-            Arc::clone(answers.by_key.entry(key).or_default())
+            match answers.by_key.entry(key).or_insert_with(|| Answer::Coming(Arc::default())) {
+                Answer::Coming(coming) => Arc::clone(coming),
+                Answer::Kept(kept) => return kept.reply(),
+            }
         };
         let run = async {
-            let mut run = Run { of: self, key, answer: &answer, bytes: None };
+            let mut run = Run { of: self, key, coming: &coming, kept: None };
             let reply = work.await;
-            // A 429 or a 5xx may be another answer a moment later: those waiting share it, nobody after them.
-            run.bytes = matches!(reply.status, 200 | 400).then(|| reply.body.len() + BESIDES);
+            run.kept = Kept::of(&reply);
             reply
         };
-        answer.get_or_init(|| run).await.clone()
+        coming.get_or_init(|| run).await.clone()
     }
 }

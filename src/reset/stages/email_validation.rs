@@ -264,7 +264,7 @@ impl EmailValidation {
         };
         flow.floored = self.may_wait(cx);
         cx.record_of(flow, Event::CodeWrong { account: at.account, lane }, Reason::Word(why));
-        Err(Stop::invalid_code())
+        Err(Stop::InvalidCode)
     }
 
     /// The digest of typed digits. They are few enough to be guessed by whoever starts flows without end, so an account

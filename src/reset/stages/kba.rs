@@ -105,7 +105,7 @@ impl Stage for Verification {
         let ticket = cx.random()?;
         if self.turn(flow, ticket, cx).await? == Turn::Gone {
             cx.record_of(flow, Event::KbaWrong { account }, Reason::Word("gone"));
-            return Err(Stop::invalid_code());
+            return Err(Stop::InvalidCode);
         }
         let outcome = self.judge(&known, given, flow, cx).await;
         // Whoever answers last in a token's life needs another life for the password.

@@ -58,7 +58,7 @@ impl Stage for ResetStage {
     /// As IDM's own, it looks at the account before it asks: of one that has changed since the mail was sent, nobody
     /// need think of a new password.
     async fn requirements(&self, flow: &mut Flow, cx: &Cx<'_>) -> Result<Option<Requirements>, Stop> {
-        let Some(known) = &flow.state.account else { return Err(Stop::invalid_code()) };
+        let Some(known) = &flow.state.account else { return Err(Stop::InvalidCode) };
         match self.account(known, cx).await {
             Ok(Some(_)) => Ok(Some(ASK.clone())),
             Ok(None) => {
@@ -75,13 +75,13 @@ impl Stage for ResetStage {
     async fn advance(&self, input: &Input, flow: &mut Flow, cx: &Cx<'_>) -> Result<Next, Stop> {
         let password = input.text("password")?.filter(|password| !password.is_empty());
         let password = Secret::new(password.ok_or_else(|| Stop::bad("password is missing from input"))?);
-        let Some(known) = flow.state.account.clone() else { return Err(Stop::invalid_code()) };
+        let Some(known) = flow.state.account.clone() else { return Err(Stop::InvalidCode) };
         match self.claim(flow, &password, cx).await? {
             Claim::Granted => {}
             Claim::AlreadySet => return Ok(Next::Done),
             Claim::Gone => {
                 cx.record_of(flow, Event::FlowDead { account: flow.at().account }, Reason::Word("gone"));
-                return Err(Stop::invalid_code());
+                return Err(Stop::InvalidCode);
             }
             held @ (Claim::Busy | Claim::Undecided) => {
                 let why = if held == Claim::Busy { "busy" } else { "undecided" };

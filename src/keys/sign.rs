@@ -26,7 +26,7 @@ impl Signer {
 
     /// The token; `None` if the crypto library fails.
     pub(super) fn sign(&self, exp: u64, sealed: &[u8]) -> Option<String> {
-        let mut claims = before_state(exp);
+        let mut claims = [BEFORE_EXP, &exp.to_string(), BEFORE_STATE].concat();
         claims.reserve_exact(encoded(sealed.len()) + AFTER_STATE.len());
         URL_SAFE_NO_PAD.encode_string(sealed, &mut claims);
         claims.push_str(AFTER_STATE);
@@ -50,20 +50,17 @@ impl Signer {
         // Nor are the claims: a signature of ours over another spelling (blanks, an array) would be a fault elsewhere; it
         // ends here.
         let claims = String::from_utf8(URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
-        let exp = claims.strip_prefix(BEFORE_EXP)?.split(',').next()?.parse().ok()?;
-        let state = claims.strip_prefix(&before_state(exp))?.strip_suffix(AFTER_STATE)?;
+        let (digits, state) = claims.strip_prefix(BEFORE_EXP)?.split_once(BEFORE_STATE)?;
+        let exp = digits.parse().ok().filter(|exp: &u64| exp.to_string() == digits)?;
+        let state = state.strip_suffix(AFTER_STATE)?;
         Some((exp, Secret::of(URL_SAFE_NO_PAD.decode(state).ok()?)))
     }
 }
 
-/// The claims, in the one way in which they are written, up to the sealed state: `exp`, seconds since the Unix epoch (RFC
-/// 7519 §4.1.4), and `s`, base64url without padding.
-fn before_state(exp: u64) -> String {
-    format!(r#"{BEFORE_EXP}{exp},"s":""#)
-}
-
+// The claims, in the one way in which they are written: `exp`, seconds since the Unix epoch (RFC 7519 §4.1.4), and `s`, the
+// sealed state in base64url without padding.
 const BEFORE_EXP: &str = r#"{"exp":"#;
-/// What follows the sealed state.
+const BEFORE_STATE: &str = r#","s":""#;
 const AFTER_STATE: &str = r#""}"#;
 /// Bytes of an encoded signature.
 const SIGNATURE: usize = encoded(32);

@@ -114,7 +114,7 @@ impl Engine {
         let opened = self.ports.keys.open(token.expose());
         let token = opened.ok_or_else(|| refuse(None, "invalid", "Snapshot token is invalid"))?;
         let unpacked = token::unpack(token.state.expose());
-        if cx.now() >= token.expires {
+        if cx.began >= token.expires {
             return Err(refuse(unpacked.as_ref().map(|(state, _)| state), "expired", "Snapshot token is invalid"));
         }
         let input = submission.input()?;

@@ -44,9 +44,9 @@ impl Meter {
     /// # Errors
     /// The time until there is one. Nothing was taken.
     pub(super) fn charge(&self, key: &Key) -> Result<bool, Duration> {
-        let now = clock::Clock::now(self.limiter.clock());
+        let now = || clock::Clock::now(self.limiter.clock());
         self.store.tidy_when_full(now);
-        let taken = self.limiter.check_key(key).map_err(|denied| denied.wait_time_from(now))?;
+        let taken = self.limiter.check_key(key).map_err(|denied| denied.wait_time_from(now()))?;
         Ok(taken.remaining_burst_capacity() <= self.near)
     }
 

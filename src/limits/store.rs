@@ -135,10 +135,11 @@ impl Bounded {
         }
     }
 
-    pub(super) fn tidy_when_full(&self, now: Nanos) {
+    pub(super) fn tidy_when_full(&self, now: impl FnOnce() -> Nanos) {
         if self.len() < self.max {
             return;
         }
+        let now = now();
         let at = now.as_u64();
         let due = |last: u64| (last == 0 || at.saturating_sub(last) >= TIDY_GAP.as_nanos() as u64).then_some(at.max(1));
         // Whoever moves the time on tidies; everyone else goes on.

@@ -191,9 +191,9 @@ impl Connection {
         self.enter(Phase::Over);
     }
 
-    /// Whether its next answer is to be its last.
-    pub(crate) fn is_old(&self) -> bool {
-        self.began.elapsed() >= self.bounds.max_lifetime
+    /// Whether an answer to what was asked then is to be its last.
+    pub(crate) fn is_old(&self, asked: Instant) -> bool {
+        asked.saturating_duration_since(self.began) >= self.bounds.max_lifetime
     }
 
     /// To be told when it speaks HTTP/2; what is returned keeps its time from now on.
@@ -239,7 +239,8 @@ impl Connection {
 
     /// After a read that brought so many bytes, or is `pending`: whether it may be waited for, or had been.
     fn keep_time(&mut self, came: usize, pending: bool, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.is_in(Phase::Idle) && came > 0 {
+        let begins = self.is_in(Phase::Idle) && came > 0;
+        if begins {
             self.enter(Phase::Head);
             (self.since, self.head_bytes) = (Instant::now(), 0);
         }
@@ -256,7 +257,8 @@ impl Connection {
                 return Err(io::ErrorKind::InvalidData.into());
             }
             let until = self.since + self.bounds.header_timeout;
-            let late = if pending { self.alarm.rings_at(until, cx).is_ready() } else { Instant::now() >= until };
+            let late =
+                if pending { self.alarm.rings_at(until, cx).is_ready() } else { !begins && Instant::now() >= until };
             return self.unless_slow(late, Slow::Head);
         }
         if self.is_in(Phase::Body) {

@@ -14,9 +14,9 @@ use pingora::{
     apps::{HttpPersistentSettings, ReusedHttpStream},
     protocols::http::ServerSession,
 };
-use tokio::{io::AsyncWriteExt, sync::watch, time::Instant};
+use tokio::{io::AsyncWriteExt, sync::watch};
 
-use super::{Gate, Passage, Steps, passage::connection, phases::Verdict, respond::Answer};
+use super::{Gate, Generation, Passage, Steps, passage::connection, phases::Verdict, respond::Answer};
 use crate::listen::Connection;
 
 /// What became of a request.
@@ -30,21 +30,21 @@ pub(crate) enum Served {
 }
 
 impl Gate {
-    /// A request of HTTP/1 that begins with these bytes, if it is one to be given to [`Gate::serve`].
-    pub(crate) fn takes(&self, beginning: &[u8]) -> Option<Passage> {
+    /// By what a request of HTTP/1 that begins with these bytes is to be served by [`Gate::serve`], if it is.
+    pub(crate) fn takes(&self, beginning: &[u8]) -> Option<Arc<Generation>> {
         let target = beginning.strip_prefix(b"GET ").or_else(|| beginning.strip_prefix(b"POST "))?;
         // A target may hold blanks, which Pingora then encodes: only the line's end tells that this is all of it.
         let is_asked = |rest: &[u8]| rest.starts_with(b"?") || rest.starts_with(b" HTTP/1.1\r\n");
         let generation = self.generation.load();
         let is_here = target.strip_prefix(generation.router.path()).is_some_and(is_asked);
-        (is_here && matches!(*self.steps.borrow(), Steps::Here)).then(|| Passage::new(Arc::clone(&generation)))
+        (is_here && matches!(*self.steps.borrow(), Steps::Here)).then(|| Arc::clone(&generation))
     }
 
     /// Answers that request, of whose session nothing has been read.
     pub(crate) async fn serve(
         &self,
         mut session: ServerSession,
-        mut passage: Passage,
+        generation: Arc<Generation>,
         stopping: &mut watch::Receiver<bool>,
     ) -> Served {
         let read = tokio::select! {
@@ -53,7 +53,7 @@ impl Gate {
             _ = stopping.wait_for(|stop| *stop) => return Served::Over,
         };
         match read {
-            Ok(true) => passage.began = Instant::now(),
+            Ok(true) => {}
             Ok(false) => return Served::Over,
             Err(error) => {
                 if *error.etype() == ErrorType::InvalidHTTPHeader {
@@ -67,6 +67,7 @@ impl Gate {
         if *stopping.borrow() {
             session.set_keepalive(None);
         }
+        let mut passage = Passage::new(generation);
         let judged = match self.begins(&mut session, &mut passage) {
             Ok(()) => self.route(&mut session, &mut passage).await,
             Err(error) => Err(error),

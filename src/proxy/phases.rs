@@ -62,7 +62,7 @@ impl Gate {
             session.set_write_timeout(Some(takes));
             return Ok(());
         }
-        if connection.is_some_and(Connection::is_old) || *self.leaving.borrow() {
+        if connection.is_some_and(|connection| connection.is_old(passage.began)) || *self.leaving.borrow() {
             session.set_keepalive(None);
         }
         Ok(())

@@ -48,7 +48,7 @@ pub(super) async fn serve(
             session.set_pipelined_prefix(beginning);
         }
         let reused = match taken {
-            Some(passage) => match front.gate.serve(session, passage, &mut stopping).await {
+            Some(generation) => match front.gate.serve(session, generation, &mut stopping).await {
                 Served::Kept(reused) => Some(reused),
                 Served::Over => None,
                 Served::Passes(session) => front.proxy.process_new_http(*session, &stopping).await,

@@ -178,9 +178,9 @@ async fn who_waits_to_be_asked_for_a_body_is_not_slow() {
 async fn an_old_connection_knows_it() {
     let (_client, server) = duplex(64);
     let connection = wrapped(server, IDLE, Peer::Unix);
-    assert!(!connection.is_old());
+    assert!(!connection.is_old(Instant::now()));
     advance(IDLE).await;
-    assert!(connection.is_old());
+    assert!(connection.is_old(Instant::now()));
 }
 
 /// How many bytes have come to the client.

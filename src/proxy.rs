@@ -253,9 +253,12 @@ impl ProxyHttp for Passing {
         &self,
         session: &mut Session,
         piece: &mut Option<Bytes>,
-        _: bool,
+        is_last: bool,
         _: &mut Passage,
     ) -> pingora::Result<Option<Duration>> {
+        if let Some(connection) = connection(session).filter(|_| is_last) {
+            connection.answer_is_whole();
+        }
         let bytes = piece.as_ref().map_or(0, Bytes::len);
         if let Some(takes) = exchange(session).map(|exchange| exchange.to_take(bytes)) {
             session.set_write_timeout(Some(takes));

@@ -62,6 +62,8 @@ enum Phase {
     Body,
     /// Nothing; the upstream is, until [`Connection::answer_is_due`].
     Answer,
+    /// Nothing; the end of the answer is written, or about to be, and sent with the next read.
+    Whole,
     /// Whatever it likes to send, as is the other end of the tunnel ([`tunnel`]).
     Tunnel,
     /// Nothing; with the next read, its next request.
@@ -184,6 +186,15 @@ impl Connection {
     /// To be told when a body has been read to its end. Whatever is read then is to see whether the client hangs up.
     pub(crate) fn body_is_read(&self) {
         self.enter(Phase::Answer);
+    }
+
+    /// To be told when what is written next is the end of the answer. It is sent when the next request is waited for: many
+    /// answers wait until they go together, and a request needs fifty times the memory of its answer until it is over.
+    pub(crate) fn answer_is_whole(&self) {
+        // Else the client has yet to send its body, or is to be told to.
+        if self.is_in(Phase::Answer) {
+            self.enter(Phase::Whole);
+        }
     }
 
     /// To be told when its request is answered.

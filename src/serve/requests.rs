@@ -5,7 +5,7 @@ use pingora::{
     apps::HttpServerApp,
     protocols::{Shutdown, http::ServerSession},
 };
-use tokio::sync::watch;
+use tokio::{io, sync::watch};
 
 use super::{Front, or_stopped};
 use crate::{listen::Connection, proxy::Served};
@@ -22,10 +22,13 @@ pub(super) async fn serve(
 ) {
     let (mut connection, mut kept) = (Box::new(connection), None);
     loop {
-        // It is late, or time to go, or the client is gone. What may be here already, Pingora has.
-        if connection.is_used_up()
-            && !matches!(or_stopped(connection.next_comes(), stopping.clone()).await, Some(Ok(true)))
-        {
+        let goes_on = match connection.is_used_up() {
+            // Else it is late, or time to go, or the client is gone.
+            true => matches!(or_stopped(connection.next_comes(), stopping.clone()).await, Some(Ok(true))),
+            // What may be here already of the next, Pingora has.
+            false => io::AsyncWriteExt::flush(&mut connection).await.is_ok(),
+        };
+        if !goes_on {
             return connection.shutdown().await;
         }
         let beginning = connection.beginning();

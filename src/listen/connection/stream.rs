@@ -17,16 +17,19 @@ use super::{Connection, FAST, Phase, TOGETHER};
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // Whoever waits for the client has said all that he has to say. If it cannot be sent, a write will tell.
-        let _ = self.send(cx);
-        let _ = Pin::new(&mut self.io).poll_flush(cx);
         if self.is_in(Phase::Over) {
+            ready!(self.wait_for_others(cx));
+            ready!(self.send_all(cx))?;
             self.enter(Phase::Idle);
             self.since = Instant::now();
             (self.coming, self.taking) = (None, None);
             self.due.store(0, Ordering::Relaxed);
             self.write_alarm.clear();
             self.seat.waits();
+        } else {
+            // Whoever waits for the client has said all that he has to say. If it cannot be sent, a write will tell.
+            let _ = self.send(cx);
+            let _ = Pin::new(&mut self.io).poll_flush(cx);
         }
         if !self.unread.is_empty() {
             let most = buf.remaining().min(self.unread.len());
@@ -82,6 +85,9 @@ impl AsyncWrite for Connection {
         self.io.is_write_vectored()
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_in(Phase::Whole) {
+            return Poll::Ready(Ok(()));
+        }
         ready!(self.wait_for_others(cx));
         ready!(self.before_writing(cx))?;
         self.send_all(cx)

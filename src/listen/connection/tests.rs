@@ -212,6 +212,52 @@ async fn a_head_and_a_body_go_together() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_of_an_answer_goes_when_the_next_request_is_waited_for() {
+    let (mut client, mut connection) = pair(4 * TOGETHER);
+    connection.head_is_read(Body::Read);
+    connection.answer_is_whole();
+    connection.write_all(b"answer").await.unwrap();
+    connection.flush().await.unwrap();
+    assert_eq!(came(&mut client).await, 0);
+    connection.request_is_over();
+    assert!(timeout(Duration::from_millis(1), connection.next_comes()).await.is_err());
+    assert_eq!(came(&mut client).await, 6);
+    // Or when there is not to be one.
+    connection.head_is_read(Body::Read);
+    connection.answer_is_whole();
+    connection.write_all(b"last").await.unwrap();
+    connection.flush().await.unwrap();
+    pingora::protocols::Shutdown::shutdown(&mut connection).await;
+    assert_eq!(came(&mut client).await, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_goes_at_once_to_who_has_yet_to_send_a_body() {
+    let (mut client, mut connection) = pair(4 * TOGETHER);
+    for body in [Body::Awaited, Body::Held] {
+        connection.head_is_read(body);
+        connection.answer_is_whole();
+        connection.write_all(b"answer").await.unwrap();
+        connection.flush().await.unwrap();
+        assert_eq!(came(&mut client).await, 6, "{body:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_an_answer_is_taken_at_a_pace() {
+    // A client that takes nothing.
+    let (_client, mut connection) = pair(4);
+    connection.head_is_read(Body::Read);
+    connection.answer_is_whole();
+    connection.write_all(b"twelve bytes").await.unwrap();
+    connection.flush().await.unwrap();
+    connection.request_is_over();
+    let started = Instant::now();
+    assert_eq!(connection.next_comes().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert!(about(started.elapsed(), Duration::from_secs(64)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_is_taken_at_a_pace() {
     // A client that takes nothing.
     let (client, mut connection) = pair(4);

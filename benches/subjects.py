@@ -43,10 +43,15 @@ def end(child):
     child.wait()
 
 
+def end_all_but(kept):
+    for child in [child for child in children if child is not kept]:
+        children.remove(child)
+        end(child)
+
+
 @atexit.register
 def end_all():
-    for child in children:
-        end(child)
+    end_all_but(None)
     shutil.rmtree(folder, ignore_errors=True)
 
 

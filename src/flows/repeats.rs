@@ -46,14 +46,13 @@ struct Kept {
 }
 
 impl Kept {
-    /// What is to be kept of an answer, if anything is: a 429 or a 5xx may be another answer a moment later, so those who
-    /// are waiting share it, and nobody after them.
+    /// What is to be kept of an answer: if it is not settled, those who are waiting share it, and nobody after them.
     fn of(reply: &Reply) -> Option<Self> {
-        matches!(reply.status, 200 | 400).then(|| Self { status: reply.status, body: reply.body.clone() })
+        reply.is_settled().then(|| Self { status: reply.status, body: reply.body.clone() })
     }
 
     fn reply(&self) -> Reply {
-        Reply { status: self.status, body: self.body.clone(), retry_after: None, policy: None, etag: None }
+        Reply::of(self.status, self.body.clone())
     }
 
     fn bytes(&self) -> usize {

@@ -49,7 +49,7 @@ impl Answer {
 
     /// To a preflight.
     pub(super) fn preflight(dress: Dress) -> Self {
-        let reply = Reply { status: 204, body: Bytes::new(), retry_after: None, policy: None, etag: None };
+        let reply = Reply::of(204, Bytes::new());
         Self { reply, dress: Dress { preflight: true, ..dress } }
     }
 

@@ -37,6 +37,16 @@ impl fmt::Debug for Reply {
 const ROOM: usize = 4 << 10;
 
 impl Reply {
+    /// That JSON, with that status and nothing besides.
+    pub const fn of(status: u16, body: Bytes) -> Self {
+        Self { status, body, retry_after: None, policy: None, etag: None }
+    }
+
+    /// Whether whoever asks the same again is to be told the same: a 429 or a 5xx may be another answer a moment later.
+    pub const fn is_settled(&self) -> bool {
+        matches!(self.status, 200 | 400)
+    }
+
     /// A 200 with that body.
     pub fn ok(body: &impl Serialize) -> Self {
         // Values made of maps, texts and booleans always serialise; an empty body would only make a client complain.
@@ -46,12 +56,12 @@ impl Reply {
             Ok(()) => Secret::of(bytes.expose().as_slice().to_vec()).into_bytes(),
             Err(_) => Bytes::new(),
         };
-        Self { status: 200, body, retry_after: None, policy: None, etag: None }
+        Self::of(200, body)
     }
 
     /// A 200 with that JSON.
     pub fn written(json: String) -> Self {
-        Self { status: 200, body: Secret::new(json).into_bytes(), retry_after: None, policy: None, etag: None }
+        Self::of(200, Secret::new(json).into_bytes())
     }
 
     /// A CREST error: `{"code","reason","message"}`. `message` must be a constant of ours: clients render it as HTML.
@@ -64,8 +74,7 @@ impl Reply {
         }
         // Nobody's secret, so nothing is to be wiped.
         let body = serde_json::to_vec(&Body { code: status, reason: reason(status), message });
-        let body = body.map(Bytes::from).unwrap_or_default();
-        Self { status, body, retry_after: None, policy: None, etag: None }
+        Self::of(status, body.map(Bytes::from).unwrap_or_default())
     }
 
     /// The same, with `Retry-After`.

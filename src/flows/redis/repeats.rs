@@ -188,7 +188,7 @@ impl RedisRepeats {
     async fn answer(&self, key: &str, owner: &[u8], reply: &Reply) {
         let sealed = pack(reply).and_then(|packed| self.vault.seal(key.as_bytes(), packed.expose()));
         let Some(sealed) = sealed else { return };
-        let is_kept = matches!(reply.status, 200 | 400) && self.has_room(sealed.len());
+        let is_kept = reply.is_settled() && self.has_room(sealed.len());
         let (value, lives) = match is_kept {
             true => ([b"A", &*sealed].concat(), self.window),
             false => ([b"S", owner.get(1..).unwrap_or_default(), &*sealed].concat(), SHARED),

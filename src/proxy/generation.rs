@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use pingora::prelude::fast_timeout::set_fast_timeout_to_tokio_threshold;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -26,6 +27,10 @@ use crate::{
 
 /// How long to wait for the upstream's addresses before requests are accepted.
 const FIRST_LOOK_UP: Duration = Duration::from_secs(2);
+
+/// What lasts longer, in whole seconds, is timed by Tokio and not by Pingora, which keeps a timer until it would ring,
+/// although what it bounds is mostly over at once, and wakes a hundred times a second to look for one that does.
+const PINGORAS_TIMERS: Duration = Duration::ZERO;
 
 /// The system's root certificates cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +78,7 @@ impl Generation {
         limits: Arc<dyn Limits>,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, NoTls> {
+        set_fast_timeout_to_tokio_threshold(Some(PINGORAS_TIMERS));
         let upstream = Arc::new(Upstream::new(&config.upstream, metrics)?);
         let probe = rooted(|| Probe::new(config, Arc::clone(&upstream), Arc::clone(metrics)))?;
         let _ = timeout(FIRST_LOOK_UP, upstream.looked_up()).await;

@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::support::{
     program::{Program, resident},
-    setup::{Files, Gate, Plan},
+    setup::{Around, Files, Gate, Plan},
     soon,
 };
 
@@ -66,6 +66,20 @@ async fn it_takes_no_huge_pages() {
     let demo = demo(folder.path()).await;
     let status = fs::read_to_string(format!("/proc/{}/status", demo.id())).unwrap();
     assert!(status.lines().any(|line| line == "THP_enabled:\t0"), "{status}");
+}
+
+/// Pingora has a thread that wakes a hundred times a second, once there is a timer of its own.
+#[tokio::test]
+async fn nothing_wakes_it_for_those_that_have_been_answered() {
+    let around = Around::start().await;
+    let gate = Gate::run(Files::of(&around.plan()), &[]).await;
+    for _ in 0..2 {
+        assert_eq!(gate.get("/elsewhere").await.status, 200);
+    }
+    let threads = fs::read_dir(format!("/proc/{}/task", gate.program.id())).unwrap();
+    let names: Vec<_> =
+        threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")).unwrap()).collect();
+    assert!(!names.iter().any(|name| name.starts_with("Timer")), "{names:?}");
 }
 
 #[tokio::test]

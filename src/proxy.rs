@@ -134,20 +134,21 @@ impl Deref for Passing {
 
 #[async_trait]
 impl ProxyHttp for Passing {
-    type CTX = Passage;
+    /// In a box: Pingora moves it about within its own future, and that into a box, for each request.
+    type CTX = Box<Passage>;
 
-    fn new_ctx(&self) -> Passage {
-        self.passage()
+    fn new_ctx(&self) -> Box<Passage> {
+        Box::new(self.passage())
     }
 
     /// Without Pingora's compression: it must never touch an answer that mixes secrets with a stranger's words.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
-    async fn early_request_filter(&self, session: &mut Session, passage: &mut Passage) -> pingora::Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, passage: &mut Self::CTX) -> pingora::Result<()> {
         self.begins(session, passage)
     }
 
-    async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> pingora::Result<bool> {
+    async fn request_filter(&self, session: &mut Session, passage: &mut Self::CTX) -> pingora::Result<bool> {
         match self.route(session, passage).await? {
             Verdict::Answer(answer) => answer.send(session, passage.request.as_ref()).await.map(|()| true),
             Verdict::Pass => Ok(false),
@@ -159,7 +160,7 @@ impl ProxyHttp for Passing {
         session: &mut Session,
         piece: &mut Option<Bytes>,
         end: bool,
-        passage: &mut Passage,
+        passage: &mut Self::CTX,
     ) -> pingora::Result<()> {
         // What comes through a tunnel is no request's body.
         if passage.attempts.tunnels {
@@ -181,12 +182,14 @@ impl ProxyHttp for Passing {
         Ok(())
     }
 
-    async fn upstream_peer(&self, _: &mut Session, passage: &mut Passage) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, _: &mut Session, passage: &mut Self::CTX) -> pingora::Result<Box<HttpPeer>> {
         if let Some(there) = &passage.there {
             return steps::peer(there);
         }
-        let upstream = Arc::clone(&passage.generation.upstream);
-        upstream.peer(&mut passage.attempts).map(Box::new)
+        let Passage { generation, attempts, began, .. } = &mut **passage;
+        // Nothing is waited for between a request's head and its first try.
+        let now = if attempts.count() == 0 { *began } else { tokio::time::Instant::now() };
+        generation.upstream.peer(attempts, now)
     }
 
     async fn connected_to_upstream(
@@ -196,7 +199,7 @@ impl ProxyHttp for Passing {
         _: &HttpPeer,
         _: RawFd,
         digest: Option<&Digest>,
-        passage: &mut Passage,
+        passage: &mut Self::CTX,
     ) -> pingora::Result<()> {
         match passage.there.is_some() || passage.generation.upstream.recognises(digest) {
             true => Ok(()),
@@ -208,35 +211,34 @@ impl ProxyHttp for Passing {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        passage: &mut Passage,
+        passage: &mut Self::CTX,
     ) -> pingora::Result<()> {
         // Every request has one since `early_request_filter`; without, nobody knows which headers to believe.
         let Some(caller) = passage.caller else { return Err(Error::new(ErrorType::InternalError)) };
-        if let Some(id) = &passage.request {
-            request_id::send_up(request, id)?;
-        }
-        passage.trail.send_up(request, passage.there.is_some())?;
         if passage.there.is_some() {
-            return steps::introduce(request, caller.client);
+            steps::introduce(request, caller.client)?;
+        } else {
+            // Pingora has taken out what asks for anything else, or not as it should.
+            passage.attempts.websocket = passage.attempts.websocket && request.headers.contains_key(header::UPGRADE);
+            let seen = headers::Seen {
+                caller,
+                host: session.get_header(header::HOST),
+                secured: passage::secured(session),
+                trust_headers: &passage.generation.edge.trust_headers,
+                client_header: passage.generation.clients.header(),
+            };
+            headers::forward(request, &seen)?;
         }
-        // Pingora has taken out what asks for anything else, or not as it should.
-        passage.attempts.websocket &= request.headers.contains_key(header::UPGRADE);
-        let host = session.get_header(header::HOST);
-        let seen = headers::Seen {
-            caller,
-            host,
-            secured: passage::secured(session),
-            trust_headers: &passage.generation.edge.trust_headers,
-            client_header: passage.generation.clients.header(),
-        };
-        headers::forward(request, &seen)
+        // Last: of what a client says, these are no part.
+        passage.trail.send_up(request, passage.there.is_some())?;
+        passage.request.as_ref().map_or(Ok(()), |id| request_id::send_up(request, id))
     }
 
     async fn upstream_response_filter(
         &self,
         session: &mut Session,
         answer: &mut ResponseHeader,
-        passage: &mut Passage,
+        passage: &mut Self::CTX,
     ) -> pingora::Result<()> {
         let tunnel = self.takes_answer(session, answer, passage)?;
         if !tunnel && !framing::is_answered_clearly(answer.version, answer.status, &answer.headers) {
@@ -254,7 +256,7 @@ impl ProxyHttp for Passing {
         session: &mut Session,
         piece: &mut Option<Bytes>,
         is_last: bool,
-        _: &mut Passage,
+        _: &mut Self::CTX,
     ) -> pingora::Result<Option<Duration>> {
         if let Some(connection) = connection(session).filter(|_| is_last) {
             connection.answer_is_whole();
@@ -266,7 +268,7 @@ impl ProxyHttp for Passing {
         Ok(None)
     }
 
-    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, passage: &mut Passage, error: BError) -> BError {
+    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, passage: &mut Self::CTX, error: BError) -> BError {
         self.could_not_connect(passage, error)
     }
 
@@ -275,32 +277,32 @@ impl ProxyHttp for Passing {
         _: &HttpPeer,
         session: &mut Session,
         error: BError,
-        passage: &mut Passage,
+        passage: &mut Self::CTX,
         reused: bool,
     ) -> BError {
         self.broke(session, passage, error, reused)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, passage: &mut Passage) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, passage: &mut Self::CTX) -> FailToProxy {
         FailToProxy { error_code: self.failed(session, error, passage).await, can_reuse_downstream: false }
     }
 
     /// It would say what the upstream said, and as often as clients like; see [`Gate::tell`].
-    fn suppress_error_log(&self, _: &Session, _: &Passage, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Self::CTX, _: &Error) -> bool {
         true
     }
 
     /// As is what is tried again, which the metrics count.
-    fn suppress_proxy_warn_log(&self, _: &Session, _: &Passage, _: &Error, _: ProxyWarnLogContext) -> bool {
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Self::CTX, _: &Error, _: ProxyWarnLogContext) -> bool {
         true
     }
 
     /// Nothing of the target: its query may hold a token, its path somebody's id or address.
-    fn request_summary(&self, session: &Session, _: &Passage) -> String {
+    fn request_summary(&self, session: &Session, _: &Self::CTX) -> String {
         session.req_header().method.to_string()
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Self::CTX) {
         self.is_over(session, error, passage);
     }
 }

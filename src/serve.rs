@@ -298,12 +298,12 @@ impl Doors {
             let (front, ends) = (front.clone(), Ends { leave: leave.subscribe(), stop: stop.subscribe() });
             let looks = listener.speaks() == Speaks::H2c;
             let serve = move |arrival: Arrival| {
-                let (front, ends) = (front.clone(), ends.clone());
+                let (front, mut ends) = (front.clone(), ends.clone());
                 async move {
-                    let greeted = or_stopped(Box::pin(arrival.greet()), ends.stop.clone()).await.flatten();
+                    let greeted = or_stopped(Box::pin(arrival.greet()), &mut ends.stop).await.flatten();
                     let Some((mut connection, mut http2)) = greeted else { return };
                     if looks {
-                        let begins = or_stopped(listen::starts_http2(&mut connection), ends.stop.clone()).await;
+                        let begins = or_stopped(listen::starts_http2(&mut connection), &mut ends.stop).await;
                         let Some(Ok(begins)) = begins else { return };
                         http2 = begins;
                     }
@@ -361,7 +361,7 @@ struct Ends {
 }
 
 /// `None` if it is to stop before that is ready.
-async fn or_stopped<T>(work: impl Future<Output = T>, mut stopping: watch::Receiver<bool>) -> Option<T> {
+async fn or_stopped<T>(work: impl Future<Output = T>, stopping: &mut watch::Receiver<bool>) -> Option<T> {
     tokio::select! {
         biased;
         done = work => Some(done),

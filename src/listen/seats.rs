@@ -177,7 +177,7 @@ impl Seats {
         if book.taken >= self.max && !self.make_room(&mut book, Cap::Total, holder) {
             return None;
         }
-        let now = self.now();
+        let now = self.at(Instant::now());
         book.last += 1;
         book.taken += 1;
         let slot = Arc::new(Slot {
@@ -246,8 +246,8 @@ impl Seats {
         }
     }
 
-    fn now(&self) -> State {
-        micros(self.began.elapsed()).max(1)
+    fn at(&self, time: Instant) -> State {
+        micros(time.saturating_duration_since(self.began)).max(1)
     }
 }
 

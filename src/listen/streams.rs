@@ -72,7 +72,7 @@ impl Line {
 
     /// To be told when it has none any more; it may have to go for another connection.
     pub(crate) fn waits(&self) {
-        self.seat.waits();
+        self.seat.waits(Instant::now());
     }
 
     /// Whether nothing of the answers is left here.

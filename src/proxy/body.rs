@@ -45,8 +45,11 @@ pub(super) fn follows(session: &mut ServerSession) -> listen::Body {
 }
 
 /// How many bytes a request has, its head and its body, if it says so.
-pub(super) fn length(session: &ServerSession) -> Option<u64> {
+pub(super) fn length(session: &mut ServerSession) -> Option<u64> {
     let head = session.to_h1_raw().len() as u64;
+    if session.is_body_empty() {
+        return Some(head);
+    }
     let chunked = session.req_header().headers.contains_key(header::TRANSFER_ENCODING);
     (!chunked).then(|| head.saturating_add(declared(session).unwrap_or_default()))
 }

@@ -125,8 +125,8 @@ pub(super) fn answer_is_due(session: &ServerSession, at: Option<Instant>) {
 
 /// Whether it may go over to WebSocket. A connection of HTTP/2 is not one request's to turn into something else.
 pub(super) fn asks_for_websocket(session: &ServerSession, generation: &Generation, target: &[u8]) -> bool {
-    connection(session).is_some()
+    generation.upstream.takes_websocket(target)
+        && connection(session).is_some()
         && session.req_header().version == Version::HTTP_11
         && session.is_upgrade_req()
-        && generation.upstream.takes_websocket(target)
 }

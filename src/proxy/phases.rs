@@ -1,6 +1,6 @@
 //! What becomes of a request at its begin and at its end, whichever way it goes in between.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderValue, Method, header};
 use pingora::{Error, ErrorSource, ErrorType, protocols::http::ServerSession};
@@ -83,8 +83,7 @@ impl Gate {
         }
         let request = session.req_header();
         let (target, host) = (request.raw_path(), request.headers.get(header::HOST).map(HeaderValue::as_bytes));
-        let generation = Arc::clone(&passage.generation);
-        let route = generation.router.route(target, host);
+        let route = passage.generation.router.route(target, host);
         passage.goes(&route, target);
         Ok(Verdict::Answer(match route {
             Route::Intercept { query } => {
@@ -98,12 +97,12 @@ impl Gate {
             // It would show a client what we add.
             Route::Pass { .. } if request.method == Method::TRACE => self.refuse(session, passage, 405).await,
             Route::Pass { target: origin_form } => {
-                if let Some(why) = generation.edge.denies(&request.headers) {
+                if let Some(why) = passage.generation.edge.denies(&request.headers) {
                     return Ok(Verdict::Answer(self.deny(session, passage, why).await));
                 }
                 passage.course = Some(Course::Passed);
                 passage.under_way = Some(self.metrics.requests.passing());
-                passage.attempts.websocket = passage::asks_for_websocket(session, &generation, origin_form);
+                passage.attempts.websocket = passage::asks_for_websocket(session, &passage.generation, origin_form);
                 if origin_form.len() != target.len() {
                     let origin_form = origin_form.to_vec();
                     session.req_header_mut().set_raw_path(&origin_form)?;

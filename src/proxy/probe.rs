@@ -165,7 +165,7 @@ impl Probe {
             request.insert_header("X-OpenIDM-Password", "anonymous")?;
         }
         // Never given back to the connector, and so closed when dropped.
-        let (mut session, _) = self.connector.get_http_session(&peer).await?;
+        let (mut session, _) = self.connector.get_http_session(&*peer).await?;
         if !self.upstream.recognises(Some(session.digest())) {
             return Err(Error::new_up(ErrorType::InvalidCert));
         }

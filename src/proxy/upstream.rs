@@ -69,8 +69,7 @@ impl Upstream {
     ///
     /// # Errors
     /// If none is known, or there is no time left.
-    pub(super) fn peer(&self, attempts: &mut Attempts) -> pingora::Result<HttpPeer> {
-        let now = Instant::now();
+    pub(super) fn peer(&self, attempts: &mut Attempts, now: Instant) -> pingora::Result<Box<HttpPeer>> {
         let left = attempts.begin(now, self.total_timeout);
         if left.is_zero() {
             return Err(Error::explain(ErrorType::ReadTimedout, "no time is left for another try").into_up());
@@ -94,13 +93,13 @@ impl Upstream {
     }
 
     /// A peer to connect to, for a question of our own.
-    pub(super) fn any_peer(&self) -> Option<HttpPeer> {
+    pub(super) fn any_peer(&self) -> Option<Box<HttpPeer>> {
         self.connectable(&[]).map(|(_, peer)| peer)
     }
 
-    fn connectable(&self, tried: &[Endpoint]) -> Option<(Endpoint, HttpPeer)> {
+    fn connectable(&self, tried: &[Endpoint]) -> Option<(Endpoint, Box<HttpPeer>)> {
         let endpoint = self.endpoints.pick(tried).or_else(|| self.endpoints.pick(&[]))?;
-        let mut peer = self.template.clone();
+        let mut peer = Box::new(self.template.clone());
         peer._address = match endpoint.address() {
             Address::Tcp(address) => PeerAddress::Inet(*address),
             Address::Unix(path) => PeerAddress::Unix(UnixAddress::from_pathname(path).ok()?),

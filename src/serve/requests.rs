@@ -24,7 +24,7 @@ pub(super) async fn serve(
     loop {
         let goes_on = match connection.is_used_up() {
             // Else it is late, or time to go, or the client is gone.
-            true => matches!(or_stopped(connection.next_comes(), stopping.clone()).await, Some(Ok(true))),
+            true => matches!(or_stopped(connection.next_comes(), &mut stopping).await, Some(Ok(true))),
             // What may be here already of the next, Pingora has.
             false => io::AsyncWriteExt::flush(&mut connection).await.is_ok(),
         };

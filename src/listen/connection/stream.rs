@@ -21,11 +21,12 @@ impl AsyncRead for Connection {
             ready!(self.wait_for_others(cx));
             ready!(self.send_all(cx))?;
             self.enter(Phase::Idle);
-            self.since = Instant::now();
+            let now = Instant::now();
+            self.since = now;
             (self.coming, self.taking) = (None, None);
             self.due.store(0, Ordering::Relaxed);
             self.write_alarm.clear();
-            self.seat.waits();
+            self.seat.waits(now);
         } else {
             // Whoever waits for the client has said all that he has to say. If it cannot be sent, a write will tell.
             let _ = self.send(cx);

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use tokio::time::Instant;
+
 use super::{BUSY, EVICTED, Holder, Seats, Slot, UNLISTED};
 use crate::{listen::Peer, reset::ports::Client, telemetry::metrics::Cap};
 
@@ -77,8 +79,8 @@ impl Seat {
     }
 
     /// From now on it waits for a request.
-    pub(in crate::listen) fn waits(&self) {
-        let (now, state) = (self.seats.now(), &self.slot.state);
+    pub(in crate::listen) fn waits(&self, now: Instant) {
+        let (now, state) = (self.seats.at(now), &self.slot.state);
         let was_listed = state.compare_exchange(BUSY, now, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if !was_listed && state.load(Ordering::Acquire) == UNLISTED {
             let mut book = self.seats.book.lock();

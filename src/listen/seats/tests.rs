@@ -54,7 +54,7 @@ async fn a_clients_newcomer_takes_the_place_of_its_longest_wait() {
     // The first has a request between, and waits again, later than the second.
     assert!(first.begins());
     tokio::time::advance(Duration::from_millis(1)).await;
-    first.waits();
+    first.waits(Instant::now());
     let fourth = admit(&seats, tcp(A)).await.unwrap();
     assert!(had_to_go(&second) && !second.begins());
     let fifth = admit(&seats, tcp(A)).await.unwrap();
@@ -77,15 +77,15 @@ async fn none_goes_within_a_request() {
     assert!(!had_to_go(&first) && !had_to_go(&second));
     assert_eq!(kept(&seats).2, 0);
     // Who was not listed lists itself when it waits.
-    first.waits();
+    first.waits(Instant::now());
     let third = admit(&seats, tcp(A)).await.unwrap();
     assert!(had_to_go(&first) && third.begins());
     assert!(second.begins());
-    second.waits();
+    second.waits(Instant::now());
     assert!(second.begins());
     assert!(admit(&seats, tcp(A)).await.is_none());
     // What is over for it stays over.
-    first.waits();
+    first.waits(Instant::now());
     assert!(had_to_go(&first));
     drop((first, second, third));
     assert_eq!(kept(&seats), (0, 0, 0, 0));
@@ -207,7 +207,7 @@ async fn the_book_balances() {
             0 | 1 => held.extend(admit(&seats, tcp(&format!("192.0.2.{}", next(8)))).await),
             2 if !held.is_empty() => drop(held.swap_remove(at)),
             3 if !held.is_empty() => assert_eq!(held[at].begins(), !had_to_go(&held[at])),
-            4 if !held.is_empty() => held[at].waits(),
+            4 if !held.is_empty() => held[at].waits(Instant::now()),
             _ => {}
         }
         let alive = held.iter().filter(|seat| !had_to_go(seat)).count();

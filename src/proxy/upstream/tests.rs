@@ -31,8 +31,8 @@ fn upstream(config: &config::Upstream) -> Upstream {
     Upstream::new(config, &Arc::new(Metrics::new(Time::from_millis(0)).unwrap())).unwrap()
 }
 
-fn peer(config: &config::Upstream) -> HttpPeer {
-    upstream(config).peer(&mut Attempts::default()).unwrap()
+fn peer(config: &config::Upstream) -> Box<HttpPeer> {
+    upstream(config).peer(&mut Attempts::default(), Instant::now()).unwrap()
 }
 
 #[tokio::test]
@@ -54,11 +54,11 @@ async fn a_try_takes_no_more_than_what_is_left() {
     config.total_timeout = Duration::from_millis(700);
     let upstream = upstream(&config);
     let mut attempts = Attempts::default();
-    let first = upstream.peer(&mut attempts).unwrap().options;
+    let first = upstream.peer(&mut attempts, Instant::now()).unwrap().options;
     assert_eq!(first.connection_timeout, Some(config.total_timeout));
     assert_eq!(first.read_timeout, Some(config.total_timeout));
     config.total_timeout = Duration::ZERO;
-    let over = self::upstream(&config).peer(&mut Attempts::default()).unwrap_err();
+    let over = self::upstream(&config).peer(&mut Attempts::default(), Instant::now()).unwrap_err();
     assert_eq!((over.etype(), over.esource()), (&ErrorType::ReadTimedout, &pingora::ErrorSource::Upstream));
 }
 
@@ -88,7 +88,7 @@ async fn a_connection_by_other_settings_is_another() {
         pinned,
         with(&|tls| *tls = ClientTls { pin: Some([2; 32]), ..ClientTls::default() }),
     ];
-    let mut hashes: Vec<_> = others.iter().chain([&same]).map(Peer::reuse_hash).collect();
+    let mut hashes: Vec<_> = others.iter().chain([&same]).map(|peer| peer.reuse_hash()).collect();
     hashes.sort_unstable();
     hashes.dedup();
     assert_eq!(hashes.len(), 5);

@@ -38,6 +38,7 @@ opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def end(child):
+    children.remove(child)
     # Pingora's own server would take five minutes to end on anything less.
     child.send_signal(signal.SIGKILL)
     child.wait()
@@ -45,7 +46,6 @@ def end(child):
 
 def end_all_but(kept):
     for child in [child for child in children if child is not kept]:
-        children.remove(child)
         end(child)
 
 
@@ -121,7 +121,6 @@ class Subject:
         return used(self.child)
 
     def end(self):
-        children.remove(self.child)
         end(self.child)
 
 
